@@ -1,0 +1,1 @@
+//! What a message means. Pure: no I/O, no threads, no clock.

@@ -1,0 +1,398 @@
+//! The one ordered stream: what happens to a feed, in the order in which it happened.
+
+use crate::error::{CloseReason, EndReason};
+use crate::message::{Message, Payload, SubscriptionId};
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::{Duration, SystemTime};
+
+/// One entry of the stream.
+///
+/// Lifecycle events are never dropped. While nobody reads, repeated failures fold into one
+/// [`Disconnected`] with a count, so they stay bounded.
+#[non_exhaustive]
+#[derive(Debug, Clone)]
+pub enum Event {
+    /// An attempt to connect begins.
+    Connecting(Box<Connecting>),
+    /// A connection is established; its epoch is one more than that of the one before.
+    Connected(Box<Connected>),
+    /// A subscription's subscribe message was written.
+    Subscribed(Box<Subscribed>),
+    /// A message.
+    Message(Message),
+    /// There was no data for longer than the limit. What is done about it follows.
+    Stale(Box<Stale>),
+    /// The data before and the data after may not join up.
+    Gap(Box<Gap>),
+    /// A connection ended, or one or more attempts failed.
+    Disconnected(Box<Disconnected>),
+    /// Something a person should know.
+    Alert(Box<Alert>),
+    /// The feed is over. Always the last event.
+    Closed(Box<Closed>),
+}
+
+/// See [`Event::Connecting`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Connecting {
+    /// When, by the wall clock.
+    pub time: SystemTime,
+    /// The epoch the connection will have if the attempt succeeds.
+    pub epoch: u64,
+    /// Counts the attempts since the last connection, from 1.
+    pub attempt: u32,
+    /// The URL, without userinfo and with query values redacted.
+    pub endpoint: String,
+}
+
+/// See [`Event::Connected`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Connected {
+    /// When, by the wall clock.
+    pub time: SystemTime,
+    /// The epoch of this connection, counted from 1.
+    pub epoch: u64,
+    /// How long the attempt took, name resolution to upgrade.
+    pub took: Duration,
+    /// The address connected to.
+    pub peer: SocketAddr,
+    /// The subprotocol the server chose (RFC 6455 section 1.9), if any.
+    pub subprotocol: Option<String>,
+}
+
+/// See [`Event::Subscribed`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Subscribed {
+    /// When, by the wall clock.
+    pub time: SystemTime,
+    /// The connection it was written on.
+    pub epoch: u64,
+    /// The subscription.
+    pub subscription: SubscriptionId,
+}
+
+/// See [`Event::Stale`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stale {
+    /// When, by the wall clock.
+    pub time: SystemTime,
+    /// The connection.
+    pub epoch: u64,
+    /// The subscription; `None`: the connection as a whole.
+    pub subscription: Option<SubscriptionId>,
+    /// How long there was no data; time in which livefeed did not read is not counted.
+    pub age: Duration,
+    /// The limit in force.
+    pub limit: Duration,
+    /// What is done about it.
+    pub next: Repair,
+}
+
+impl Stale {
+    /// How long after the limit the verdict came.
+    pub fn lateness(&self) -> Duration {
+        self.age.saturating_sub(self.limit)
+    }
+}
+
+/// A rung of the ladder: what is done about a stale subscription.
+#[non_exhaustive]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Repair {
+    /// The connection is given up and a new one made.
+    Reconnect,
+}
+
+impl Repair {
+    /// The name in JSON and logs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Reconnect => "reconnect",
+        }
+    }
+}
+
+/// See [`Event::Gap`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Gap {
+    /// When it was found, by the wall clock.
+    pub time: SystemTime,
+    /// The connection on which the data goes on.
+    pub epoch: u64,
+    /// What made it.
+    pub cause: GapCause,
+    /// The subscriptions it affects. Empty: everything on the feed.
+    pub subscriptions: Vec<SubscriptionId>,
+    /// When the last message before the gap came, if there was one.
+    pub last_message: Option<SystemTime>,
+    /// How many messages were lost, where that is known.
+    pub lost: Option<u64>,
+}
+
+/// What made a gap.
+#[non_exhaustive]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum GapCause {
+    /// There was no connection for a while.
+    Reconnected,
+    /// The subscription was made anew on the same connection.
+    Resubscribed,
+    /// The queue was full, and its policy dropped messages here.
+    Overflow,
+}
+
+impl GapCause {
+    /// The name in JSON and logs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Reconnected => "reconnected",
+            Self::Resubscribed => "resubscribed",
+            Self::Overflow => "overflow",
+        }
+    }
+}
+
+/// See [`Event::Disconnected`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Disconnected {
+    /// When the (last) one ended, by the wall clock.
+    pub time: SystemTime,
+    /// The epoch that ended; for a failed attempt the epoch it would have had.
+    pub epoch: u64,
+    /// Whether there was a connection, or only an attempt.
+    pub was_connected: bool,
+    /// Why it ended.
+    pub reason: EndReason,
+    /// How many ends this event stands for: more than 1 if repeated failures were folded while nobody read.
+    pub attempts: u32,
+    /// When the next attempt will be made; `None` if there will be none.
+    pub retry_in: Option<Duration>,
+}
+
+/// See [`Event::Alert`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Alert {
+    /// When, by the wall clock.
+    pub time: SystemTime,
+    /// The connection, or the one before if there is none.
+    pub epoch: u64,
+    /// What about.
+    pub kind: AlertKind,
+}
+
+/// What an alert is about.
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AlertKind {
+    /// The queue is full and the policy is to block: livefeed has stopped reading, pings go unanswered, and
+    /// the server may hang up. Read faster, make the queue larger, or choose another policy.
+    SlowConsumer {
+        /// Messages in the queue.
+        messages: usize,
+        /// Bytes in the queue.
+        bytes: usize,
+    },
+    /// A reason that would be fatal for a feed that never was up; as it was, it is retried at the longest
+    /// delay. A person has to look: a token was revoked, a certificate has expired, ...
+    NeedsAttention {
+        /// How the attempt ended.
+        reason: EndReason,
+    },
+    /// A callback of the application panicked. The feed goes on.
+    CallbackPanicked {
+        /// Which callback: `handler`, `on_wake`, `matcher`, ...
+        callback: &'static str,
+        /// The panic's message.
+        message: String,
+    },
+    /// A subscribe payload could not be made or is over the limit: the subscription is not in force.
+    SubscribeFailed {
+        /// The subscription.
+        subscription: SubscriptionId,
+        /// What went wrong.
+        detail: String,
+    },
+}
+
+impl AlertKind {
+    /// The name in JSON and logs.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::SlowConsumer { .. } => "slow_consumer",
+            Self::NeedsAttention { .. } => "needs_attention",
+            Self::CallbackPanicked { .. } => "callback_panicked",
+            Self::SubscribeFailed { .. } => "subscribe_failed",
+        }
+    }
+}
+
+/// See [`Event::Closed`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Closed {
+    /// When, by the wall clock.
+    pub time: SystemTime,
+    /// The last connection; 0 if there never was one.
+    pub epoch: u64,
+    /// Why.
+    pub reason: CloseReason,
+}
+
+impl Event {
+    /// The name in JSON: `connecting`, `message`, ...
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Connecting(_) => "connecting",
+            Self::Connected(_) => "connected",
+            Self::Subscribed(_) => "subscribed",
+            Self::Message(_) => "message",
+            Self::Stale(_) => "stale",
+            Self::Gap(_) => "gap",
+            Self::Disconnected(_) => "disconnected",
+            Self::Alert(_) => "alert",
+            Self::Closed(_) => "closed",
+        }
+    }
+
+    /// The epoch it belongs to.
+    pub fn epoch(&self) -> u64 {
+        match self {
+            Self::Connecting(e) => e.epoch,
+            Self::Connected(e) => e.epoch,
+            Self::Subscribed(e) => e.epoch,
+            Self::Message(e) => e.epoch,
+            Self::Stale(e) => e.epoch,
+            Self::Gap(e) => e.epoch,
+            Self::Disconnected(e) => e.epoch,
+            Self::Alert(e) => e.epoch,
+            Self::Closed(e) => e.epoch,
+        }
+    }
+
+    /// When it happened, by the wall clock.
+    pub fn time(&self) -> SystemTime {
+        match self {
+            Self::Connecting(e) => e.time,
+            Self::Connected(e) => e.time,
+            Self::Subscribed(e) => e.time,
+            Self::Message(e) => e.time(),
+            Self::Stale(e) => e.time,
+            Self::Gap(e) => e.time,
+            Self::Disconnected(e) => e.time,
+            Self::Alert(e) => e.time,
+            Self::Closed(e) => e.time,
+        }
+    }
+
+    /// The message, if it is one.
+    pub fn into_message(self) -> Option<Message> {
+        match self {
+            Self::Message(message) => Some(message),
+            _ => None,
+        }
+    }
+
+    /// The event as a JSON object, in the form that the command line and the C ABI use too.
+    ///
+    /// `feed` is the feed's name, which each object carries.
+    ///
+    /// ```
+    /// # fn show(event: &livefeed::Event) {
+    /// println!("{}", event.to_json("btc")); // {"event":"connected","time":"2026-11-21T10:00:00.000Z",...}
+    /// # }
+    /// ```
+    pub fn to_json(&self, feed: &str) -> Value {
+        let mut object = Map::new();
+        object.insert("event".into(), self.name().into());
+        object.insert("time".into(), rfc3339(self.time()).into());
+        object.insert("feed".into(), feed.into());
+        object.insert("epoch".into(), self.epoch().into());
+        let rest = match self {
+            Self::Connecting(e) => json!({"attempt": e.attempt, "endpoint": e.endpoint}),
+            Self::Connected(e) => json!({
+                "took_ms": e.took.as_secs_f64() * 1e3,
+                "peer": e.peer.to_string(),
+                "subprotocol": e.subprotocol,
+            }),
+            Self::Subscribed(e) => json!({"subscription": e.subscription}),
+            Self::Message(e) => message_json(e),
+            Self::Stale(e) => json!({
+                "scope": if e.subscription.is_some() { "subscription" } else { "connection" },
+                "subscription": e.subscription,
+                "age_seconds": e.age.as_secs_f64(),
+                "limit_seconds": e.limit.as_secs_f64(),
+                "next": e.next.name(),
+            }),
+            Self::Gap(e) => json!({
+                "cause": e.cause.name(),
+                "subscriptions": e.subscriptions,
+                "last_message": e.last_message.map(rfc3339),
+                "lost": e.lost,
+            }),
+            Self::Disconnected(e) => json!({
+                "was_connected": e.was_connected,
+                "reason": e.reason.name(),
+                "detail": e.reason.to_string(),
+                "attempts": e.attempts,
+                "retry_in_seconds": e.retry_in.map(|d| d.as_secs_f64()),
+            }),
+            Self::Alert(e) => alert_json(&e.kind),
+            Self::Closed(e) => json!({"reason": e.reason.to_string()}),
+        };
+        if let Value::Object(rest) = rest {
+            object.extend(rest);
+        }
+        Value::Object(object)
+    }
+}
+
+fn message_json(message: &Message) -> Value {
+    let subscriptions = message.subscriptions();
+    match message.payload() {
+        Payload::Text(text) => json!({"subscriptions": subscriptions, "text": text}),
+        Payload::Binary(bytes) => json!({
+            "subscriptions": subscriptions,
+            "binary": data_encoding::BASE64.encode(bytes),
+        }),
+    }
+}
+
+fn alert_json(kind: &AlertKind) -> Value {
+    let mut fields = BTreeMap::from([("kind", Value::from(kind.name()))]);
+    match kind {
+        AlertKind::SlowConsumer { messages, bytes } => {
+            fields.insert("messages", (*messages).into());
+            fields.insert("bytes", (*bytes).into());
+        }
+        AlertKind::NeedsAttention { reason } => {
+            fields.insert("reason", reason.name().into());
+            fields.insert("detail", reason.to_string().into());
+        }
+        AlertKind::CallbackPanicked { callback, message } => {
+            fields.insert("callback", (*callback).into());
+            fields.insert("detail", message.as_str().into());
+        }
+        AlertKind::SubscribeFailed { subscription, detail } => {
+            fields.insert("subscription", subscription.as_str().into());
+            fields.insert("detail", detail.as_str().into());
+        }
+    }
+    json!(fields)
+}
+
+fn rfc3339(time: SystemTime) -> String {
+    // The formatter knows the years 1970 to 9999; a clock outside of them is shown as the epoch.
+    if time < SystemTime::UNIX_EPOCH {
+        return humantime::format_rfc3339_millis(SystemTime::UNIX_EPOCH).to_string();
+    }
+    humantime::format_rfc3339_millis(time).to_string()
+}

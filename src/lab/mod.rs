@@ -1,0 +1,1 @@
+//! A feed server that misbehaves on demand.

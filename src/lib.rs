@@ -1,0 +1,21 @@
+//! A blocking WebSocket feed client that can never go silently stale, and never hides a gap.
+#![forbid(unsafe_code)]
+
+mod clock;
+mod dialect;
+mod error;
+mod event;
+mod message;
+mod secret;
+mod transport;
+
+#[cfg(feature = "lab")]
+pub mod lab;
+
+pub use error::{CloseReason, EndReason, Error, Stage};
+pub use event::{
+    Alert, AlertKind, Closed, Connected, Connecting, Disconnected, Event, Gap, GapCause, Repair, Stale,
+    Subscribed,
+};
+pub use message::{Message, Payload, SubscriptionId};
+pub use secret::Secret;

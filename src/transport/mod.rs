@@ -1,0 +1,1 @@
+//! Bytes: resolve, connect, encrypt, upgrade, read and write. Knows no policy.
