@@ -3,9 +3,12 @@
 
 mod clock;
 mod dialect;
+mod engine;
 mod error;
 mod event;
+mod health;
 mod message;
+mod policy;
 mod secret;
 mod transport;
 
@@ -17,5 +20,8 @@ pub use event::{
     Alert, AlertKind, Closed, Connected, Connecting, Disconnected, Event, Gap, GapCause, Repair, Stale,
     Subscribed,
 };
+pub use health::{Health, State, SubscriptionHealth, SubscriptionState};
 pub use message::{Message, Payload, SubscriptionId};
+pub use policy::session::Outcome;
+pub use policy::verdict::Decision;
 pub use secret::Secret;
