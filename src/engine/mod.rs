@@ -1,2 +1,112 @@
 //! The core behind its mutex, and its two thread shells.
+//!
+//! [`shared`] holds the one mutex and says what follows from each change; [`reader`] and [`controller`] are the
+//! two threads; [`bell`] is how events reach users; [`queue`] is where they wait.
+
+pub(crate) mod bell;
+mod controller;
+mod decoder;
+pub(crate) mod plan;
 pub(crate) mod queue;
+mod reader;
+pub(crate) mod shared;
+mod thread;
+mod writer;
+
+use crate::clock::{self, Stamp};
+use crate::error::{CloseReason, Error};
+use bell::Batch;
+use controller::Controller;
+use crossbeam_channel::{Receiver, bounded};
+use plan::Plan;
+use reader::Reader;
+use shared::{Caller, Shared};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// A running feed: the shared core and its two threads.
+pub(crate) struct Engine {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) bell: Receiver<Batch>,
+    /// Disconnected once both threads have ended.
+    ended: Receiver<()>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Engine {
+    pub(crate) fn start(plan: Plan) -> Result<Self, Error> {
+        let (alive, ended) = bounded::<()>(0);
+        let (kick, kicked) = bounded(1);
+        let (orders, ordered) = bounded(4);
+        let (ring, bell) = bounded(1);
+        let shared = Arc::new(Shared::new(&plan, kick, orders.clone(), ring));
+        let name = plan.name.clone();
+        let mut controller = Controller::new(Arc::clone(&shared), kicked, orders, &plan);
+        let mut reader = Reader::new(Arc::clone(&shared), ordered, plan);
+        let mut threads = Vec::with_capacity(2);
+        let reader_alive = alive.clone();
+        threads.push(thread::spawn(format!("livefeed-r-{name}"), move || {
+            reader.run();
+            drop(reader_alive);
+        })?);
+        // Should this one fail to start, `controller` is dropped with its sender of orders, and so are ours:
+        // the reader ends by itself.
+        let spawned = thread::spawn(format!("livefeed-c-{name}"), move || {
+            controller.run();
+            drop(alive);
+        });
+        match spawned {
+            Ok(handle) => threads.push(handle),
+            Err(error) => {
+                shared.hang_up();
+                return Err(error);
+            }
+        }
+        Ok(Self { shared, bell, ended, threads: Mutex::new(threads) })
+    }
+
+    /// Closes within `timeout`, and waits for both threads to end.
+    pub(crate) fn close(&self, timeout: Duration) -> Result<(), Error> {
+        let begin = clock::mono();
+        // The close handshake may use most of the time; the rest is for the threads to end.
+        let handshake = timeout.min(self.shared.close_wait()) / 4 * 3;
+        self.shared.with(Caller::User, |core| {
+            core.session.handle_close(Stamp::now(), handshake, CloseReason::ByUser);
+        });
+        if self.shared.is_own_thread() {
+            return Err(Error::WouldDeadlock);
+        }
+        let left = |limit: Duration| limit.saturating_sub(begin.elapsed_by_clock());
+        if self.ended.recv_timeout(left(timeout - timeout / 8)).is_err_and(|error| error.is_timeout()) {
+            // Something holds it up: cut it short.
+            self.abort();
+            if self.ended.recv_timeout(left(timeout)).is_err_and(|error| error.is_timeout()) {
+                return Err(Error::Timeout);
+            }
+        }
+        let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        for thread in threads {
+            drop(thread.join()); // it has ended: this does not wait
+        }
+        Ok(())
+    }
+
+    /// Closes at once, without the close handshake, and waits for nothing.
+    pub(crate) fn abort(&self) {
+        self.shared.with(Caller::User, |core| {
+            core.session.handle_close(Stamp::now(), Duration::ZERO, CloseReason::ByUser);
+        });
+        self.shared.stop_now();
+    }
+}
+
+trait Elapsed {
+    fn elapsed_by_clock(&self) -> Duration;
+}
+
+impl Elapsed for Instant {
+    fn elapsed_by_clock(&self) -> Duration {
+        clock::mono().saturating_duration_since(*self)
+    }
+}

@@ -36,7 +36,9 @@ pub(crate) struct Cycle<'a> {
     pub(crate) armed: Option<Duration>,
     /// Time spent elsewhere (in a handler) since the last cycle.
     pub(crate) outside: Duration,
-    /// Bytes received; none for an empty socket.
+    /// The `recv` came back with nothing: the socket was empty.
+    pub(crate) empty: bool,
+    /// Bytes received.
     pub(crate) bytes: usize,
     /// Messages decoded, of any class.
     pub(crate) messages: u64,
@@ -52,13 +54,6 @@ pub(crate) struct Cycle<'a> {
     pub(crate) close: Option<(Option<u16>, String)>,
     /// How long the machine was suspended since it booted, if known; read when the socket was empty.
     pub(crate) suspended: Option<Duration>,
-}
-
-impl Cycle<'_> {
-    /// The `recv` came back with nothing.
-    fn is_empty(&self) -> bool {
-        self.bytes == 0 && self.messages == 0
-    }
 }
 
 #[derive(Debug)]
@@ -233,7 +228,7 @@ impl Session {
     pub(crate) fn handle_recv(&mut self, now: Stamp, cycle: &Cycle<'_>) {
         let Phase::Up(up) = &mut self.phase else { return };
         up.attention.handle_recv(now.mono, cycle.armed, cycle.outside);
-        if cycle.is_empty() {
+        if cycle.empty {
             self.handle_empty(now, cycle.suspended);
             return;
         }
@@ -284,6 +279,9 @@ impl Session {
             }
         }
         let at = up.attention.attended(now.mono);
+        if up.liveness.take_due_ping(at) {
+            self.outbox.push_ping(); // the controller is late
+        }
         if let Some(waited) = up.liveness.overdue(at) {
             up.end(EndReason::PongOverdue { waited });
             self.actions.push_back(Action::Abort);
@@ -332,6 +330,20 @@ impl Session {
         {
             up.end(reason);
             self.actions.push_back(Action::Abort);
+        }
+    }
+
+    /// What the server sent breaks the protocol: it is told so with a Close frame (RFC 6455 section 7.1.7), and
+    /// the connection ends without waiting for the answer.
+    pub(crate) fn handle_violation(&mut self, now: Stamp, reason: EndReason, code: u16) {
+        let Phase::Up(up) = &mut self.phase else { return };
+        up.peer_closed = true;
+        up.begin_close(reason, now.mono + LINGER);
+        for ticket in self.outbox.push_close_now(Some(code)) {
+            self.outcomes.push_back((ticket, super::Outcome::Dropped { epoch: self.epoch }));
+        }
+        if self.outbox.is_empty() {
+            up.end(EndReason::Eof); // ours is out already: nothing more can be said
         }
     }
 

@@ -1,0 +1,127 @@
+//! From bytes to messages: tungstenite over the reading half, one `recv` at a time.
+
+use crate::clock::Stamp;
+use crate::error::{EndReason, Stage};
+use crate::message::Content;
+use crate::transport::{ReadHalf, Received, Wait};
+use std::io::{ErrorKind, Read};
+use std::time::Duration;
+use tungstenite::error::{CapacityError, ProtocolError};
+use tungstenite::protocol::{Role, WebSocketConfig};
+use tungstenite::{Bytes, Error, Message, WebSocket};
+
+/// What was decoded.
+pub(super) enum Item {
+    Content(Content),
+    Ping(Bytes),
+    Pong,
+    /// Code and reason; the last item of a connection.
+    Close(Option<u16>, String),
+}
+
+/// Why decoding ended.
+pub(super) enum Broken {
+    /// The connection is gone.
+    Gone(EndReason),
+    /// The peer broke the protocol; `code` is what it should be told (RFC 6455 section 7.4.1).
+    Violation { reason: EndReason, code: u16 },
+}
+
+pub(super) struct Decoder {
+    socket: WebSocket<ReadHalf>,
+    /// After a Close or a violation there is nothing to decode: what still comes is thrown away.
+    discarding: bool,
+}
+
+impl Decoder {
+    pub(super) fn new(half: ReadHalf, read_buffer: usize, message_bytes: usize) -> Self {
+        let config = WebSocketConfig::default()
+            .read_buffer_size(read_buffer)
+            // Only its own pongs and close replies are ever written there, and they are thrown away.
+            .write_buffer_size(0)
+            .max_message_size(Some(message_bytes))
+            .max_frame_size(Some(message_bytes));
+        Self { socket: WebSocket::from_raw_socket(half, Role::Client, Some(config)), discarding: false }
+    }
+
+    pub(super) fn armed(&self) -> Option<Duration> {
+        self.socket.get_ref().armed()
+    }
+
+    /// Whether reading produced TLS output that has to be written.
+    pub(super) fn wants_write(&self) -> bool {
+        self.socket.get_ref().wants_write()
+    }
+
+    /// Does one `recv` and decodes all that it completes. `item` gets each with the time of the `recv`.
+    pub(super) fn cycle(
+        &mut self,
+        wait: Wait,
+        mut item: impl FnMut(Item, Stamp),
+    ) -> (Stamp, Received, Result<(), Broken>) {
+        self.socket.get_mut().permit(wait);
+        let result = if self.discarding { self.discard() } else { self.decode(&mut item) };
+        let half = self.socket.get_mut();
+        (half.received_at(), half.take_outcome(), result)
+    }
+
+    fn decode(&mut self, item: &mut impl FnMut(Item, Stamp)) -> Result<(), Broken> {
+        loop {
+            match self.socket.read() {
+                Ok(Message::Text(text)) => item(Item::Content(Content::Text(text)), self.received_at()),
+                Ok(Message::Binary(bytes)) => item(Item::Content(Content::Binary(bytes)), self.received_at()),
+                Ok(Message::Ping(payload)) => item(Item::Ping(payload), self.received_at()),
+                Ok(Message::Pong(_)) => item(Item::Pong, self.received_at()),
+                Ok(Message::Close(frame)) => {
+                    self.discarding = true;
+                    let (code, reason) = frame.map_or((None, String::new()), |frame| {
+                        (Some(u16::from(frame.code)), frame.reason.as_str().to_owned())
+                    });
+                    item(Item::Close(code, reason), self.received_at());
+                    return Ok(());
+                }
+                Ok(Message::Frame(_)) => {} // never made by reading
+                Err(Error::Io(error)) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => {
+                    self.discarding = true;
+                    return Err(self.broken(error));
+                }
+            }
+        }
+    }
+
+    fn received_at(&self) -> Stamp {
+        self.socket.get_ref().received_at()
+    }
+
+    fn discard(&mut self) -> Result<(), Broken> {
+        let mut scratch = [0; 4096];
+        loop {
+            match self.socket.get_mut().read(&mut scratch) {
+                Ok(0) => return Err(Broken::Gone(EndReason::Eof)),
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => return Err(Broken::Gone(EndReason::io(Stage::Read, &error))),
+            }
+        }
+    }
+
+    fn broken(&self, error: Error) -> Broken {
+        let violation = |detail: String, code| Broken::Violation { reason: EndReason::Protocol { detail }, code };
+        match error {
+            Error::Io(error) => Broken::Gone(match self.socket.get_ref().failure() {
+                Some(reason) => reason,
+                None => EndReason::io(Stage::Read, &error),
+            }),
+            Error::ConnectionClosed
+            | Error::AlreadyClosed
+            | Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => Broken::Gone(EndReason::Eof),
+            Error::Capacity(CapacityError::MessageTooLong { size, max_size }) => Broken::Violation {
+                reason: EndReason::TooLarge { size: size as u64, limit: max_size as u64 },
+                code: 1009,
+            },
+            Error::Utf8(_) => violation("a text message is not UTF-8".to_owned(), 1007),
+            other => violation(other.to_string(), 1002),
+        }
+    }
+}

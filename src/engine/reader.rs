@@ -1,0 +1,315 @@
+//! The reader thread: makes attempts, then blocks in `recv`, whose timeout is the staleness detector.
+//!
+//! One cycle: one `recv`; one clock reading; decode and classify all of it, without the lock; one locked
+//! `handle_cycle`; ring the bell. At the end of a connection `handle_ended` comes last.
+
+use super::bell::BatchIter;
+use super::decoder::{Broken, Decoder, Item};
+use super::plan::{Handler, Plan};
+use super::shared::{Caller, Next, Shared};
+use super::writer::Link;
+use crate::clock::{self, Stamp};
+use crate::dialect::{Class, Hit, Router};
+use crate::error::EndReason;
+use crate::event::Event;
+use crate::message::{Content, Message};
+use crate::panics;
+use crate::policy::approach::Wait;
+use crate::policy::freshness::Key;
+use crate::policy::session::{Cycle, Established};
+use crate::policy::verdict::{self, Decision};
+use crate::transport::{self, Budget, Dialed, Received, Request, Stop};
+use crossbeam_channel::Receiver;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What the controller tells the reader.
+pub(super) enum Order {
+    /// Make an attempt, and read until the connection ends.
+    Dial { epoch: u64, attempt: u32, stop: Stop },
+    /// Events were made elsewhere: hand them to the handler.
+    Drain,
+    /// The feed is over.
+    Exit,
+}
+
+/// A handler that took longer than this has its time reported at once, not with the next cycle.
+const NOTICEABLE: Duration = Duration::from_millis(1);
+
+pub(super) struct Reader {
+    shared: Arc<Shared>,
+    orders: Receiver<Order>,
+    plan: Plan,
+    handler: Option<Handler>,
+    routes: Routes,
+    batch: VecDeque<Event>,
+}
+
+/// The reader's own copy of what the router needs, and what one cycle found.
+struct Routes {
+    version: u64,
+    router: Router,
+    any: bool,
+    hit: Hit,
+    touched: Vec<(Key, u64)>,
+}
+
+impl Reader {
+    pub(super) fn new(shared: Arc<Shared>, orders: Receiver<Order>, mut plan: Plan) -> Self {
+        let router = Router::new(&plan.heartbeats, &[]);
+        let hit = Hit::default();
+        let routes = Routes { version: 0, router, any: false, hit, touched: Vec::new() };
+        let handler = plan.handler.take();
+        Self { shared, orders, plan, handler, routes, batch: VecDeque::new() }
+    }
+
+    pub(super) fn run(&mut self) {
+        self.shared.own_this_thread();
+        while let Ok(order) = self.orders.recv() {
+            match order {
+                Order::Dial { epoch, attempt, stop } => {
+                    let found = match self.attempt(epoch, attempt, &stop) {
+                        Ok(decoder) => self.read(epoch, decoder),
+                        Err(found) => found,
+                    };
+                    // All handles of the old connection go before the end is said.
+                    stop.abort();
+                    self.end(found);
+                }
+                Order::Drain => {}
+                Order::Exit => {
+                    self.drain();
+                    return;
+                }
+            }
+            self.drain();
+        }
+    }
+
+    /// One attempt: the provider's answer, then resolve, TCP, TLS and upgrade within the budget.
+    fn attempt(&mut self, epoch: u64, attempt: u32, stop: &Stop) -> Result<Decoder, EndReason> {
+        let provider = &mut self.plan.provider;
+        let target = match panics::caught(|| provider(epoch, attempt)) {
+            Ok(Ok(target)) => target,
+            Ok(Err(failure)) => return Err(provider_failed(failure.detail, failure.fatal)),
+            Err(panic) => return Err(provider_failed(format!("it panicked: {panic}"), false)),
+        };
+        let begin = Stamp::now();
+        let endpoint = target.endpoint.redacted();
+        self.shared.with(Caller::Reader, |core| core.session.handle_connecting(begin, endpoint));
+        self.drain();
+        let request = Request {
+            endpoint: &target.endpoint,
+            headers: &target.headers,
+            subprotocols: &target.subprotocols,
+            settings: &self.plan.transport,
+        };
+        let total = self.plan.attempt_budget;
+        let budget = Budget { deadline: begin.mono + total, total };
+        let Dialed { mut read, write, peer, subprotocol } = transport::dial(&request, &budget, stop)?;
+        read.watch(Arc::clone(&self.shared.turns));
+        // The controller must find the writing half when the machine has something to write.
+        self.shared.put_link(Link { epoch, attempt, half: write, stop: stop.clone() });
+        let now = Stamp::now();
+        let took = now.mono.saturating_duration_since(begin.mono);
+        let established = Established { took, peer, subprotocol };
+        let wanted = self.shared.with(Caller::Reader, |core| {
+            core.session.handle_connected(now, established, clock::suspended())
+        });
+        self.drain();
+        if wanted {
+            Ok(Decoder::new(read, self.plan.read_buffer_bytes, self.plan.message_bytes))
+        } else {
+            Err(EndReason::ClosedByUser)
+        }
+    }
+
+    /// Reads until the connection ends; says how it ended as seen from here.
+    fn read(&mut self, epoch: u64, mut decoder: Decoder) -> EndReason {
+        let mut next = self.shared.with(Caller::Reader, |core| core.next(clock::mono(), None, true));
+        let mut outside = Duration::ZERO;
+        loop {
+            if next.full {
+                next = self.shared.wait_for_room(decoder.armed());
+            }
+            if next.end {
+                return EndReason::Eof; // the machine knows the reason
+            }
+            if next.routes_version != self.routes.version {
+                self.routes.rebuild(&self.shared, &self.plan);
+            }
+            let (now, broken);
+            (now, next, broken) = self.cycle(epoch, &mut decoder, next.wait, outside);
+            if decoder.wants_write() {
+                self.shared.with(Caller::Reader, |core| core.flush = true);
+            }
+            outside = Duration::ZERO;
+            if self.handler.is_some() {
+                self.drain();
+                let back = clock::mono();
+                outside = back.saturating_duration_since(now.mono);
+                if outside > NOTICEABLE {
+                    outside = Duration::ZERO;
+                    next = self.shared.with(Caller::Reader, |core| {
+                        core.session.handle_back(back);
+                        core.next(back, decoder.armed(), false)
+                    });
+                }
+            }
+            match broken {
+                Some(Broken::Gone(reason)) => return reason,
+                Some(Broken::Violation { reason, code }) => {
+                    next = self.shared.with(Caller::Reader, |core| {
+                        core.session.handle_violation(now, reason, code);
+                        core.next(now.mono, decoder.armed(), false)
+                    });
+                }
+                None => {}
+            }
+        }
+    }
+
+    /// One cycle.
+    fn cycle(
+        &mut self,
+        epoch: u64,
+        decoder: &mut Decoder,
+        wait: Wait,
+        outside: Duration,
+    ) -> (Stamp, Next, Option<Broken>) {
+        let mut cycle = Cycle { outside, ..Cycle::default() };
+        let mut bytes = 0;
+        let (batch, routes) = (&mut self.batch, &mut self.routes);
+        let deliver_heartbeats = self.plan.deliver_heartbeats;
+        let mut panicked = None;
+        routes.touched.clear();
+        let (now, received, result) = decoder.cycle(wait.into(), |item, received| match item {
+            Item::Content(content) => {
+                cycle.messages += 1;
+                let (class, subscriptions) = routes.classify(&content, &mut cycle, &mut panicked);
+                if class == Class::Data || deliver_heartbeats {
+                    bytes += content.len();
+                    batch.push_back(Event::Message(Message { content, epoch, received, subscriptions }));
+                }
+            }
+            Item::Ping(payload) => cycle.ping = Some(payload),
+            Item::Pong => {}
+            Item::Close(code, reason) => cycle.close = Some((code, reason)),
+        });
+        if let Some(message) = panicked {
+            self.shared.report_panic(Caller::Reader, "matcher", message);
+        }
+        cycle.armed = if wait == Wait::Probe { Some(Duration::ZERO) } else { decoder.armed() };
+        match received {
+            Received::Bytes(count) => cycle.bytes = count,
+            Received::Nothing => {
+                cycle.empty = true;
+                cycle.suspended = clock::suspended();
+            }
+            Received::Other => {}
+        }
+        cycle.touched = &self.routes.touched;
+        let batch = &mut self.batch;
+        let mut next = self.shared.with(Caller::Reader, |core| core.handle_cycle(now, &cycle, batch, bytes));
+        if wait == Wait::Probe {
+            // The timeout in force is not the one that was asked for.
+            next = self.shared.with(Caller::Reader, |core| core.next(now.mono, decoder.armed(), false));
+        }
+        (now, next, result.err())
+    }
+
+    /// The connection or attempt is over: the last thing said of it.
+    fn end(&mut self, found: EndReason) {
+        let core = self.shared.lock();
+        let reason = core.session.end_reason(found);
+        let (ever_up, failures) = (core.session.ever_up(), core.session.failures());
+        drop(core);
+        let own = self.plan.retry_policy.as_ref().map(|policy| panics::caught(|| policy(&reason, ever_up, failures)));
+        let own = match own {
+            Some(Err(message)) => {
+                self.shared.report_panic(Caller::Reader, "retry_policy", message);
+                None
+            }
+            Some(Ok(own)) => own,
+            None => None,
+        };
+        let fatal_provider = matches!(&reason, EndReason::Provider { fatal: true, .. });
+        let decision = own.unwrap_or_else(|| {
+            if fatal_provider {
+                Decision::Fatal
+            } else {
+                verdict::decide(&reason, ever_up, &self.plan.fatal_statuses)
+            }
+        });
+        self.shared.with(Caller::Reader, |core| {
+            core.session.handle_ended(Stamp::now(), reason, decision);
+            core.forget_retired();
+        });
+    }
+
+    /// Hands all events to the handler, if there is one: the reader is then its own consumer.
+    fn drain(&mut self) {
+        let Some(handler) = &mut self.handler else { return };
+        let mut panicked = None;
+        loop {
+            let mut events = BatchIter::claim(Some(Arc::clone(&self.shared)));
+            if events.len() == 0 {
+                break;
+            }
+            // A panic costs one event; the others are still handed over.
+            while let Err(message) = panics::caught(|| events.by_ref().for_each(&mut *handler)) {
+                panicked.get_or_insert(message);
+            }
+            if let Some(message) = panicked.take() {
+                self.shared.report_panic(Caller::Reader, "handler", message);
+            }
+        }
+    }
+}
+
+impl Routes {
+    fn rebuild(&mut self, shared: &Shared, plan: &Plan) {
+        let (version, routes) = shared.lock().routes();
+        let routes: Vec<_> =
+            routes.into_iter().map(|(key, spec)| (key, spec.id.clone(), spec.matcher.clone())).collect();
+        self.router = Router::new(&plan.heartbeats, &routes);
+        self.any = !routes.is_empty();
+        self.version = version;
+    }
+
+    /// The class of a message, and the names of its subscriptions.
+    fn classify(
+        &mut self,
+        content: &Content,
+        cycle: &mut Cycle<'_>,
+        panicked: &mut Option<String>,
+    ) -> (Class, Option<Arc<[crate::message::SubscriptionId]>>) {
+        if self.router.is_trivial() {
+            cycle.data += 1;
+            return (Class::Data, None);
+        }
+        self.router.classify(content.payload(), &mut self.hit);
+        if let Some(message) = self.hit.panicked.take() {
+            panicked.get_or_insert(message);
+        }
+        if self.hit.class == Class::Data {
+            cycle.data += 1;
+            if self.any && self.hit.keys.is_empty() {
+                cycle.unmatched += 1;
+            }
+            for key in &self.hit.keys {
+                // Runs of one subscription are common, and there are few subscriptions in one cycle.
+                match self.touched.iter_mut().rev().find(|(touched, _)| touched == key) {
+                    Some((_, count)) => *count += 1,
+                    None => self.touched.push((*key, 1)),
+                }
+            }
+        }
+        (self.hit.class, self.hit.names.take())
+    }
+}
+
+fn provider_failed(detail: String, fatal: bool) -> EndReason {
+    EndReason::Provider { detail, fatal }
+}

@@ -1,0 +1,263 @@
+//! Writing: frames out of the outbox, encoded and handed to the operating system in short slices.
+
+use super::plan::{Render, RenderContext};
+use super::shared::{Caller, Shared};
+use crate::clock::{self, Stamp};
+use crate::error::{EndReason, Stage};
+use crate::message::Content;
+use crate::panics;
+use crate::policy::outbox::Out;
+use crate::transport::{Stop, WriteHalf};
+use std::sync::Arc;
+use std::time::Duration;
+use tungstenite::protocol::frame::FrameHeader;
+use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
+
+/// About this much is encoded before it is written; what is urgent waits for no more.
+const LOT: usize = 64 * 1024;
+
+/// One slice counts as at most this much of a stall: longer means that this process did not run.
+const SLICE: Duration = Duration::from_millis(100);
+
+/// The writing half of a connection, with what belongs to it.
+pub(super) struct Link {
+    pub(super) epoch: u64,
+    pub(super) attempt: u32,
+    pub(super) half: WriteHalf,
+    pub(super) stop: Stop,
+}
+
+/// Limits of writing.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    /// How long the peer may take nothing.
+    pub(super) write_timeout: Duration,
+    pub(super) subscribe_bytes: usize,
+}
+
+pub(super) struct Writer {
+    link: Link,
+    limits: Limits,
+    /// Encoded and not yet written to the operating system.
+    in_flight: Vec<Out>,
+    /// How long nothing could be written, reading time only.
+    stalled: Duration,
+    failed: bool,
+    closing: bool,
+}
+
+impl Writer {
+    pub(super) fn new(link: Link, limits: Limits) -> Self {
+        let in_flight = Vec::new();
+        Self { link, limits, in_flight, stalled: Duration::ZERO, failed: false, closing: false }
+    }
+
+    pub(super) fn epoch(&self) -> u64 {
+        self.link.epoch
+    }
+
+    pub(super) fn is_socket_empty(&self) -> bool {
+        // A socket in error is left to the reader.
+        self.link.half.is_socket_empty().unwrap_or(false)
+    }
+
+    pub(super) fn abort(&self) {
+        self.link.stop.abort();
+    }
+
+    /// Writes what waits, for about one slice. Says whether more waits.
+    pub(super) fn work(&mut self, shared: &Arc<Shared>) -> bool {
+        if self.failed {
+            return false;
+        }
+        if self.in_flight.is_empty() {
+            self.gather(shared);
+        }
+        let begin = clock::mono();
+        let turn = shared.turn();
+        match self.link.half.pump() {
+            Ok(pumped) if pumped.idle => {
+                self.stalled = Duration::ZERO;
+                self.written(shared);
+                shared.lock().session.has_out()
+            }
+            Ok(pumped) => {
+                let slice = clock::mono().saturating_duration_since(begin).min(SLICE);
+                if pumped.wrote > 0 {
+                    self.stalled = Duration::ZERO;
+                } else if turn % 2 == 1 {
+                    // While the reader is away the peer may be held up by us, not we by it.
+                    self.stalled += slice;
+                }
+                if self.stalled >= self.limits.write_timeout {
+                    self.fail(shared, EndReason::WriteStalled { stalled: self.stalled });
+                    return false;
+                }
+                true
+            }
+            Err(reason) => {
+                self.fail(shared, reason);
+                false
+            }
+        }
+    }
+
+    fn fail(&mut self, shared: &Arc<Shared>, reason: EndReason) {
+        self.failed = true;
+        let epoch = self.link.epoch;
+        shared.with(Caller::Controller, |core| core.session.handle_write_failed(epoch, reason));
+    }
+
+    /// Takes a lot out of the outbox and encodes it.
+    fn gather(&mut self, shared: &Arc<Shared>) {
+        let mut size = 0;
+        while size < LOT {
+            let now = Stamp::now();
+            let epoch = self.link.epoch;
+            let next = shared.with(Caller::Controller, |core| {
+                if core.session.epoch() != epoch || !core.session.has_out() {
+                    return None;
+                }
+                let out = core.session.poll_out(now)?;
+                let spec = match &out {
+                    Out::Subscribe(key) => core.spec(*key),
+                    Out::Unsubscribe(key) => core.retire(*key),
+                    _ => None,
+                };
+                Some((out, spec))
+            });
+            let Some((out, spec)) = next else { return };
+            let mut frame = Vec::new();
+            match &out {
+                Out::Pong(payload) => encode(&mut frame, OpCode::Control(Control::Pong), payload),
+                Out::Ping => encode(&mut frame, OpCode::Control(Control::Ping), &[]),
+                Out::App { content, .. } => encode_content(&mut frame, content),
+                Out::Close(code) => {
+                    self.closing = true;
+                    let code = code.map(u16::to_be_bytes);
+                    let payload = code.as_ref().map_or(&[][..], |code| code);
+                    encode(&mut frame, OpCode::Control(Control::Close), payload);
+                }
+                Out::Subscribe(key) => {
+                    let render = spec.as_ref().and_then(|spec| spec.subscribe.as_ref());
+                    match render.map(|render| self.render(render, now)).transpose() {
+                        Ok(payload) => frame = payload.unwrap_or_default(),
+                        Err(detail) => {
+                            let key = *key;
+                            shared.with(Caller::Controller, |core| {
+                                core.session.handle_render_failed(Stamp::now(), key, detail);
+                            });
+                            continue;
+                        }
+                    }
+                }
+                Out::Unsubscribe(_) => {
+                    let render = spec.as_ref().and_then(|spec| spec.unsubscribe.as_ref());
+                    match render.map(|render| self.render(render, now)).transpose() {
+                        Ok(payload) => frame = payload.unwrap_or_default(),
+                        Err(detail) => {
+                            log::warn!(target: "livefeed", "{}: unsubscribe: {detail}", shared.name());
+                            continue;
+                        }
+                    }
+                }
+            }
+            self.link.half.enqueue(&frame);
+            size += frame.len();
+            self.in_flight.push(out);
+            if self.closing {
+                self.link.half.close_notify();
+                return;
+            }
+        }
+    }
+
+    /// Makes a subscribe payload afresh and encodes it.
+    fn render(&self, render: &Render, now: Stamp) -> Result<Vec<u8>, String> {
+        let context = RenderContext { epoch: self.link.epoch, attempt: self.link.attempt, time: now.wall };
+        let payload = match panics::caught(|| render(&context)) {
+            Ok(result) => result?,
+            Err(panic) => return Err(format!("the closure panicked: {panic}")),
+        };
+        let (size, limit) = (payload.len(), self.limits.subscribe_bytes);
+        if size > limit {
+            return Err(format!("{size} bytes are over the limit of {limit} (limits.subscribe_bytes)"));
+        }
+        let mut frame = Vec::with_capacity(size + 14);
+        encode(&mut frame, OpCode::Data(Data::Text), payload.expose().as_bytes());
+        Ok(frame)
+    }
+
+    /// All that was encoded is with the operating system.
+    fn written(&mut self, shared: &Arc<Shared>) {
+        if self.in_flight.is_empty() {
+            return;
+        }
+        let now = Stamp::now();
+        let epoch = self.link.epoch;
+        let written = std::mem::take(&mut self.in_flight);
+        shared.with(Caller::Controller, |core| {
+            for out in &written {
+                core.session.handle_written(now, epoch, out);
+            }
+        });
+        if self.closing {
+            self.link.half.shutdown_write();
+            self.failed = true; // nothing follows a Close
+        }
+    }
+
+    /// The connection is over: what was not written is lost with it.
+    pub(super) fn give_up(self, shared: &Arc<Shared>) {
+        let epoch = self.link.epoch;
+        shared.with(Caller::Controller, |core| {
+            for out in &self.in_flight {
+                core.session.handle_lost(epoch, out);
+            }
+        });
+    }
+
+    pub(super) fn io_error(error: &std::io::Error) -> EndReason {
+        EndReason::io(Stage::Write, error)
+    }
+}
+
+fn encode_content(frame: &mut Vec<u8>, content: &Content) {
+    let opcode = match content {
+        Content::Text(_) => Data::Text,
+        Content::Binary(_) => Data::Binary,
+    };
+    encode(frame, OpCode::Data(opcode), content.payload().as_bytes());
+}
+
+/// Appends one masked frame (RFC 6455 section 5.3: each with a fresh mask that can't be predicted).
+fn encode(frame: &mut Vec<u8>, opcode: OpCode, payload: &[u8]) {
+    let mask: [u8; 4] = rand::random();
+    let header = FrameHeader { opcode, mask: Some(mask), ..FrameHeader::default() };
+    frame.reserve(payload.len() + 14);
+    // Writing to memory does not fail.
+    drop(header.format(payload.len() as u64, frame));
+    frame.extend(payload.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_are_masked_afresh_and_decode_to_what_was_meant() {
+        use std::io::Cursor;
+        use tungstenite::protocol::{Role, WebSocketContext};
+        for size in [0, 1, 125, 126, 65_535, 65_536, 70_001] {
+            let text = "x".repeat(size);
+            let mut frame = Vec::new();
+            encode(&mut frame, OpCode::Data(Data::Text), text.as_bytes());
+            let mut again = Vec::new();
+            encode(&mut again, OpCode::Data(Data::Text), text.as_bytes());
+            assert!(frame != again, "the mask repeats");
+            let mut server = WebSocketContext::new(Role::Server, None);
+            let message = server.read(&mut Cursor::new(frame)).unwrap();
+            assert_eq!(message.into_text().unwrap().as_str(), text);
+        }
+    }
+}
