@@ -49,8 +49,8 @@ pub(super) fn halves(channel: Channel, early: Vec<u8>) -> Result<(ReadHalf, Writ
 /// How a permitted `recv` waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Wait {
-    /// At most about so long (`None`: without end), by the socket's own coarse timeout; never shorter than
-    /// half of it, unless an earlier timeout that is armed falls between, which saves a system call.
+    /// At most about so long (`None`: without end), by the socket's own coarse timeout. One that is armed
+    /// already, and lies between half of it and all of it, is kept: that saves a system call.
     Until(Option<Duration>),
     /// Not at all.
     Probe,

@@ -3,7 +3,7 @@
 //! [`dial`] makes one attempt: it looks the name up, connects, shakes hands and upgrades within one
 //! [`Budget`], and a [`Stop`] ends it at any point. What comes out is a socket in two halves, for one
 //! reading and one writing thread, that share no lock while either waits for the peer.
-#![allow(dead_code, reason = "the engine that uses it comes next")]
+#![allow(dead_code, unused_imports, reason = "the engine that uses it comes next")]
 
 mod endpoint;
 mod halves;

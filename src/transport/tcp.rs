@@ -127,7 +127,7 @@ fn status(socket: &TcpStream) -> io::Result<bool> {
 }
 
 /// The failure worth reporting: one that a machine answered with, before "no way there".
-struct Failure(Option<(io::ErrorKind, String)>);
+struct Failure(Option<(ErrorKind, String)>);
 
 impl Failure {
     fn note(&mut self, error: &io::Error, address: SocketAddr) {

@@ -4,7 +4,7 @@
 mod dial;
 mod halves;
 mod stages;
-#[cfg(feature = "native-tls")]
+#[cfg(all(feature = "native-tls", target_os = "linux"))]
 mod tls;
 
 use super::*;

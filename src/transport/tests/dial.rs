@@ -87,6 +87,8 @@ fn the_request_is_complete() {
         subprotocols: &["a".into(), "b".into()],
         settings: &settings(),
     };
+    let shown = format!("{request:?}");
+    assert!(!shown.contains("abc") && !shown.contains("p@ss") && !shown.contains("a=b"), "{shown}");
     let dialed = dial(&request, &budget(CEILING), &Stop::new()).unwrap();
     assert_eq!(dialed.subprotocol, None);
     let asked = server.join().unwrap();

@@ -38,7 +38,9 @@ fn one_recv_per_permit() {
     half.permit(Wait::Probe);
     assert_eq!(read(&mut half), Ok(vec![7; 36]));
     half.permit(Wait::Probe);
+    let started = clock::mono();
     assert_eq!(read(&mut half), Err(ErrorKind::WouldBlock));
+    assert!(started.elapsed() < SOON, "a probe waited");
     assert_eq!(*half.outcome(), Outcome::Nothing);
     half.permit(Wait::Until(Some(Duration::ZERO)));
     assert_eq!(read(&mut half), Err(ErrorKind::WouldBlock), "never TimedOut, and zero is not for ever");
@@ -188,4 +190,31 @@ fn pump_is_bounded_while_the_peer_does_not_read() {
     stop.abort();
     write.enqueue(b"x");
     assert!(matches!(write.pump(), Err(EndReason::Io { stage: Stage::Write, .. })));
+}
+
+#[test]
+fn tungstenite_reads_from_it_and_writes_nothing() {
+    use tungstenite::protocol::{Role, WebSocket};
+    // A text, a ping that tungstenite wants to answer, and the beginning of a text.
+    let (dialed, mut server, stop) = pair(b"\x81\x05hello\x89\x00\x81\x04ha");
+    let mut socket = WebSocket::from_raw_socket(dialed.read, Role::Client, None);
+    let would_block = |error: &tungstenite::Error| match error {
+        tungstenite::Error::Io(error) => error.kind() == ErrorKind::WouldBlock,
+        _ => false,
+    };
+    socket.get_mut().permit(LONG);
+    assert_eq!(socket.read().unwrap().into_text().unwrap(), "hello");
+    assert!(socket.read().unwrap().is_ping());
+    assert!(would_block(&socket.read().unwrap_err()));
+    server.write_all(b"l").unwrap();
+    socket.get_mut().permit(LONG);
+    assert!(would_block(&socket.read().unwrap_err()), "half a message, and the permit is spent");
+    assert_eq!(*socket.get_ref().outcome(), Outcome::Bytes(1));
+    server.write_all(b"f").unwrap();
+    socket.get_mut().permit(LONG);
+    assert_eq!(socket.read().unwrap().into_text().unwrap(), "half");
+    stop.abort();
+    let mut sent = Vec::new();
+    server.read_to_end(&mut sent).unwrap();
+    assert!(sent.is_empty(), "tungstenite wrote to the socket");
 }

@@ -1,19 +1,29 @@
 //! The halves under TLS, and what certificates are refused.
 
 use super::*;
-use native_tls::{Identity, TlsAcceptor, TlsStream};
+use openssl::pkey::PKey;
+use openssl::ssl::{SslAcceptor, SslMethod, SslStream, SslVersion};
+use openssl::x509::X509;
 use std::io::ErrorKind;
 
 struct Certificate {
     pem: Vec<u8>,
-    acceptor: TlsAcceptor,
+    acceptor: SslAcceptor,
+}
+
+/// A server's certificate, and the server's TLS, of at most this version.
+fn certificate_up_to(name: &str, version: SslVersion) -> Certificate {
+    let made = rcgen::generate_simple_self_signed(vec![name.to_owned()]).unwrap();
+    let (pem, key) = (made.cert.pem().into_bytes(), made.signing_key.serialize_pem());
+    let mut builder = SslAcceptor::mozilla_intermediate_v5(SslMethod::tls()).unwrap();
+    builder.set_private_key(&PKey::private_key_from_pem(key.as_bytes()).unwrap()).unwrap();
+    builder.set_certificate(&X509::from_pem(&pem).unwrap()).unwrap();
+    builder.set_max_proto_version(Some(version)).unwrap();
+    Certificate { pem, acceptor: builder.build() }
 }
 
 fn certificate(name: &str) -> Certificate {
-    let made = rcgen::generate_simple_self_signed(vec![name.to_owned()]).unwrap();
-    let (pem, key) = (made.cert.pem(), made.signing_key.serialize_pem());
-    let identity = Identity::from_pkcs8(pem.as_bytes(), key.as_bytes()).unwrap();
-    Certificate { pem: pem.into_bytes(), acceptor: TlsAcceptor::new(identity).unwrap() }
+    certificate_up_to(name, SslVersion::TLS1_3)
 }
 
 fn with(tls: &TlsSettings) -> Settings {
@@ -25,8 +35,8 @@ fn trusting(certificate: &Certificate) -> TlsSettings {
 }
 
 fn serve_tls<T: Send + 'static>(
-    acceptor: TlsAcceptor,
-    f: impl FnOnce(TlsStream<TcpStream>) -> T + Send + 'static,
+    acceptor: SslAcceptor,
+    f: impl FnOnce(SslStream<TcpStream>) -> T + Send + 'static,
 ) -> (Endpoint, JoinHandle<Option<T>>) {
     let (addr, server) = serve(move |socket| {
         let mut stream = acceptor.accept(socket).ok()?;
@@ -96,6 +106,10 @@ fn trusted_certificates_and_their_ways_around() {
     let (good, misnamed) = (certificate("127.0.0.1"), certificate("feed.test"));
     accepted(&good, &trusting(&good));
     accepted(&good, &TlsSettings { min_version: Some(TlsVersion::Tls13), ..trusting(&good) });
+    let old = certificate_up_to("127.0.0.1", SslVersion::TLS1_2);
+    accepted(&old, &trusting(&old));
+    let reason = refused(&old, &TlsSettings { min_version: Some(TlsVersion::Tls13), ..trusting(&old) });
+    assert!(matches!(reason, EndReason::Tls { untrusted: false, .. }), "{reason}");
     accepted(&misnamed, &TlsSettings { server_name: Some("feed.test".into()), ..trusting(&misnamed) });
     accepted(&misnamed, &TlsSettings { danger_accept_invalid_hostnames: true, ..trusting(&misnamed) });
     accepted(&misnamed, &TlsSettings { danger_accept_invalid_certs: true, ..Default::default() });
@@ -106,13 +120,22 @@ fn trusted_certificates_and_their_ways_around() {
 }
 
 #[test]
-fn full_duplex_under_two_floods() {
+fn full_duplex_under_two_floods_of_tls_1_2() {
+    full_duplex_under_two_floods(SslVersion::TLS1_2);
+}
+
+#[test]
+fn full_duplex_under_two_floods_of_tls_1_3() {
+    full_duplex_under_two_floods(SslVersion::TLS1_3);
+}
+
+fn full_duplex_under_two_floods(version: SslVersion) {
     const TOTAL: usize = 24 * 1024 * 1024;
     // One period is coprime to the sizes of records and buffers.
     let pattern: Vec<u8> = (0..TOTAL).map(|n| (n % 251) as u8).collect();
     let pattern = std::sync::Arc::new(pattern);
     let ours = pattern.clone();
-    let made = certificate("127.0.0.1");
+    let made = certificate_up_to("127.0.0.1", version);
     let (endpoint, server) = serve_tls(made.acceptor.clone(), move |mut stream| {
         stream.get_ref().set_nonblocking(true).unwrap();
         let (mut sent, mut got) = (0, 0);
@@ -174,11 +197,14 @@ fn full_duplex_under_two_floods() {
 #[test]
 fn one_recv_holds_many_records_and_close_notify_is_the_end() {
     let made = certificate("127.0.0.1");
-    let (endpoint, server) = serve_tls(made.acceptor.clone(), |mut stream| {
+    let (tell, told) = crossbeam_channel::bounded(1);
+    let (endpoint, server) = serve_tls(made.acceptor.clone(), move |mut stream| {
+        stream.read_exact(&mut [0; 2]).unwrap();
         for n in 0..100_u8 {
             stream.write_all(&[n; 10]).unwrap();
         }
         stream.shutdown().unwrap();
+        tell.send(()).unwrap();
         // The socket stays open: the end is the alert's doing.
         let mut got = Vec::new();
         let ended = stream.read_to_end(&mut got);
@@ -187,6 +213,10 @@ fn one_recv_holds_many_records_and_close_notify_is_the_end() {
     let stop = Stop::new();
     let mut dialed = dial_with(&endpoint, &with(&trusting(&made)), CEILING, &stop).unwrap();
     let mut buffer = [0; 4096];
+    assert_eq!(read_some(&mut dialed.read, &mut buffer).unwrap(), 5);
+    dialed.write.enqueue(b"go");
+    assert!(dialed.write.pump().unwrap().idle);
+    told.recv_timeout(CEILING).unwrap();
     let (mut got, mut permits) = (Vec::new(), 0);
     loop {
         match dialed.read.read(&mut buffer) {
@@ -200,9 +230,10 @@ fn one_recv_holds_many_records_and_close_notify_is_the_end() {
         }
     }
     assert_eq!(*dialed.read.outcome(), Outcome::Eof);
-    let expected: Vec<u8> = b"early".iter().copied().chain((0..100).flat_map(|n| [n; 10])).collect();
+    let expected: Vec<u8> = (0..100).flat_map(|n| [n; 10]).collect();
     assert_eq!(got, expected);
-    eprintln!("101 records in {permits} permits");
+    // Session tickets may take one, when they come alone.
+    assert!(permits <= 2, "{permits} permits for what one recv holds");
     dialed.write.enqueue(b"bye");
     dialed.write.close_notify();
     while !dialed.write.pump().unwrap().idle {}
