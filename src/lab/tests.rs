@@ -1,0 +1,1 @@
+//! Each fault, seen on the wire.
