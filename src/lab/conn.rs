@@ -149,11 +149,10 @@ impl Conn {
         self.shared.journal.write(self.number, what);
     }
 
-    /// What the socket is to be waited for, if anything.
+    /// What the socket is to be waited for; its failure in any case, unless frozen.
     pub(super) fn wanted(&self) -> Option<Wanted<'_>> {
         let write = self.blocked && self.phase != Phase::Tls;
-        (!self.frozen && (self.reading || write))
-            .then(|| Wanted::new(self.stream.socket(), self.reading, write))
+        (!self.frozen).then(|| Wanted::new(self.stream.socket(), self.reading, write))
     }
 
     /// When the next turn is due, if nothing happens before.
@@ -175,6 +174,7 @@ impl Conn {
 
     fn may_send(&self) -> bool {
         self.phase == Phase::Open
+            && !self.frozen
             && self.close_sent.is_none()
             && self.ending.is_none()
             && self.out.len() < FULL
@@ -188,7 +188,7 @@ impl Conn {
                 self.read(now, scratch);
             } else if ready.broken {
                 let kind = self.stream.take_error().map_or(io::ErrorKind::ConnectionAborted, |e| e.kind());
-                self.over = Some(End::Io(kind));
+                self.over = Some(self.ending.take().map_or(End::Io(kind), |ending| ending.how));
             }
         }
         if self.over.is_some() {
@@ -207,6 +207,7 @@ impl Conn {
             let outcome = self.stream.handshake();
             self.shaken(outcome);
         }
+        self.decode(now);
         for _ in 0..READS {
             if !self.reading || self.frozen || self.over.is_some() || self.phase == Phase::Tls {
                 return;
@@ -249,21 +250,26 @@ impl Conn {
             }
             Phase::Open => {
                 self.decoder.feed(bytes);
-                while self.over.is_none() && self.ending.is_none() {
-                    match self.decoder.next() {
-                        Ok(Some(received)) => {
-                            self.note(What::Received(received.clone()));
-                            self.handle(received, now);
-                        }
-                        Ok(None) => return,
-                        Err(what) => {
-                            self.note(What::Violation(what));
-                            self.over = Some(End::Violation);
-                        }
-                    }
-                }
+                self.decode(now);
             }
             Phase::Deaf | Phase::Tls => {}
+        }
+    }
+
+    /// Handles the frames that are in whole, as long as the connection reads.
+    fn decode(&mut self, now: Instant) {
+        while self.over.is_none() && self.ending.is_none() && self.reading && !self.frozen {
+            match self.decoder.next() {
+                Ok(Some(received)) => {
+                    self.note(What::Received(received.clone()));
+                    self.handle(received, now);
+                }
+                Ok(None) => return,
+                Err(what) => {
+                    self.note(What::Violation(what));
+                    self.over = Some(End::Violation);
+                }
+            }
         }
     }
 
@@ -409,7 +415,10 @@ impl Conn {
     }
 
     pub(super) fn write(&mut self, now: Instant) {
-        if self.phase == Phase::Tls || self.ending.as_ref().is_some_and(|ending| ending.fin_sent) {
+        if self.frozen
+            || self.phase == Phase::Tls
+            || self.ending.as_ref().is_some_and(|ending| ending.fin_sent)
+        {
             return;
         }
         let stream = &mut self.stream;

@@ -1,1 +1,0 @@
-//! Each fault, seen on the wire.
