@@ -7,7 +7,8 @@
 //! # Threads
 //!
 //! A lab has a thread that accepts and one (or as many as [`Builder::workers`] says) that serves all connections; an idle
-//! lab does not wake. Closures given to a lab run on these threads and should be quick.
+//! lab does not wake. Closures given to a lab run on these threads and should be quick; one that panics ends its thread, and
+//! with it what that served. It needs one file descriptor for each connection, and a few more.
 //!
 //! # Limits
 //!
@@ -37,7 +38,6 @@
 //! # Ok::<(), std::io::Error>(())
 //! ```
 
-mod act;
 mod command;
 mod conn;
 mod control;

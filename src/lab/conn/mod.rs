@@ -1,22 +1,24 @@
 //! One connection: its socket, its place in the script, and what it does next.
 
+mod act;
+mod opening;
+
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::Shared;
-use super::command::{Command, Reply};
-use super::flood::Flood;
-use super::frames::{self, Decoder};
-use super::output::Output;
-use super::schedule::{Due, Schedule};
-use super::script::{Opening, Script, Step};
-use super::stream::Stream;
-use super::topic::Callback;
-use super::transcript::{End, Received, Sent, What};
-use super::upgrade::{self, Parsed};
-use super::wait::{Ready, Wanted};
+use crate::lab::Shared;
+use crate::lab::command::{Command, Reply};
+use crate::lab::frames::{self, Decoder};
+use crate::lab::output::Output;
+use crate::lab::schedule::{Due, Schedule};
+use crate::lab::script::{Script, Step};
+use crate::lab::stream::Stream;
+use crate::lab::topic::Callback;
+use crate::lab::transcript::{End, Received, Sent, What};
+use crate::lab::upgrade::{self, Parsed};
+use crate::lab::wait::{Ready, Wanted};
 
 /// How long an end may take when the client does not do its part.
 const END_LIMIT: Duration = Duration::from_secs(5);
@@ -64,13 +66,13 @@ pub(super) struct Conn {
     early: Vec<Command>,
     request: Vec<u8>,
     decoder: Decoder,
-    pub(super) out: Output,
-    pub(super) schedule: Schedule,
-    pub(super) reply: Option<Reply>,
-    pub(super) reading: bool,
-    pub(super) frozen: bool,
-    pub(super) answer_pings: bool,
-    pub(super) answer_close: bool,
+    out: Output,
+    schedule: Schedule,
+    reply: Option<Reply>,
+    reading: bool,
+    frozen: bool,
+    answer_pings: bool,
+    answer_close: bool,
     close_sent: Option<Instant>,
     ending: Option<Ending>,
     /// The connection is over, for this reason.
@@ -105,43 +107,6 @@ impl Conn {
             over: None,
             blocked: false,
             again: false,
-        }
-    }
-
-    /// Begins as the script wants.
-    pub(super) fn start(&mut self, now: Instant) {
-        match self.script.opening {
-            Opening::Reset => self.reset(),
-            Opening::Fin => self.end_soon(End::Fin, now),
-            Opening::StallTls => self.phase = Phase::Deaf,
-            _ => {
-                #[cfg(feature = "native-tls")]
-                if let Some(identity) = &self.shared.tls {
-                    let outcome = self.stream.start_tls(&identity.acceptor);
-                    self.phase = Phase::Tls;
-                    self.shaken(outcome);
-                    return;
-                }
-                self.past_tls();
-            }
-        }
-    }
-
-    fn past_tls(&mut self) {
-        let deaf = matches!(self.script.opening, Opening::NeverUpgrade);
-        self.phase = if deaf { Phase::Deaf } else { Phase::Request };
-    }
-
-    fn shaken(&mut self, outcome: io::Result<bool>) {
-        match outcome {
-            Ok(true) => {
-                self.note(What::TlsDone);
-                self.past_tls();
-                // What came with the end of the handshake may be buffered where no poll sees it.
-                self.again = true;
-            }
-            Ok(false) => {}
-            Err(error) => self.over = Some(End::Tls(error.to_string())),
         }
     }
 
@@ -186,8 +151,7 @@ impl Conn {
         if !self.frozen {
             if self.reading && (ready.read || ready.broken || again) {
                 self.read(now, scratch);
-            } else if ready.broken {
-                let kind = self.stream.take_error().map_or(io::ErrorKind::ConnectionAborted, |e| e.kind());
+            } else if let Some(kind) = self.broken(ready) {
                 self.over = Some(self.ending.take().map_or(End::Io(kind), |ending| ending.how));
             }
         }
@@ -200,6 +164,12 @@ impl Conn {
             self.write(now);
         }
         self.finish(now);
+    }
+
+    /// Why the connection has failed, if it has, for one that does not read and so would not hear of it.
+    fn broken(&self, ready: Ready) -> Option<io::ErrorKind> {
+        let error = if self.reading { None } else { self.stream.take_error().map(|e| e.kind()) };
+        error.or(ready.broken.then_some(io::ErrorKind::ConnectionAborted))
     }
 
     fn read(&mut self, now: Instant, scratch: &mut [u8]) {
@@ -271,49 +241,6 @@ impl Conn {
                 }
             }
         }
-    }
-
-    /// Answers the upgrade request.
-    fn answer(&mut self, request: super::Request, now: Instant) {
-        let request = Arc::new(request);
-        self.note(What::Requested(Arc::clone(&request)));
-        let Some(key) = request.header("Sec-WebSocket-Key") else { return self.refuse(400, "", now) };
-        let subprotocol = upgrade::subprotocol(&self.script, &request);
-        let mut head = upgrade::switching(&self.script, key, subprotocol.as_deref());
-        match self.script.opening.clone() {
-            Opening::Refuse { status, body } => return self.refuse(status, &body, now),
-            Opening::EndlessHeader => {
-                self.out.queue(head.as_bytes());
-                self.out.start_flood(Flood::of_header_lines());
-                self.phase = Phase::Deaf;
-                return;
-            }
-            Opening::RawResponse(bytes) => self.out.queue(&bytes),
-            Opening::Upgrade { wrong_accept: true, .. } => {
-                let wrong = upgrade::switching(&self.script, "wrong", subprotocol.as_deref());
-                self.out.queue(format!("{wrong}\r\n").as_bytes());
-            }
-            Opening::Upgrade { trickle: Some(every), .. } => {
-                self.out.trickle(format!("{head}\r\n").into_bytes(), every, now);
-            }
-            Opening::LongHeader(bytes) => {
-                upgrade::push(&mut head, "X-Filler", &"x".repeat(bytes));
-                self.out.queue(format!("{head}\r\n").as_bytes());
-            }
-            _ => self.out.queue(format!("{head}\r\n").as_bytes()),
-        }
-        self.note(What::Upgraded { subprotocol });
-        self.phase = Phase::Open;
-        for command in std::mem::take(&mut self.early) {
-            self.command(command, now);
-        }
-        self.advance(now);
-    }
-
-    fn refuse(&mut self, status: u16, body: &str, now: Instant) {
-        self.out.queue(upgrade::refusal(status, &self.script.headers, body).as_bytes());
-        self.note(What::Refused { status });
-        self.end_soon(End::Fin, now);
     }
 
     fn handle(&mut self, received: Received, now: Instant) {
@@ -396,7 +323,7 @@ impl Conn {
     }
 
     /// Queues one message; nothing follows a Close frame.
-    pub(super) fn send(&mut self, kind: Sent, bytes: &[u8]) {
+    fn send(&mut self, kind: Sent, bytes: &[u8]) {
         if self.close_sent.is_none() && self.ending.is_none() {
             self.out.queue(bytes);
             self.note(What::Sent { kind, count: 1 });
@@ -404,17 +331,17 @@ impl Conn {
     }
 
     /// Queues a Close frame and starts the clock on its answer.
-    pub(super) fn send_close(&mut self, payload: &[u8], now: Instant) {
+    fn send_close(&mut self, payload: &[u8], now: Instant) {
         self.out.end_flood();
         self.send(Sent::Close, &frames::frame(frames::CLOSE, payload));
         self.close_sent.get_or_insert(now);
     }
 
-    pub(super) fn start_topic(&mut self, topic: super::Topic, now: Instant) {
+    fn start_topic(&mut self, topic: crate::lab::Topic, now: Instant) {
         self.schedule.add(topic, &self.shared.sequences, now);
     }
 
-    pub(super) fn write(&mut self, now: Instant) {
+    fn write(&mut self, now: Instant) {
         if self.frozen
             || self.phase == Phase::Tls
             || self.ending.as_ref().is_some_and(|ending| ending.fin_sent)
@@ -439,7 +366,7 @@ impl Conn {
     }
 
     /// Ends the connection when what is queued is written.
-    pub(super) fn end_soon(&mut self, how: End, now: Instant) {
+    fn end_soon(&mut self, how: End, now: Instant) {
         self.out.end_flood();
         if self.ending.is_none() {
             self.ending = Some(Ending { how, limit: now + END_LIMIT, fin_sent: false });
@@ -454,7 +381,7 @@ impl Conn {
         self.again = true;
     }
 
-    pub(super) fn reset(&mut self) {
+    fn reset(&mut self) {
         self.stream.reset();
         self.over = Some(End::Reset);
     }

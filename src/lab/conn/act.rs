@@ -2,11 +2,11 @@
 
 use std::time::Instant;
 
-use super::command::Command;
-use super::conn::Conn;
-use super::flood::Flood;
-use super::frames::{self, BINARY, PING, PONG, TEXT};
-use super::transcript::{End, Sent};
+use super::Conn;
+use crate::lab::command::Command;
+use crate::lab::flood::Flood;
+use crate::lab::frames::{self, BINARY, PING, PONG, TEXT};
+use crate::lab::transcript::{End, Sent};
 
 impl Conn {
     pub(super) fn act(&mut self, command: Command, now: Instant) {
