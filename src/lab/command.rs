@@ -1,0 +1,171 @@
+//! What a script or a control handle can tell a connection to do.
+
+use std::time::Duration;
+
+use super::flood::Flood;
+use super::topic::{Callback, Topic};
+
+/// A breach of RFC 6455, written as bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Violation {
+    /// A masked text frame, which a server must not send (section 5.1).
+    MaskedFrame,
+    /// A text frame with all reserved bits set (section 5.2).
+    ReservedBits,
+    /// A data frame with opcode 3 (section 5.2).
+    UnknownOpcode,
+    /// A control frame with opcode 11 (section 5.2).
+    UnknownControlOpcode,
+    /// A ping that is not final (section 5.5).
+    FragmentedControl,
+    /// A ping with a payload of 126 bytes (section 5.5).
+    LongControl,
+    /// A text message that is not UTF-8 (section 8.1).
+    InvalidUtf8,
+    /// A Close frame with a payload of one byte (section 5.5.1).
+    ShortClose,
+    /// A Close frame with code 1005, which must not be sent (section 7.4.1).
+    BadCloseCode,
+    /// A Close frame whose reason is not UTF-8 (section 5.5.1).
+    BadCloseReason,
+    /// A continuation of nothing (section 5.4).
+    LoneContinuation,
+    /// A new message inside a fragmented one (section 5.4).
+    InterruptedMessage,
+    /// Bytes that are no frames.
+    Garbage,
+    /// The header of a text frame that announces this many bytes, and none of them.
+    Announced(u64),
+}
+
+/// One thing that a connection is told to do, by its [`Script`](super::Script) or at run time by a
+/// [`Control`](super::Control).
+///
+/// Commands act from the moment that the upgrade is answered; those that come earlier are kept until then, but for
+/// [`Reset`](Self::Reset), [`Fin`](Self::Fin), [`Freeze`](Self::Freeze) and [`Thaw`](Self::Thaw), which act at once.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum Command {
+    /// Starts topics; one of the same name is replaced.
+    Topics(Vec<Topic>),
+    /// Stops one topic.
+    Mute(String),
+    /// Lets one topic go on.
+    Unmute(String),
+    /// Stops all topics and floods; heartbeats and pings go on.
+    MuteAll,
+    /// Lets all topics and floods go on, those stopped by [`Mute`](Self::Mute) too.
+    UnmuteAll,
+    /// Stops all that is sent by itself: topics, floods, heartbeats, pings. Pings are still answered.
+    Silence,
+    /// Takes back [`Silence`](Self::Silence), [`MuteAll`](Self::MuteAll) and the stall of [`HalfFrame`](Self::HalfFrame).
+    Resume,
+    /// Sends messages as fast as they go.
+    Flood(Flood),
+    /// Sends pings as fast as they go, and stops reading.
+    PingFlood,
+    /// Sends a text at a steady interval that is not data; several can run side by side.
+    Heartbeats(String, Duration),
+    /// Sends an empty ping at a steady interval.
+    Pings(Duration),
+    /// Sends one text message.
+    Send(String),
+    /// Sends one binary message.
+    SendBinary(Vec<u8>),
+    /// Sends one text message of this many bytes, all `x`.
+    SendSized(usize),
+    /// Sends one text message in this many frames.
+    Fragments(String, usize),
+    /// Writes bytes as they are.
+    Raw(Vec<u8>),
+    /// Sends one text message byte by byte, with this time before each. What else is to be sent waits until it is
+    /// through.
+    Trickle(String, Duration),
+    /// Sends the first half of a text message's frame, then nothing at all, pongs included, until
+    /// [`Resume`](Self::Resume).
+    HalfFrame(String),
+    /// Breaks the protocol.
+    Violate(Violation),
+    /// Sends one ping.
+    Ping(Vec<u8>),
+    /// Sends one pong.
+    Pong(Vec<u8>),
+    /// Sends a Close frame and ends the connection properly, at the latest after 5 seconds. With code 1005 the Close
+    /// frame has no payload.
+    Close(u16, String),
+    /// Resets the TCP connection (RST), after an attempt to write what is queued.
+    Reset,
+    /// Ends the TCP connection (FIN) without a Close frame, when what is queued is written.
+    Fin,
+    /// Stops reading, so that the client's sends stall when the buffers of both systems are full.
+    StopReading,
+    /// Goes on reading.
+    StartReading,
+    /// Neither reads nor writes any more and leaves the socket open, as a machine does that lost its network.
+    Freeze,
+    /// Takes back [`Freeze`](Self::Freeze).
+    Thaw,
+    /// Says whether pings are answered. Default: yes.
+    AnswerPings(bool),
+    /// Says whether a Close frame is answered and the connection ended. Default: yes.
+    AnswerClose(bool),
+    /// Answers each text message; made by [`Command::reply`].
+    Reply(Reply),
+}
+
+type Answer = dyn Fn(&str) -> Vec<String> + Send + Sync;
+
+/// Makes answers to text messages: see [`Command::reply`].
+#[derive(Debug, Clone)]
+pub struct Reply(pub(super) Callback<Answer>);
+
+impl Command {
+    /// A command to answer each text message from now on with the texts that the closure makes of it: acks, errors,
+    /// answers to logins and requests. The closure runs on a thread of the lab.
+    pub fn reply(answer: impl Fn(&str) -> Vec<String> + Send + Sync + 'static) -> Self {
+        Self::Reply(Reply(Callback(std::sync::Arc::new(answer))))
+    }
+
+    /// The name that stands in the transcript: the variant's, in lower case with spaces.
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Self::Topics(_) => "topics",
+            Self::Mute(_) => "mute",
+            Self::Unmute(_) => "unmute",
+            Self::MuteAll => "mute all",
+            Self::UnmuteAll => "unmute all",
+            Self::Silence => "silence",
+            Self::Resume => "resume",
+            Self::Flood(_) => "flood",
+            Self::PingFlood => "ping flood",
+            Self::Heartbeats(..) => "heartbeats",
+            Self::Pings(_) => "pings",
+            Self::Send(_) => "send",
+            Self::SendBinary(_) => "send binary",
+            Self::SendSized(_) => "send sized",
+            Self::Fragments(..) => "fragments",
+            Self::Raw(_) => "raw",
+            Self::Trickle(..) => "trickle",
+            Self::HalfFrame(_) => "half frame",
+            Self::Violate(_) => "violate",
+            Self::Ping(_) => "ping",
+            Self::Pong(_) => "pong",
+            Self::Close(..) => "close",
+            Self::Reset => "reset",
+            Self::Fin => "fin",
+            Self::StopReading => "stop reading",
+            Self::StartReading => "start reading",
+            Self::Freeze => "freeze",
+            Self::Thaw => "thaw",
+            Self::AnswerPings(_) => "answer pings",
+            Self::AnswerClose(_) => "answer close",
+            Self::Reply(_) => "reply",
+        }
+    }
+
+    /// Whether it concerns the TCP connection, and so need not wait for the upgrade.
+    pub(super) fn is_below_websocket(&self) -> bool {
+        matches!(self, Self::Reset | Self::Fin | Self::Freeze | Self::Thaw)
+    }
+}

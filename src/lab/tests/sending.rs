@@ -1,0 +1,147 @@
+use super::*;
+
+#[test]
+fn topics_are_numbered_without_a_hole_over_connections() {
+    let lab =
+        Lab::start(Script::of_topics([Topic::new("btc").every(ms(1))]).until_sent(20).silence()).unwrap();
+    for start in [1, 21] {
+        let mut socket = client(&lab);
+        for seq in start..start + 20 {
+            assert_eq!(data(&text(&mut socket)), ("btc".into(), seq));
+        }
+        drop(socket);
+    }
+    assert_eq!(lab.published("btc"), 40);
+    lab.control().skip("btc", 2);
+    assert_eq!(data(&text(&mut client(&lab))).1, 43);
+}
+
+#[test]
+fn a_steady_rate_is_held() {
+    let lab = Lab::start(Script::of_topics([Topic::new("btc").every(ms(1))])).unwrap();
+    let mut socket = client(&lab);
+    text(&mut socket);
+    let start = Instant::now();
+    (0..200).for_each(|_| drop(text(&mut socket)));
+    let took = start.elapsed();
+    assert!(took >= ms(190) && took < ms(2000), "{took:?}");
+}
+
+#[test]
+fn topics_wait_for_their_subscription() {
+    let topic = |name: &str| Topic::new(name).every(ms(1)).on_subscribe().ack(format!("ack {name}"));
+    let lab = Lab::start(Script::of_topics([topic("btc"), topic("eth")])).unwrap();
+    let mut socket = client(&lab);
+    socket.send("subscribe eth".into()).unwrap();
+    assert_eq!(text(&mut socket), "ack eth");
+    (0..5).for_each(|_| assert_eq!(data(&text(&mut socket)).0, "eth"));
+    socket.send("unsubscribe eth".into()).unwrap();
+    socket.send("subscribe btc".into()).unwrap();
+    while text(&mut socket) != "ack btc" {}
+    (0..5).for_each(|_| assert_eq!(data(&text(&mut socket)).0, "btc"));
+    assert_eq!(lab.transcript().received_texts(1), ["subscribe eth", "unsubscribe eth", "subscribe btc"]);
+    assert_eq!(lab.published("btc") > 0, lab.published("eth") > 0);
+}
+
+#[test]
+fn an_ack_and_the_first_data_share_a_segment() {
+    let topic = Topic::new("t").message(|seq, n| format!("{n}:{seq}")).when(|text| text == "go").ack("ok");
+    let lab = Lab::start(Script::of_topics([topic])).unwrap();
+    let mut stream = raw(&lab);
+    stream.write_all(&masked(1, "go")).unwrap();
+    let mut bytes = [0; 64];
+    let count = stream.read(&mut bytes).unwrap();
+    assert_eq!(&bytes[..count], b"\x81\x02ok\x81\x031:1");
+}
+
+#[test]
+fn replies_answer_texts() {
+    let lab = Lab::start(Script::new().reply(|text| vec![format!("re {text}"), "end".into()])).unwrap();
+    let mut socket = client(&lab);
+    socket.send("a".into()).unwrap();
+    assert_eq!([text(&mut socket), text(&mut socket)], ["re a", "end"]);
+}
+
+#[test]
+fn scripts_wait_for_text_and_time() {
+    let script = Script::new().until_text(|t| t == "two").send("got two").for_(ms(20)).send("later");
+    let lab = Lab::start(script).unwrap();
+    let mut socket = client(&lab);
+    socket.send("one".into()).unwrap();
+    socket.send("two".into()).unwrap();
+    assert_eq!(text(&mut socket), "got two");
+    let two = await_what(&lab, |w| is_received_text(w, "two"));
+    assert_eq!(text(&mut socket), "later");
+    let sends = lab.transcript();
+    let last = sends.entries().last().unwrap();
+    assert!(last.at >= two.at + ms(20), "{sends}");
+}
+
+#[test]
+fn a_flood_is_fast_counted_and_can_be_interrupted() {
+    let lab = Lab::start(Script::new().flood(Flood::of_size(128).count(100_000))).unwrap();
+    let mut socket = client(&lab);
+    (0..50_000).for_each(|_| assert_eq!(text(&mut socket).len(), 128));
+    lab.control().all(Command::Send("between".into()));
+    let mut between = 0;
+    for _ in 0..50_001 {
+        let text = text(&mut socket);
+        between += usize::from(text == "between");
+        assert!(text.len() == 128 || text == "between");
+    }
+    assert_eq!(between, 1);
+    await_what(&lab, |_| lab.transcript().sent(1, Sent::Flood) == 100_000);
+    assert!(is_quiet(socket.get_ref()));
+}
+
+#[test]
+fn a_flood_can_be_muted_between_frames_and_go_on() {
+    let lab = Lab::start(Script::new().flood(Flood::of_texts(["a", "bb", "ccc"]))).unwrap();
+    let mut socket = client(&lab);
+    assert_eq!([text(&mut socket), text(&mut socket), text(&mut socket)], ["a", "bb", "ccc"]);
+    lab.control().all(Command::MuteAll);
+    lab.control().all(Command::Send("last".into()));
+    while text(&mut socket) != "last" {}
+    await_command(&lab, "send");
+    assert!(is_quiet(socket.get_ref()));
+    lab.control().all(Command::UnmuteAll);
+    assert!(["a", "bb", "ccc"].contains(&text(&mut socket).as_str()));
+}
+
+#[test]
+fn heartbeats_and_pings_come_without_data() {
+    let lab = Lab::start(Script::new().heartbeats("beat", ms(2)).then(Command::Pings(ms(3)))).unwrap();
+    let mut socket = client(&lab);
+    let (mut beats, mut pings) = (0, 0);
+    while beats < 5 || pings < 5 {
+        match socket.read().unwrap() {
+            Message::Text(text) if text == "beat" => beats += 1,
+            Message::Ping(_) => pings += 1,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(lab.transcript().sent(1, Sent::Data), 0);
+}
+
+#[test]
+fn messages_come_in_fragments_and_sizes() {
+    let script = Script::new()
+        .then(Command::Fragments("abcde".into(), 3))
+        .then(Command::SendBinary(vec![1, 2]))
+        .then(Command::SendSized(70_000));
+    let lab = Lab::start(script.clone()).unwrap();
+    let mut stream = raw(&lab);
+    assert_eq!(take(&mut stream, 11), b"\x01\x01a\x00\x02bc\x80\x02de");
+    let lab = Lab::start(script).unwrap();
+    let mut socket = client(&lab);
+    assert_eq!(text(&mut socket), "abcde");
+    assert_eq!(socket.read().unwrap(), Message::binary(vec![1, 2]));
+    assert_eq!(text(&mut socket).len(), 70_000);
+}
+
+#[test]
+fn payloads_can_be_padded() {
+    let lab = Lab::start(Script::of_topics([Topic::new("q\"").size(300).every(ms(1))])).unwrap();
+    let message = text(&mut client(&lab));
+    assert_eq!((message.len(), data(&message)), (300, ("q\"".into(), 1)));
+}
