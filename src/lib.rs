@@ -6,12 +6,14 @@ mod dialect;
 mod error;
 mod event;
 mod message;
+mod panics;
 mod secret;
 mod transport;
 
 #[cfg(feature = "lab")]
 pub mod lab;
 
+pub use dialect::{MatchFn, Matcher};
 pub use error::{CloseReason, EndReason, Error, Stage};
 pub use event::{
     Alert, AlertKind, Closed, Connected, Connecting, Disconnected, Event, Gap, GapCause, Repair, Stale,
