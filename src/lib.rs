@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod clock;
+mod config;
 mod dialect;
 mod error;
 mod event;
@@ -13,6 +14,11 @@ mod transport;
 #[cfg(feature = "lab")]
 pub mod lab;
 
+pub use config::{
+    Attempt, Connect, Decision, FeedBuilder, FeedConfig, FeedUrl, Limit, Limits, Overflow, Ping,
+    ProviderError, Queue, Reconnect, RetryContext, SubscribeContext, SubscribeFn, SubscribePayload,
+    Subscription, Target, Tls, TlsVersion,
+};
 pub use dialect::{MatchFn, Matcher};
 pub use error::{CloseReason, EndReason, Error, Stage};
 pub use event::{
