@@ -9,6 +9,7 @@ mod event;
 mod message;
 mod panics;
 mod secret;
+mod table;
 mod transport;
 
 #[cfg(feature = "lab")]

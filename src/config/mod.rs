@@ -25,6 +25,7 @@ pub(crate) use url::redact_url;
 use crate::dialect::Matcher;
 use crate::error::Error;
 use crate::secret::Secret;
+use crate::table::{self, Table};
 use serde::{Deserialize, Serialize};
 use serde_path_to_error::{Path, Segment};
 use std::collections::BTreeMap;
@@ -72,6 +73,7 @@ pub struct FeedConfig {
     /// Default: `60s`.
     pub stale_after: Limit,
     /// What to get data for. Default: `[]`: whatever the server sends.
+    #[serde(deserialize_with = "table::many")]
     pub subscriptions: Vec<Subscription>,
     /// Messages that prove the line lives but are not data: they never refresh freshness. Tested before the
     /// subscriptions. Default: `[]`.
@@ -79,16 +81,22 @@ pub struct FeedConfig {
     /// Whether heartbeats reach the application like messages. Default: `false`.
     pub deliver_heartbeats: bool,
     /// How a connection is made.
+    #[serde(deserialize_with = "table::one")]
     pub connect: Connect,
     /// Whom to trust.
+    #[serde(deserialize_with = "table::one")]
     pub tls: Tls,
     /// How the line is kept alive.
+    #[serde(deserialize_with = "table::one")]
     pub ping: Ping,
     /// When to try again, and when to give up.
+    #[serde(deserialize_with = "table::one")]
     pub reconnect: Reconnect,
     /// The queue between the feed and the application.
+    #[serde(deserialize_with = "table::one")]
     pub queue: Queue,
     /// Bounds on sizes, and on a stalled write.
+    #[serde(deserialize_with = "table::one")]
     pub limits: Limits,
     /// How long closing waits for the server's Close frame (RFC 6455 section 7.1.2) before it aborts. From
     /// 1 ms to 365 days. Default: `2s`.
@@ -132,7 +140,7 @@ impl FeedConfig {
     /// that might be a secret. Final.
     pub fn from_json(json: &str) -> Result<Self, Error> {
         let mut deserializer = serde_json::Deserializer::from_str(json);
-        let config: Self = serde_path_to_error::deserialize(&mut deserializer)
+        let Table(config) = serde_path_to_error::deserialize(&mut deserializer)
             .map_err(|error| Error::config(path(error.path()), problem(error.inner())))?;
         deserializer.end().map_err(|error| Error::config(ROOT, problem(&error)))?;
         Ok(config)

@@ -29,7 +29,11 @@ fn documented(source: &str) -> Vec<(String, String, Option<String>)> {
         } else if let Some(rest) = line.strip_prefix("pub struct ") {
             structs = rest.trim_end_matches(" {").to_owned();
             docs.clear();
-        } else if let Some((name, _)) = line.strip_prefix("pub ").and_then(|rest| rest.split_once(": ")) {
+        } else if let Some((name, _)) = line
+            .strip_prefix("pub ")
+            .and_then(|rest| rest.split_once(": "))
+            .filter(|(name, _)| !name.contains(' '))
+        {
             let default = docs.split_once("Default: `").and_then(|(_, rest)| rest.split_once('`'));
             fields.push((structs.clone(), name.to_owned(), default.map(|(text, _)| text.to_owned())));
             docs.clear();
@@ -140,6 +144,9 @@ fn wrong_data_is_refused_with_its_path() {
         (json!({"reconnect": {"max": "soon"}}), "reconnect.max"),
         (json!({"reconnect": {"fatal_statuses": [400, "x"]}}), "reconnect.fatal_statuses[1]"),
         (json!({"reconnect": []}), "reconnect"),
+        (json!({"subscriptions": [["a"]]}), "subscriptions[0]"),
+        (json!({"heartbeats": [["/a", 1]]}), "heartbeats[0]"),
+        (json!([]), "(top level)"),
         (json!({"queue": {"overflow": "drop"}}), "queue.overflow"),
         (json!({"queue": {"messages": -1}}), "queue.messages"),
         (json!({"tls": {"min_version": "1.1"}}), "tls.min_version"),

@@ -2,6 +2,7 @@
 
 use super::scan::{self, Pointer, Scalar};
 use crate::message::Payload;
+use crate::table::Table;
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value;
 use std::fmt;
@@ -20,7 +21,7 @@ use std::sync::Arc;
 /// assert!(!trades.matches(Payload::Text("pong")));
 /// ```
 #[derive(Debug, Clone, Deserialize)]
-#[serde(try_from = "Form")]
+#[serde(try_from = "Table<Form>")]
 #[non_exhaustive]
 pub enum Matcher {
     /// The value at a JSON pointer equals a scalar. See [`Matcher::pointer`].
@@ -161,10 +162,10 @@ fn present<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<V
     Value::deserialize(deserializer).map(Some)
 }
 
-impl TryFrom<Form> for Matcher {
+impl TryFrom<Table<Form>> for Matcher {
     type Error = &'static str;
 
-    fn try_from(form: Form) -> Result<Self, Self::Error> {
+    fn try_from(Table(form): Table<Form>) -> Result<Self, Self::Error> {
         match form {
             Form { pointer: Some(pointer), equals: Some(equals), text: None, prefix: None } => {
                 Ok(Self::Pointer { pointer, equals })
@@ -239,7 +240,8 @@ mod tests {
             (json!({"text": "a", "prefix": "b"}), "a matcher is one of"),
             (json!({"pointer": "/a", "equals": 1, "text": "a"}), "a matcher is one of"),
             (json!({"txt": "a"}), "unknown field `txt`"),
-            (json!("<closure>"), "invalid type"),
+            (json!("<closure>"), "expected an object"),
+            (json!(["/a", 1]), "expected an object"),
         ] {
             let error = serde_json::from_value::<Matcher>(data.clone()).unwrap_err().to_string();
             assert!(error.contains(part), "{data}: {error}");
