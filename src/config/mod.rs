@@ -193,6 +193,10 @@ fn problem(error: &serde_json::Error) -> String {
             && let Some((found, expected)) = found.rsplit_once(", expected ")
         {
             let kind = found.split([' ', '`']).next().unwrap_or_default();
+            let expected = match expected.split_once(' ').unwrap_or((expected, "")) {
+                ("u16" | "u32" | "usize", place) => format!("a whole number, not negative {place}"),
+                _ => expected.to_owned(),
+            };
             return format!("is {} {kind} that does not fit: expected {expected}", article(kind));
         }
     }

@@ -134,7 +134,9 @@ pub enum SubscribePayload {
 
 /// The closure of a [`SubscribePayload`].
 #[derive(Clone)]
-pub struct SubscribeFn(Arc<dyn Fn(&SubscribeContext) -> Result<String, String> + Send + Sync>);
+pub struct SubscribeFn(Arc<Make>);
+
+type Make = dyn Fn(&SubscribeContext) -> Result<String, String> + Send + Sync;
 
 impl fmt::Debug for SubscribeFn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
