@@ -157,9 +157,13 @@ impl FeedConfig {
         validate::validate(self, false)
     }
 
-    /// The feed's name in events and logs.
+    /// The feed's name in events and logs. For a valid configuration: else it could show a part of the URL.
     pub(crate) fn feed_name(&self) -> &str {
-        self.name.as_deref().unwrap_or_else(|| self.url.host())
+        match &self.name {
+            Some(name) => name,
+            None if self.url.is_empty() => "feed",
+            None => self.url.host(),
+        }
     }
 }
 
