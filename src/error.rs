@@ -7,8 +7,8 @@ use std::time::Duration;
 
 /// Why a call failed.
 ///
-/// `Config`, `Thread`, `Closed`, `WouldDeadlock` and `UnknownSubscription` are final: the same call fails again.
-/// `Timeout`, `NotConnected` and `OutboxFull` may pass: try again later.
+/// `Config`, `TooLarge`, `Closed`, `WouldDeadlock` and `UnknownSubscription` are final: the same call fails again.
+/// The others may pass: try again later, see [`Error::is_retryable`].
 #[non_exhaustive]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Error {
@@ -21,6 +21,8 @@ pub enum Error {
     },
     /// A thread could not be started: the system's limit was met. Retry when there is room.
     Thread(io::ErrorKind),
+    /// There is no event in the queue at the moment. Retry.
+    Empty,
     /// The time given for waiting is over. Retry: nothing was changed by waiting.
     Timeout,
     /// The feed is closed, for this reason. Final.
@@ -52,7 +54,10 @@ impl Error {
 
     /// Whether the same call may succeed later.
     pub fn is_retryable(&self) -> bool {
-        matches!(self, Self::Timeout | Self::NotConnected | Self::OutboxFull { .. } | Self::Thread(_))
+        matches!(
+            self,
+            Self::Empty | Self::Timeout | Self::NotConnected | Self::OutboxFull { .. } | Self::Thread(_)
+        )
     }
 
     /// Whether the time for waiting was over.
@@ -71,6 +76,7 @@ impl fmt::Display for Error {
         match self {
             Self::Config { path, problem } => write!(f, "configuration: {path}: {problem}"),
             Self::Thread(kind) => write!(f, "could not start a thread: {kind}"),
+            Self::Empty => f.write_str("no event at the moment"),
             Self::Timeout => f.write_str("timed out"),
             Self::Closed(reason) => write!(f, "the feed is closed: {reason}"),
             Self::WouldDeadlock => {
@@ -210,13 +216,6 @@ pub enum EndReason {
         /// What it said.
         detail: String,
     },
-    /// A subscribe payload could not be made: the closure failed or panicked.
-    Subscribe {
-        /// The subscription.
-        subscription: SubscriptionId,
-        /// What went wrong.
-        detail: String,
-    },
     /// The application asked for a new connection.
     Reconnect,
     /// The application closed the feed.
@@ -241,7 +240,6 @@ impl EndReason {
             Self::TooLarge { .. } => "too large",
             Self::WriteStalled { .. } => "write stalled",
             Self::Provider { .. } => "provider",
-            Self::Subscribe { .. } => "subscribe",
             Self::Reconnect => "reconnect requested",
             Self::ClosedByUser => "closed by user",
         }
@@ -279,7 +277,6 @@ impl fmt::Display for EndReason {
             | Self::UpgradeInvalid { detail }
             | Self::Protocol { detail }
             | Self::Provider { detail } => write!(f, "{name}: {detail}"),
-            Self::Subscribe { subscription, detail } => write!(f, "{name}: {subscription}: {detail}"),
             Self::AttemptTimeout { stage, budget } => {
                 write!(f, "{name}: not past {stage} within {:.3} s", budget.as_secs_f64())
             }

@@ -4,10 +4,13 @@
 mod clock;
 mod config;
 mod dialect;
+mod engine;
 mod error;
 mod event;
+mod health;
 mod message;
 mod panics;
+mod policy;
 mod secret;
 mod table;
 mod transport;
@@ -16,9 +19,9 @@ mod transport;
 pub mod lab;
 
 pub use config::{
-    Attempt, Connect, Decision, FeedBuilder, FeedConfig, FeedUrl, Limit, Limits, Overflow, Ping,
-    ProviderError, Queue, Reconnect, RetryContext, SubscribeContext, SubscribeFn, SubscribePayload,
-    Subscription, Target, Tls, TlsVersion,
+    Attempt, Connect, FeedBuilder, FeedConfig, FeedUrl, Limit, Limits, Overflow, Ping, ProviderError, Queue,
+    Reconnect, RetryContext, SubscribeContext, SubscribeFn, SubscribePayload, Subscription, Target, Tls,
+    TlsVersion,
 };
 pub use dialect::{MatchFn, Matcher};
 pub use error::{CloseReason, EndReason, Error, Stage};
@@ -26,5 +29,8 @@ pub use event::{
     Alert, AlertKind, Closed, Connected, Connecting, Disconnected, Event, Gap, GapCause, Repair, Stale,
     Subscribed,
 };
+pub use health::{Health, State, SubscriptionHealth, SubscriptionState};
 pub use message::{Message, Payload, SubscriptionId};
+pub use policy::session::Outcome;
+pub use policy::verdict::Decision;
 pub use secret::Secret;

@@ -1,6 +1,6 @@
 //! Puts a feed together, in Rust.
 
-use super::hooks::{Attempt, Decision, Hooks, ProviderError, RetryContext, Target};
+use super::hooks::{Attempt, Hooks, ProviderError, RetryContext, Target};
 use super::{
     Connect, FeedConfig, FeedUrl, Limit, Limits, Overflow, Ping, Queue, Reconnect, Subscription, Tls,
     validate,
@@ -8,6 +8,7 @@ use super::{
 use crate::dialect::Matcher;
 use crate::error::{EndReason, Error};
 use crate::event::Event;
+use crate::policy::verdict::Decision;
 use crate::secret::Secret;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -186,10 +187,11 @@ impl FeedBuilder {
         self
     }
 
-    /// Asks this, when an attempt or a connection ended, what to do. It is called on a livefeed thread.
+    /// Asks this, when an attempt or a connection ended, what to do; `None` is what the feed would do without
+    /// it. It is called on a livefeed thread.
     pub fn retry_policy(
         mut self,
-        policy: impl Fn(&EndReason, &RetryContext) -> Decision + Send + 'static,
+        policy: impl Fn(&EndReason, &RetryContext) -> Option<Decision> + Send + 'static,
     ) -> Self {
         self.hooks.retry_policy = Some(Box::new(policy));
         self

@@ -4,6 +4,7 @@ use super::url::check_url;
 use super::{FeedUrl, validate};
 use crate::error::{EndReason, Error};
 use crate::event::Event;
+use crate::policy::verdict::Decision;
 use crate::secret::Secret;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,7 +14,7 @@ use std::time::Duration;
 pub(crate) type Handler = Box<dyn FnMut(Event) + Send>;
 pub(crate) type Wake = Arc<dyn Fn() + Send + Sync>;
 pub(crate) type Provider = Box<dyn FnMut(&Attempt) -> Result<Target, ProviderError> + Send>;
-pub(crate) type RetryPolicy = Box<dyn Fn(&EndReason, &RetryContext) -> Decision + Send>;
+pub(crate) type RetryPolicy = Box<dyn Fn(&EndReason, &RetryContext) -> Option<Decision> + Send>;
 
 /// The callbacks of a feed.
 #[derive(Default)]
@@ -150,19 +151,4 @@ pub struct RetryContext {
     pub attempts: u32,
     /// How long there has been no connection.
     pub down: Duration,
-}
-
-/// What to do after an attempt or a connection ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-#[non_exhaustive]
-pub enum Decision {
-    /// What the feed would do without a policy of the application.
-    #[default]
-    Default,
-    /// Try again after the usual delay.
-    Retry,
-    /// Try again at the longest delay, and raise an alert.
-    RetrySlowly,
-    /// Close the feed.
-    Fatal,
 }

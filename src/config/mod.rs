@@ -12,7 +12,7 @@ mod url;
 mod validate;
 
 pub use builder::FeedBuilder;
-pub use hooks::{Attempt, Decision, ProviderError, RetryContext, Target};
+pub use hooks::{Attempt, ProviderError, RetryContext, Target};
 #[allow(unused_imports, reason = "the engine comes to use them")]
 pub(crate) use hooks::{Handler, Hooks, Provider, RetryPolicy, Wake};
 pub use limit::Limit;

@@ -349,7 +349,7 @@ fn the_builder_fills_in_the_same_struct() {
         .config(|c| c.queue.messages = 10)
         .handler(|_| ())
         .on_wake(|| ())
-        .retry_policy(|_, _| Decision::Default)
+        .retry_policy(|_, _| None)
         .into_parts()
         .unwrap();
     let expected = json!({

@@ -1,0 +1,150 @@
+//! How a feed is: a snapshot for monitors.
+
+use crate::error::CloseReason;
+use crate::message::SubscriptionId;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// The state of a feed as a whole.
+#[non_exhaustive]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// An attempt to connect is under way.
+    Connecting,
+    /// Waiting for the next attempt.
+    Waiting,
+    /// Connected; no data on this connection yet.
+    Live,
+    /// Connected, and data came within the limit.
+    Fresh,
+    /// No data for longer than the limit; the repair is under way.
+    Stale,
+    /// Being closed.
+    Closing,
+    /// Over.
+    Closed,
+}
+
+/// The state of one subscription.
+#[non_exhaustive]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SubscriptionState {
+    /// Wanted; there is no connection.
+    Desired,
+    /// Its subscribe message waits to be written.
+    Queued,
+    /// Its subscribe message was written; no data yet.
+    Subscribed,
+    /// Data came on this connection.
+    Live,
+    /// No data for longer than its limit.
+    Stale,
+}
+
+/// A snapshot of a feed's health. Serializes to JSON; durations as seconds (`..._age_seconds`).
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+pub struct Health {
+    /// The feed's name.
+    pub name: String,
+    /// The state of the feed as a whole.
+    pub state: State,
+    /// The current connection, or the last one; 0 before the first.
+    pub epoch: u64,
+    /// Attempts since the last connection.
+    pub attempt: u32,
+    /// How long the current connection has been up.
+    #[serde(rename = "up_seconds", serialize_with = "seconds")]
+    pub up: Option<Duration>,
+    /// When the next attempt will be made, while waiting.
+    #[serde(rename = "next_attempt_in_seconds", serialize_with = "seconds")]
+    pub next_attempt_in: Option<Duration>,
+    /// Since the last byte on the current connection.
+    #[serde(rename = "last_byte_age_seconds", serialize_with = "seconds")]
+    pub last_byte_age: Option<Duration>,
+    /// Since the last message of any class on the current connection.
+    #[serde(rename = "last_message_age_seconds", serialize_with = "seconds")]
+    pub last_message_age: Option<Duration>,
+    /// Since the last data message on the current connection.
+    #[serde(rename = "last_data_age_seconds", serialize_with = "seconds")]
+    pub last_data_age: Option<Duration>,
+    /// Since the last data message on whichever connection; before the first, `None`. The figure to monitor.
+    #[serde(rename = "last_signal_age_seconds", serialize_with = "seconds")]
+    pub last_signal_age: Option<Duration>,
+    /// The limit on the connection's data age, if there is one.
+    #[serde(rename = "stale_after_seconds", serialize_with = "seconds")]
+    pub stale_after: Option<Duration>,
+    /// Each desired subscription.
+    pub subscriptions: Vec<SubscriptionHealth>,
+    /// Connections established so far.
+    pub connections: u64,
+    /// How connections and attempts ended, counted by the reason's name.
+    pub ends: BTreeMap<&'static str, u64>,
+    /// Stale verdicts so far.
+    pub stale_verdicts: u64,
+    /// Messages received so far, of any class.
+    pub messages: u64,
+    /// Data messages that met no subscription's matcher though there are subscriptions.
+    pub unmatched: u64,
+    /// Bytes received so far, as they came from the socket.
+    pub bytes: u64,
+    /// Gaps so far.
+    pub gaps: u64,
+    /// Messages dropped by the queue's policy so far.
+    pub dropped: u64,
+    /// Messages in the queue, not yet claimed by a reader.
+    pub queue_messages: usize,
+    /// Bytes in the queue, those claimed and not yet consumed included.
+    pub queue_bytes: usize,
+    /// Bytes of the application that wait to be written.
+    pub outbox_bytes: usize,
+    /// Name lookups of this process that nobody waits for any more, stuck in the operating system.
+    pub abandoned_lookups: usize,
+    /// Why the feed is closed, if it is.
+    #[serde(serialize_with = "text")]
+    pub closed: Option<CloseReason>,
+}
+
+/// The health of one subscription.
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+pub struct SubscriptionHealth {
+    /// The subscription.
+    pub id: SubscriptionId,
+    /// Its state.
+    pub state: SubscriptionState,
+    /// Since its last data, on whichever connection; before the first, `None`.
+    #[serde(rename = "last_signal_age_seconds", serialize_with = "seconds")]
+    pub last_signal_age: Option<Duration>,
+    /// Its limit, if it has one.
+    #[serde(rename = "stale_after_seconds", serialize_with = "seconds")]
+    pub stale_after: Option<Duration>,
+    /// Its messages so far.
+    pub messages: u64,
+}
+
+impl Health {
+    /// Whether data came within the limits: the answer for a monitor that wants one bit.
+    pub fn is_fresh(&self) -> bool {
+        self.state == State::Fresh
+    }
+}
+
+#[allow(clippy::ref_option, reason = "the signature that serde asks for")]
+fn seconds<S: serde::Serializer>(value: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+    match value {
+        Some(duration) => serializer.serialize_some(&duration.as_secs_f64()),
+        None => serializer.serialize_none(),
+    }
+}
+
+#[allow(clippy::ref_option, reason = "the signature that serde asks for")]
+fn text<S: serde::Serializer>(value: &Option<CloseReason>, serializer: S) -> Result<S::Ok, S::Error> {
+    match value {
+        Some(reason) => serializer.serialize_some(&reason.to_string()),
+        None => serializer.serialize_none(),
+    }
+}

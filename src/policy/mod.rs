@@ -1,0 +1,15 @@
+//! What to do when. Pure: no I/O, no threads, no clock readings, no entropy; `now` and seeds come in as values.
+//!
+//! [`session`] composes the others into the one state machine of a feed. It has four families of methods:
+//! `handle_*(now, ..)` for what happened, `handle_timeout(now)` for time that passed, `poll_*()` for what is
+//! to be done about it, and `next_deadline()`. A late or repeated timeout is a no-op.
+
+pub(crate) mod approach;
+pub(crate) mod attention;
+pub(crate) mod backoff;
+pub(crate) mod freshness;
+pub(crate) mod liveness;
+pub(crate) mod outbox;
+pub(crate) mod session;
+pub(crate) mod subscriptions;
+pub(crate) mod verdict;

@@ -1,0 +1,125 @@
+//! The machine at the end of a connection or an attempt: what is said, and what comes next.
+
+use super::{Action, Outcome, Phase, Session};
+use crate::clock::Stamp;
+use crate::error::{CloseReason, EndReason};
+use crate::event::{AlertKind, Closed, Disconnected, Event};
+use crate::health::SubscriptionState;
+use crate::policy::verdict::Decision;
+use std::time::Duration;
+
+impl Session {
+    /// The reason that will be given if the connection or attempt ends now, as `found` by the reader: a local
+    /// shutdown looks like an end of file, so what was decided here goes first.
+    pub(crate) fn end_reason(&self, found: EndReason) -> EndReason {
+        match &self.phase {
+            Phase::Up(up) => up.ending.clone().unwrap_or(found),
+            _ => found,
+        }
+    }
+
+    /// Whether there ever was a connection.
+    pub(crate) fn ever_up(&self) -> bool {
+        self.epoch > 0
+    }
+
+    /// Ends in a row without a stable connection between them, the present one not counted.
+    pub(crate) fn failures(&self) -> u32 {
+        self.failures
+    }
+
+    /// The connection or the attempt is over: called last, by the reader. `reason` is what
+    /// [`Self::end_reason`] gave, `decision` what the policy makes of it.
+    pub(crate) fn handle_ended(&mut self, now: Stamp, reason: EndReason, decision: Decision) {
+        let up = match std::mem::replace(&mut self.phase, Phase::Dialing) {
+            Phase::Up(up) => Some(up),
+            Phase::Dialing => None,
+            other => {
+                self.phase = other;
+                return;
+            }
+        };
+        let was_connected = up.is_some();
+        let epoch = if was_connected { self.epoch } else { self.epoch + 1 };
+        for ticket in self.outbox.clear() {
+            self.outcomes.push_back((ticket, Outcome::Dropped { epoch }));
+        }
+        for entry in self.subscriptions.values_mut() {
+            entry.state = SubscriptionState::Desired;
+            entry.gap = false;
+        }
+        let mut stable = reason == EndReason::Reconnect;
+        if let Some(up) = &up {
+            self.down_since = now.mono;
+            let ended_stale = matches!(reason, EndReason::Stale { .. });
+            let lasted = now.mono.saturating_duration_since(up.since);
+            if self.backoff.is_stable(lasted, up.last_data.is_some(), ended_stale) {
+                self.backoff.reset();
+                self.failures = 0;
+                stable = true;
+            }
+        }
+        if self.closing.is_some() {
+            if was_connected {
+                self.disconnected(now, epoch, true, reason, None);
+            }
+            self.finish(now);
+            return;
+        }
+        if !stable {
+            self.failures = self.failures.saturating_add(1);
+        }
+        self.last_end = Some(reason.clone());
+        let exhausted = self.settings.max_attempts.is_some_and(|max| !stable && self.failures >= max);
+        if decision == Decision::Fatal || exhausted {
+            self.disconnected(now, epoch, was_connected, reason.clone(), None);
+            self.closing = Some(if decision == Decision::Fatal {
+                CloseReason::Fatal(reason)
+            } else {
+                CloseReason::AttemptsExhausted { attempts: self.failures, last: reason }
+            });
+            self.finish(now);
+            return;
+        }
+        let retry_after = match &reason {
+            EndReason::UpgradeRefused { retry_after, .. } => *retry_after,
+            _ => None,
+        };
+        let delay = if decision == Decision::RetrySlowly {
+            self.alert(now, AlertKind::NeedsAttention { reason: reason.clone() });
+            self.backoff.longest(retry_after)
+        } else {
+            self.backoff.next(retry_after)
+        };
+        self.disconnected(now, epoch, was_connected, reason, Some(delay));
+        self.phase = Phase::Waiting { until: now.mono + delay };
+    }
+
+    /// Says the last word.
+    pub(super) fn finish(&mut self, now: Stamp) {
+        let reason = self.closing.clone().unwrap_or(CloseReason::ByUser);
+        let closed = Closed { time: now.wall, epoch: self.epoch, reason: reason.clone() };
+        self.events.push_back(Event::Closed(Box::new(closed)));
+        self.phase = Phase::Closed(reason);
+        self.actions.push_back(Action::Exit);
+    }
+
+    fn disconnected(
+        &mut self,
+        now: Stamp,
+        epoch: u64,
+        was_connected: bool,
+        reason: EndReason,
+        retry_in: Option<Duration>,
+    ) {
+        *self.totals.ends.entry(reason.name()).or_default() += 1;
+        self.events.push_back(Event::Disconnected(Box::new(Disconnected {
+            time: now.wall,
+            epoch,
+            was_connected,
+            reason,
+            attempts: 1,
+            retry_in,
+        })));
+    }
+}

@@ -1,0 +1,121 @@
+//! What the machine says of itself: counts, gaps, health.
+
+use super::{Phase, Session};
+use crate::clock::Stamp;
+use crate::error::{CloseReason, EndReason};
+use crate::event::{Event, Gap, GapCause};
+use crate::health::{Health, State, SubscriptionHealth, SubscriptionState};
+use crate::policy::subscriptions::Entry;
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+#[derive(Debug, Default)]
+pub(super) struct Totals {
+    pub(super) connections: u64,
+    pub(super) ends: BTreeMap<&'static str, u64>,
+    pub(super) stale_verdicts: u64,
+    pub(super) messages: u64,
+    pub(super) unmatched: u64,
+    pub(super) bytes: u64,
+    pub(super) gaps: u64,
+}
+
+/// The gap of a subscription that was made anew on the same connection.
+pub(super) fn resubscribed(now: Stamp, epoch: u64, entry: &Entry) -> Event {
+    Event::Gap(Box::new(Gap {
+        time: now.wall,
+        epoch,
+        cause: GapCause::Resubscribed,
+        subscriptions: vec![entry.id.clone()],
+        last_message: entry.last_data.map(|stamp| stamp.wall),
+        lost: None,
+    }))
+}
+
+impl Session {
+    /// The one gap of a reconnect, for all subscriptions, directly after `Connected`.
+    pub(super) fn gap_of_reconnect(&mut self, now: Stamp) {
+        self.totals.gaps += 1;
+        self.events.push_back(Event::Gap(Box::new(Gap {
+            time: now.wall,
+            epoch: self.epoch,
+            cause: GapCause::Reconnected,
+            subscriptions: self.subscriptions.ids(),
+            last_message: self.last_data.map(|stamp| stamp.wall),
+            lost: None,
+        })));
+    }
+
+    pub(crate) fn state(&self) -> State {
+        match &self.phase {
+            Phase::Closed(_) => State::Closed,
+            _ if self.closing.is_some() => State::Closing,
+            Phase::Waiting { .. } => State::Waiting,
+            Phase::Dialing => State::Connecting,
+            Phase::Up(up) if matches!(up.ending, Some(EndReason::Stale { .. })) => State::Stale,
+            Phase::Up(up) if up.last_data.is_some() => State::Fresh,
+            Phase::Up(_) => State::Live,
+        }
+    }
+
+    /// Whether data came on this connection, for each subscription that has a limit.
+    pub(crate) fn is_fresh(&self) -> bool {
+        let owed = |entry: &Entry| entry.limit.is_some() && entry.state != SubscriptionState::Live;
+        self.state() == State::Fresh && !self.subscriptions.iter().any(|(_, entry)| owed(entry))
+    }
+
+    pub(crate) fn is_connected(&self) -> bool {
+        matches!(&self.phase, Phase::Up(up) if up.is_open())
+    }
+
+    pub(crate) fn closed(&self) -> Option<&CloseReason> {
+        match &self.phase {
+            Phase::Closed(reason) => Some(reason),
+            _ => None,
+        }
+    }
+
+    /// The session's part of a snapshot; the queue's and the process's figures are filled in by the engine.
+    pub(crate) fn health(&self, name: &str, now: Instant) -> Health {
+        let age = |stamp: Option<Stamp>| stamp.map(|stamp| now.saturating_duration_since(stamp.mono));
+        let (up, waiting) = match &self.phase {
+            Phase::Up(up) => (Some(up), None),
+            Phase::Waiting { until } => (None, Some(until.saturating_duration_since(now))),
+            Phase::Dialing | Phase::Closed(_) => (None, None),
+        };
+        let subscriptions = self.subscriptions.iter().map(|(_, entry)| SubscriptionHealth {
+            id: entry.id.clone(),
+            state: entry.state,
+            last_signal_age: age(entry.last_data),
+            stale_after: entry.limit,
+            messages: entry.messages,
+        });
+        Health {
+            name: name.to_owned(),
+            state: self.state(),
+            epoch: self.epoch,
+            attempt: self.attempt,
+            up: up.map(|up| now.saturating_duration_since(up.since)),
+            next_attempt_in: waiting,
+            last_byte_age: up.and_then(|up| age(up.last_byte)),
+            last_message_age: up.and_then(|up| age(up.last_message)),
+            last_data_age: up.and_then(|up| age(up.last_data)),
+            last_signal_age: age(self.last_data),
+            stale_after: self.settings.stale_after,
+            subscriptions: subscriptions.collect(),
+            connections: self.totals.connections,
+            ends: self.totals.ends.clone(),
+            stale_verdicts: self.totals.stale_verdicts,
+            messages: self.totals.messages,
+            unmatched: self.totals.unmatched,
+            bytes: self.totals.bytes,
+            gaps: self.totals.gaps,
+            dropped: 0,
+            queue_messages: 0,
+            queue_bytes: 0,
+            outbox_bytes: self.outbox.app_bytes(),
+            abandoned_lookups: 0,
+            closed: self.closed().cloned(),
+        }
+    }
+}

@@ -1,0 +1,356 @@
+//! The machine while a connection is up: clocks, verdicts, closing.
+
+use super::{Action, Phase, Session};
+use crate::clock::Stamp;
+use crate::error::EndReason;
+use crate::event::{Connected, Event, Repair, Stale};
+use crate::health::SubscriptionState;
+use crate::policy::attention::Attention;
+use crate::policy::freshness::{CONNECTION, Freshness, Key};
+use crate::policy::liveness::Liveness;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+use tungstenite::Bytes;
+
+/// How long the server may take to close the TCP connection once both Close frames were exchanged.
+const LINGER: Duration = Duration::from_millis(250);
+
+/// A machine that was suspended for longer than this has slept.
+const SLEPT: Duration = Duration::from_secs(1);
+
+/// Where suspension can't be read off exactly: the wall clock ran ahead of the monotonic clock by this much.
+const WALL_AHEAD: Duration = Duration::from_secs(5);
+
+/// What a successful attempt says of its connection.
+#[derive(Debug, Clone)]
+pub(crate) struct Established {
+    pub(crate) took: Duration,
+    pub(crate) peer: SocketAddr,
+    pub(crate) subprotocol: Option<String>,
+}
+
+/// One cycle of the reader: what a single `recv` brought.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Cycle<'a> {
+    /// The socket read timeout that was in force; `None`: none.
+    pub(crate) armed: Option<Duration>,
+    /// Time spent elsewhere (in a handler) since the last cycle.
+    pub(crate) outside: Duration,
+    /// Bytes received; none for an empty socket.
+    pub(crate) bytes: usize,
+    /// Messages decoded, of any class.
+    pub(crate) messages: u64,
+    /// How many of them were data.
+    pub(crate) data: u64,
+    /// Data that met no subscription's matcher though there are some.
+    pub(crate) unmatched: u64,
+    /// The subscriptions that got data, and how many messages.
+    pub(crate) touched: &'a [(Key, u64)],
+    /// The payload of the last ping.
+    pub(crate) ping: Option<Bytes>,
+    /// The Close frame: code and reason.
+    pub(crate) close: Option<(Option<u16>, String)>,
+    /// How long the machine was suspended since it booted, if known; read when the socket was empty.
+    pub(crate) suspended: Option<Duration>,
+}
+
+impl Cycle<'_> {
+    /// The `recv` came back with nothing.
+    fn is_empty(&self) -> bool {
+        self.bytes == 0 && self.messages == 0
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Up {
+    pub(super) since: Instant,
+    pub(super) attention: Attention,
+    pub(super) freshness: Freshness,
+    liveness: Liveness,
+    pub(super) last_byte: Option<Stamp>,
+    pub(super) last_message: Option<Stamp>,
+    pub(super) last_data: Option<Stamp>,
+    /// Why the connection is to end, once that is decided.
+    pub(super) ending: Option<EndReason>,
+    /// The close handshake is under way: the end waits for the peer, until `abort_at`.
+    closing: bool,
+    peer_closed: bool,
+    abort_at: Option<Instant>,
+    /// The machine slept: no verdict on freshness until the probe is answered or overdue.
+    hold: bool,
+    /// The clocks when sleep was last looked for.
+    clocks: Stamp,
+    suspended: Option<Duration>,
+}
+
+impl Up {
+    /// Nobody wants it to end.
+    pub(super) fn is_open(&self) -> bool {
+        self.ending.is_none()
+    }
+
+    /// Ends at once.
+    pub(super) fn end(&mut self, reason: EndReason) {
+        self.ending.get_or_insert(reason);
+        self.closing = false;
+    }
+
+    /// Ends by the close handshake, until `deadline` at the latest.
+    pub(super) fn begin_close(&mut self, reason: EndReason, deadline: Instant) {
+        if self.ending.is_none() {
+            self.closing = true;
+        }
+        if self.closing {
+            self.abort_at = Some(self.abort_at.map_or(deadline, |at| at.min(deadline)));
+        }
+        self.ending.get_or_insert(reason);
+    }
+
+    pub(super) fn must_end(&self, now: Instant) -> bool {
+        let waiting = self.closing && self.abort_at.is_none_or(|at| now < at);
+        self.ending.is_some() && !waiting
+    }
+
+    pub(super) fn arm(&mut self, key: Key, limit: Duration, now: Instant) {
+        self.freshness.arm(key, limit, self.attention.attended(now));
+    }
+
+    pub(super) fn handle_ping_written(&mut self, now: Instant) {
+        self.liveness.handle_ping_written(self.attention.attended(now));
+    }
+
+    pub(super) fn handle_close_written(&mut self, now: Instant) {
+        if self.peer_closed {
+            self.linger(now);
+        }
+    }
+
+    fn linger(&mut self, now: Instant) {
+        let at = now + LINGER;
+        self.abort_at = Some(self.abort_at.map_or(at, |earlier| earlier.min(at)));
+    }
+
+    pub(super) fn take_due_ping(&mut self, now: Instant) -> bool {
+        self.is_open()
+            && !self.attention.is_away()
+            && self.liveness.take_due_ping(self.attention.attended(now))
+    }
+
+    /// The limit of the close handshake has passed; said once.
+    pub(super) fn take_due_abort(&mut self, now: Instant) -> bool {
+        let due = self.closing && self.abort_at.is_some_and(|at| now >= at);
+        if due {
+            self.closing = false;
+        }
+        due
+    }
+
+    /// What the controller has to wake for; verdicts apart.
+    pub(super) fn timer(&self) -> Option<Instant> {
+        if self.ending.is_some() {
+            return if self.closing { self.abort_at } else { None };
+        }
+        if self.attention.is_away() {
+            return None;
+        }
+        self.liveness.ping_due().map(|due| self.attention.real(due))
+    }
+
+    pub(super) fn recv_deadline(&self) -> Option<Instant> {
+        if self.ending.is_some() {
+            return if self.closing { self.abort_at } else { None };
+        }
+        let fresh = if self.hold { None } else { self.freshness.next_deadline() };
+        [self.liveness.deadline(), fresh].into_iter().flatten().min().map(|at| self.attention.real(at))
+    }
+
+    /// Looks whether the machine slept since the last look. A wall clock that was set is no sleep where the
+    /// system tells the two apart; where it does not, the worst of a wrong guess is one ping.
+    fn slept(&mut self, now: Stamp, suspended: Option<Duration>) -> bool {
+        let slept = match (suspended, self.suspended) {
+            (Some(now), Some(before)) => now.saturating_sub(before) > SLEPT,
+            _ => {
+                let wall = now.wall.duration_since(self.clocks.wall).unwrap_or_default();
+                let mono = now.mono.saturating_duration_since(self.clocks.mono);
+                suspended.is_none() && wall.saturating_sub(mono) > WALL_AHEAD
+            }
+        };
+        self.clocks = now;
+        self.suspended = suspended.or(self.suspended);
+        slept
+    }
+}
+
+impl Session {
+    /// The attempt succeeded. `suspended` as in [`Cycle`]. Says whether the connection is wanted: if not, the
+    /// reader drops it and reports the end of the attempt.
+    pub(crate) fn handle_connected(
+        &mut self,
+        now: Stamp,
+        established: Established,
+        suspended: Option<Duration>,
+    ) -> bool {
+        if !matches!(self.phase, Phase::Dialing) || self.closing.is_some() {
+            return false;
+        }
+        self.epoch += 1;
+        self.attempt = 0;
+        self.totals.connections += 1;
+        self.outbox.reopen();
+        let mut freshness = Freshness::default();
+        if let Some(limit) = self.settings.stale_after {
+            freshness.arm(CONNECTION, limit, now.mono);
+        }
+        self.phase = Phase::Up(Box::new(Up {
+            since: now.mono,
+            attention: Attention::new(now.mono),
+            freshness,
+            liveness: Liveness::new(self.settings.liveness.clone(), now.mono),
+            last_byte: Some(now),
+            last_message: None,
+            last_data: None,
+            ending: None,
+            closing: false,
+            peer_closed: false,
+            abort_at: None,
+            hold: false,
+            clocks: now,
+            suspended,
+        }));
+        let Established { took, peer, subprotocol } = established;
+        let connected = Connected { time: now.wall, epoch: self.epoch, took, peer, subprotocol };
+        self.events.push_back(Event::Connected(Box::new(connected)));
+        if self.epoch > 1 {
+            self.gap_of_reconnect(now);
+        }
+        for key in self.subscriptions.keys() {
+            self.enlist(now, key);
+        }
+        true
+    }
+
+    /// One cycle of the reader.
+    pub(crate) fn handle_recv(&mut self, now: Stamp, cycle: &Cycle<'_>) {
+        let Phase::Up(up) = &mut self.phase else { return };
+        up.attention.handle_recv(now.mono, cycle.armed, cycle.outside);
+        if cycle.is_empty() {
+            self.handle_empty(now, cycle.suspended);
+            return;
+        }
+        let at = up.attention.attended(now.mono);
+        up.liveness.handle_bytes(at);
+        up.hold = false;
+        up.last_byte = Some(now);
+        self.totals.bytes += cycle.bytes as u64;
+        self.totals.messages += cycle.messages;
+        self.totals.unmatched += cycle.unmatched;
+        if cycle.messages > 0 {
+            up.last_message = Some(now);
+        }
+        if cycle.data > 0 {
+            up.freshness.handle_data(CONNECTION, at);
+            up.last_data = Some(now);
+            self.last_data = Some(now);
+        }
+        for (key, count) in cycle.touched {
+            up.freshness.handle_data(*key, at);
+            if let Some(entry) = self.subscriptions.get_mut(*key) {
+                entry.state = SubscriptionState::Live;
+                entry.last_data = Some(now);
+                entry.messages += count;
+            }
+        }
+        up.freshness.settle(at);
+        if let Some(payload) = &cycle.ping
+            && !up.peer_closed
+        {
+            self.outbox.push_pong(payload.clone());
+        }
+        if let Some((code, reason)) = &cycle.close {
+            self.handle_peer_close(now, *code, reason);
+        }
+    }
+
+    /// A look at the socket at `now` found nothing to receive: now, and only now, there may be a verdict.
+    pub(crate) fn handle_empty(&mut self, now: Stamp, suspended: Option<Duration>) {
+        let Phase::Up(up) = &mut self.phase else { return };
+        if !up.is_open() {
+            return;
+        }
+        if up.slept(now, suspended) {
+            up.hold = true;
+            if up.liveness.probe() {
+                self.outbox.push_ping();
+            }
+        }
+        let at = up.attention.attended(now.mono);
+        if let Some(waited) = up.liveness.overdue(at) {
+            up.end(EndReason::PongOverdue { waited });
+            self.actions.push_back(Action::Abort);
+            return;
+        }
+        if up.hold {
+            return;
+        }
+        let Some(overdue) = up.freshness.overdue(at) else { return };
+        let subscription = self.subscriptions.get_mut(overdue.key).map(|entry| {
+            entry.state = SubscriptionState::Stale;
+            entry.id.clone()
+        });
+        let (age, limit) = (overdue.age, overdue.limit);
+        up.end(EndReason::Stale { subscription: subscription.clone(), age, limit });
+        self.totals.stale_verdicts += 1;
+        self.actions.push_back(Action::Abort);
+        self.events.push_back(Event::Stale(Box::new(Stale {
+            time: now.wall,
+            epoch: self.epoch,
+            subscription,
+            age,
+            limit,
+            next: Repair::Reconnect,
+        })));
+    }
+
+    /// The reader leaves the socket alone for a while: it waits for room in the queue.
+    pub(crate) fn handle_away(&mut self, now: Instant) {
+        if let Phase::Up(up) = &mut self.phase {
+            up.attention.handle_away(now);
+        }
+    }
+
+    /// It is back.
+    pub(crate) fn handle_back(&mut self, now: Instant) {
+        if let Phase::Up(up) = &mut self.phase {
+            up.attention.handle_back(now);
+        }
+    }
+
+    /// Writing failed or stalled: the connection ends at once.
+    pub(crate) fn handle_write_failed(&mut self, epoch: u64, reason: EndReason) {
+        if let Phase::Up(up) = &mut self.phase
+            && epoch == self.epoch
+        {
+            up.end(reason);
+            self.actions.push_back(Action::Abort);
+        }
+    }
+
+    /// The peer sent a Close: it is answered, and the end waits for the peer to close the TCP connection.
+    fn handle_peer_close(&mut self, now: Stamp, code: Option<u16>, reason: &str) {
+        let Phase::Up(up) = &mut self.phase else { return };
+        if up.peer_closed {
+            return;
+        }
+        up.peer_closed = true;
+        let deadline = now.mono + self.settings.close_wait.min(Duration::from_secs(1));
+        up.begin_close(EndReason::ClosedByPeer { code, reason: reason.to_owned() }, deadline);
+        // The answer carries the code it got; 1005 and the like never go on the wire.
+        let answer = code.filter(|code| (1000..=1003).contains(code) || (1007..5000).contains(code));
+        for ticket in self.outbox.push_close_now(answer) {
+            self.outcomes.push_back((ticket, super::Outcome::Dropped { epoch: self.epoch }));
+        }
+        if self.outbox.is_empty() {
+            up.linger(now.mono); // ours is out already
+        }
+    }
+}
