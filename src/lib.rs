@@ -2,19 +2,28 @@
 #![forbid(unsafe_code)]
 
 mod clock;
+mod config;
 mod dialect;
 mod engine;
 mod error;
 mod event;
 mod health;
 mod message;
+mod panics;
 mod policy;
 mod secret;
+mod table;
 mod transport;
 
 #[cfg(feature = "lab")]
 pub mod lab;
 
+pub use config::{
+    Attempt, Connect, FeedBuilder, FeedConfig, FeedUrl, Limit, Limits, Overflow, Ping, ProviderError, Queue,
+    Reconnect, RetryContext, SubscribeContext, SubscribeFn, SubscribePayload, Subscription, Target, Tls,
+    TlsVersion,
+};
+pub use dialect::{MatchFn, Matcher};
 pub use error::{CloseReason, EndReason, Error, Stage};
 pub use event::{
     Alert, AlertKind, Closed, Connected, Connecting, Disconnected, Event, Gap, GapCause, Repair, Stale,

@@ -1,0 +1,205 @@
+//! Puts a feed together, in Rust.
+
+use super::hooks::{Attempt, Hooks, ProviderError, RetryContext, Target};
+use super::{
+    Connect, FeedConfig, FeedUrl, Limit, Limits, Overflow, Ping, Queue, Reconnect, Subscription, Tls,
+    validate,
+};
+use crate::dialect::Matcher;
+use crate::error::{EndReason, Error};
+use crate::event::Event;
+use crate::policy::verdict::Decision;
+use crate::secret::Secret;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Builds a feed: the settings of [`FeedConfig`], and the callbacks that data can't express.
+///
+/// Setters are named as the fields; those of a section are reached through a closure. None of them fails or
+/// panics: what is wrong is said at the end, with the field's path.
+///
+/// ```
+/// use livefeed::{FeedBuilder, Matcher, Subscription};
+/// use std::time::Duration;
+///
+/// let builder = FeedBuilder::new("wss://feed.example/ws")
+///     .stale_after(Duration::from_secs(10))
+///     .header("Authorization", "Bearer hunter2")
+///     .subscription(Subscription::new("btc").subscribe_text("sub btc"))
+///     .heartbeat(Matcher::text("pong"))
+///     .reconnect(|r| r.max = Duration::from_secs(5));
+/// # let _ = builder;
+/// ```
+#[derive(Debug)]
+pub struct FeedBuilder {
+    config: FeedConfig,
+    hooks: Hooks,
+}
+
+impl From<FeedConfig> for FeedBuilder {
+    fn from(config: FeedConfig) -> Self {
+        Self { config, hooks: Hooks::default() }
+    }
+}
+
+impl FeedBuilder {
+    /// A feed from this URL, with the defaults.
+    pub fn new(url: impl Into<FeedUrl>) -> Self {
+        Self::from(FeedConfig::new(url))
+    }
+
+    /// Sets the feed's name in events and logs.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.config.name = Some(name.into());
+        self
+    }
+
+    /// Adds a header to the upgrade request; one of the same name is replaced.
+    pub fn header(mut self, name: impl Into<String>, value: impl Into<Secret>) -> Self {
+        self.config.headers.insert(name.into(), value.into());
+        self
+    }
+
+    /// Adds a subprotocol to offer; the first is the preferred one.
+    pub fn subprotocol(mut self, name: impl Into<String>) -> Self {
+        self.config.subprotocols.push(name.into());
+        self
+    }
+
+    /// Sets how long there may be no data.
+    pub fn stale_after(mut self, limit: Duration) -> Self {
+        self.config.stale_after = Limit::After(limit);
+        self
+    }
+
+    /// Lets the feed be without data for as long as it likes.
+    pub fn no_stale_limit(mut self) -> Self {
+        self.config.stale_after = Limit::None;
+        self
+    }
+
+    /// Adds a subscription.
+    pub fn subscription(mut self, subscription: Subscription) -> Self {
+        self.config.subscriptions.push(subscription);
+        self
+    }
+
+    /// Adds a kind of message that proves the line lives but is not data.
+    pub fn heartbeat(mut self, matcher: Matcher) -> Self {
+        self.config.heartbeats.push(matcher);
+        self
+    }
+
+    /// Sets whether heartbeats reach the application like messages.
+    pub fn deliver_heartbeats(mut self, deliver: bool) -> Self {
+        self.config.deliver_heartbeats = deliver;
+        self
+    }
+
+    /// Changes how a connection is made.
+    pub fn connect(mut self, change: impl FnOnce(&mut Connect)) -> Self {
+        change(&mut self.config.connect);
+        self
+    }
+
+    /// Changes whom to trust.
+    pub fn tls(mut self, change: impl FnOnce(&mut Tls)) -> Self {
+        change(&mut self.config.tls);
+        self
+    }
+
+    /// Sets a PEM file of certificates to trust beside those of the operating system.
+    pub fn ca_file(self, path: impl Into<PathBuf>) -> Self {
+        self.tls(|tls| tls.ca_file = Some(path.into()))
+    }
+
+    /// Changes how the line is kept alive.
+    pub fn ping(mut self, change: impl FnOnce(&mut Ping)) -> Self {
+        change(&mut self.config.ping);
+        self
+    }
+
+    /// Changes when to try again, and when to give up.
+    pub fn reconnect(mut self, change: impl FnOnce(&mut Reconnect)) -> Self {
+        change(&mut self.config.reconnect);
+        self
+    }
+
+    /// Closes the feed after this many attempts in a row that failed.
+    pub fn max_attempts(self, attempts: u32) -> Self {
+        self.reconnect(|reconnect| reconnect.max_attempts = Some(attempts))
+    }
+
+    /// Changes the queue between the feed and the application.
+    pub fn queue(mut self, change: impl FnOnce(&mut Queue)) -> Self {
+        change(&mut self.config.queue);
+        self
+    }
+
+    /// Sets what happens when the queue is full.
+    pub fn overflow(self, overflow: Overflow) -> Self {
+        self.queue(|queue| queue.overflow = overflow)
+    }
+
+    /// Changes the bounds on sizes and on a stalled write.
+    pub fn limits(mut self, change: impl FnOnce(&mut Limits)) -> Self {
+        change(&mut self.config.limits);
+        self
+    }
+
+    /// Sets how long closing waits for the server's Close frame.
+    pub fn close_timeout(mut self, timeout: Duration) -> Self {
+        self.config.close_timeout = timeout;
+        self
+    }
+
+    /// Changes anything in the configuration.
+    pub fn config(mut self, change: impl FnOnce(&mut FeedConfig)) -> Self {
+        change(&mut self.config);
+        self
+    }
+
+    /// Calls this for each event, on the reader thread, in place of a queue to read from.
+    ///
+    /// It may call any method of the feed; those that wait for this thread return
+    /// [`Error::WouldDeadlock`]. A panic in it is caught and reported, and the feed goes on.
+    pub fn handler(mut self, handler: impl FnMut(Event) + Send + 'static) -> Self {
+        self.hooks.handler = Some(Box::new(handler));
+        self
+    }
+
+    /// Calls this when the queue stops being empty, on a livefeed thread: to ask a GUI for a repaint.
+    pub fn on_wake(mut self, wake: impl Fn() + Send + Sync + 'static) -> Self {
+        self.hooks.on_wake = Some(Arc::new(wake));
+        self
+    }
+
+    /// Asks this for URL, headers and subprotocols at each attempt, in place of the configured URL.
+    ///
+    /// It is called on the reader thread and may block, which counts for the attempt's budget. With it the
+    /// configured URL may be empty, and TLS settings are taken for whichever URLs are `wss://`.
+    pub fn provider(
+        mut self,
+        provider: impl FnMut(&Attempt) -> Result<Target, ProviderError> + Send + 'static,
+    ) -> Self {
+        self.hooks.provider = Some(Box::new(provider));
+        self
+    }
+
+    /// Asks this, when an attempt or a connection ended, what to do; `None` is what the feed would do without
+    /// it. It is called on a livefeed thread.
+    pub fn retry_policy(
+        mut self,
+        policy: impl Fn(&EndReason, &RetryContext) -> Option<Decision> + Send + 'static,
+    ) -> Self {
+        self.hooks.retry_policy = Some(Box::new(policy));
+        self
+    }
+
+    /// The configuration, checked, and the callbacks.
+    pub(crate) fn into_parts(self) -> Result<(FeedConfig, Hooks), Error> {
+        validate::validate(&self.config, self.hooks.provider.is_some())?;
+        Ok((self.config, self.hooks))
+    }
+}

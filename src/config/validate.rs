@@ -1,0 +1,321 @@
+//! Checks a configuration, once and for all. The first problem found is the error, with the field's path.
+
+use super::url::check_url;
+use super::{FeedConfig, Limit, Limits, Queue, Reconnect, SubscribePayload, Subscription, Tls, pem};
+use crate::error::Error;
+use crate::secret::Secret;
+use std::collections::{BTreeMap, HashSet};
+use std::io::Read;
+use std::path::Path;
+use std::time::Duration;
+
+const SHORTEST: Duration = Duration::from_millis(1);
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+const CA_FILE_BYTES: u64 = 4 << 20;
+
+type Checked = Result<(), Error>;
+
+/// Checks all of it. With a provider of endpoints the URL may be missing.
+pub(super) fn validate(config: &FeedConfig, has_provider: bool) -> Checked {
+    if !(has_provider && config.url.is_empty()) {
+        check_url(config.url.expose()).map_err(|problem| Error::config("url", problem))?;
+        check_scheme(config, has_provider)?;
+    }
+    if let Some(name) = &config.name {
+        check_name("name", name)?;
+    }
+    check_headers(&config.headers)?;
+    check_subprotocols(&config.subprotocols)?;
+    limit("stale_after", config.stale_after)?;
+    check_subscriptions(config)?;
+    for (index, matcher) in config.heartbeats.iter().enumerate() {
+        matcher
+            .check()
+            .map_err(|(field, problem)| Error::config(format!("heartbeats[{index}].{field}"), problem))?;
+    }
+    duration("connect.timeout", config.connect.timeout)?;
+    duration("connect.stagger", config.connect.stagger)?;
+    if config.connect.stagger >= config.connect.timeout {
+        return refuse("connect.stagger", "must be less than connect.timeout, or no second address is tried");
+    }
+    check_tls(&config.tls)?;
+    limit("ping.after", config.ping.after)?;
+    duration("ping.timeout", config.ping.timeout)?;
+    check_reconnect(&config.reconnect)?;
+    check_limits(&config.limits)?;
+    check_queue(&config.queue, &config.limits)?;
+    duration("close_timeout", config.close_timeout)
+}
+
+fn refuse<T>(path: impl Into<String>, problem: impl Into<String>) -> Result<T, Error> {
+    Err(Error::config(path, problem))
+}
+
+fn duration(path: &str, value: Duration) -> Checked {
+    if value < SHORTEST {
+        return refuse(path, "is less than 1ms: must be from 1ms to 365days");
+    }
+    if value > LONGEST {
+        return refuse(path, "is more than 365days: must be from 1ms to 365days");
+    }
+    Ok(())
+}
+
+fn limit(path: &str, value: Limit) -> Checked {
+    match value {
+        Limit::After(value) if !(SHORTEST..=LONGEST).contains(&value) => {
+            refuse(path, "must be from 1ms to 365days, or \"none\"")
+        }
+        Limit::After(_) | Limit::None => Ok(()),
+    }
+}
+
+fn range(path: &str, value: usize, min: usize, max: usize) -> Checked {
+    if (min..=max).contains(&value) {
+        return Ok(());
+    }
+    refuse(path, format!("is {value}: must be from {min} to {max}"))
+}
+
+fn check_name(path: &str, name: &str) -> Checked {
+    if name.is_empty() {
+        return refuse(path, "is empty: give a name or leave it out");
+    }
+    if name.chars().any(char::is_control) {
+        return refuse(path, "contains a control character: remove it");
+    }
+    Ok(())
+}
+
+fn check_scheme(config: &FeedConfig, has_provider: bool) -> Checked {
+    if config.url.is_secure() {
+        if cfg!(feature = "native-tls") {
+            return Ok(());
+        }
+        return refuse(
+            "url",
+            "asks for TLS, which this build of livefeed can't do: enable its feature `native-tls`, or use ws://",
+        );
+    }
+    if has_provider {
+        return Ok(());
+    }
+    let default = Tls::default();
+    let tls = &config.tls;
+    let field = [
+        ("ca_file", tls.ca_file != default.ca_file),
+        ("extra_roots_pem", tls.extra_roots_pem != default.extra_roots_pem),
+        ("server_name", tls.server_name != default.server_name),
+        ("min_version", tls.min_version != default.min_version),
+        ("danger_accept_invalid_certs", tls.danger_accept_invalid_certs),
+        ("danger_accept_invalid_hostnames", tls.danger_accept_invalid_hostnames),
+    ]
+    .into_iter()
+    .find_map(|(field, given)| given.then_some(field));
+    match field {
+        Some(field) => refuse(
+            format!("tls.{field}"),
+            "has no meaning for a ws:// URL, which is not encrypted: use wss://, or leave it out",
+        ),
+        None => Ok(()),
+    }
+}
+
+/// Checks headers for the upgrade request. Used for those of a provider, too.
+pub(super) fn check_headers(headers: &BTreeMap<String, Secret>) -> Checked {
+    let mut seen = HashSet::new();
+    for (name, value) in headers {
+        let path = || format!("headers[{name:?}]");
+        if !is_token(name) {
+            return refuse(path(), "is no header name: use letters, digits and - (RFC 9110 section 5.6.2)");
+        }
+        let lower = name.to_ascii_lowercase();
+        if let Some(hint) = owned_header(&lower) {
+            return refuse(path(), hint);
+        }
+        if value.expose().bytes().any(|b| (b < b' ' && b != b'\t') || b == 0x7F) {
+            return refuse(path(), "has a control character in its value, perhaps a line end: remove it");
+        }
+        if !value.expose().is_ascii() {
+            return refuse(path(), "has a value with characters outside ASCII: encode them");
+        }
+        if !seen.insert(lower) {
+            return refuse(path(), "is there twice, in other case: header names ignore case");
+        }
+    }
+    Ok(())
+}
+
+/// What to do in place of setting a header that the handshake makes (RFC 6455 section 4.1).
+fn owned_header(lower: &str) -> Option<&'static str> {
+    match lower {
+        "sec-websocket-protocol" => Some("is made by the handshake: use `subprotocols`"),
+        "sec-websocket-extensions" => {
+            Some("is made by the handshake: leave it out, no extension is supported")
+        }
+        "host" => Some("is made by the handshake from the URL: leave it out"),
+        "upgrade" | "connection" => Some("is made by the handshake: leave it out"),
+        "content-length" | "transfer-encoding" => Some("does not fit a request without a body: leave it out"),
+        _ if lower.starts_with("sec-websocket-") => Some("is made by the handshake: leave it out"),
+        _ => None,
+    }
+}
+
+/// RFC 9110 section 5.6.2.
+fn is_token(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
+}
+
+/// Checks offered subprotocols. Used for those of a provider, too.
+pub(super) fn check_subprotocols(subprotocols: &[String]) -> Checked {
+    for (index, subprotocol) in subprotocols.iter().enumerate() {
+        let path = || format!("subprotocols[{index}]");
+        if !is_token(subprotocol) {
+            return refuse(path(), "is no token: use letters, digits, - and . (RFC 6455 section 4.1)");
+        }
+        if subprotocols[..index].contains(subprotocol) {
+            return refuse(path(), "is there twice: RFC 6455 section 4.1 wants each once");
+        }
+    }
+    Ok(())
+}
+
+fn check_subscriptions(config: &FeedConfig) -> Checked {
+    let mut ids = HashSet::new();
+    for (index, subscription) in config.subscriptions.iter().enumerate() {
+        let path = format!("subscriptions[{index}]");
+        check_subscription(&path, subscription, config.limits.subscribe_bytes)?;
+        if !ids.insert(&subscription.id) {
+            return refuse(path + ".id", format!("{:?} is there twice: each needs its own", subscription.id));
+        }
+    }
+    Ok(())
+}
+
+/// Checks one subscription; `max_bytes` is `limits.subscribe_bytes`.
+pub(crate) fn check_subscription(path: &str, subscription: &Subscription, max_bytes: usize) -> Checked {
+    check_name(&format!("{path}.id"), subscription.id.as_str())?;
+    for (field, payload) in
+        [("subscribe", &subscription.subscribe), ("unsubscribe", &subscription.unsubscribe)]
+    {
+        if let Some(SubscribePayload::Text(text)) = payload
+            && text.len() > max_bytes
+        {
+            let size = text.len();
+            return refuse(
+                format!("{path}.{field}"),
+                format!("is {size} bytes, over the {max_bytes} of limits.subscribe_bytes: raise that"),
+            );
+        }
+    }
+    if let Some(matcher) = &subscription.data {
+        matcher.check().map_err(|(field, problem)| Error::config(format!("{path}.data.{field}"), problem))?;
+    }
+    subscription.stale_after.map_or(Ok(()), |value| limit(&format!("{path}.stale_after"), value))
+}
+
+fn check_tls(tls: &Tls) -> Checked {
+    tls.roots()?;
+    match &tls.server_name {
+        Some(name)
+            if name.is_empty() || name.bytes().any(|b| b <= b' ' || b == 0x7F || b"/:@?#".contains(&b)) =>
+        {
+            refuse("tls.server_name", "is no host name: give the name alone, such as \"feed.example\"")
+        }
+        _ => Ok(()),
+    }
+}
+
+impl Tls {
+    /// The certificates to trust beside those of the operating system, as DER. Reads `ca_file`.
+    pub(crate) fn roots(&self) -> Result<Vec<Vec<u8>>, Error> {
+        let mut roots = Vec::new();
+        if let Some(file) = &self.ca_file {
+            let text = read_bounded(file).map_err(|problem| Error::config("tls.ca_file", problem))?;
+            roots.extend(pem::certificates(&text).map_err(|problem| Error::config("tls.ca_file", problem))?);
+        }
+        for (index, text) in self.extra_roots_pem.iter().enumerate() {
+            let certificates = pem::certificates(text.as_bytes())
+                .map_err(|problem| Error::config(format!("tls.extra_roots_pem[{index}]"), problem))?;
+            roots.extend(certificates);
+        }
+        Ok(roots)
+    }
+}
+
+fn read_bounded(path: &Path) -> Result<Vec<u8>, String> {
+    let explain = |error: std::io::Error| format!("can't read {}: {error}", path.display());
+    // Opening a FIFO would block, and a device has no end.
+    if !std::fs::metadata(path).map_err(explain)?.is_file() {
+        return Err(format!("{} is not a file", path.display()));
+    }
+    let mut bytes = Vec::new();
+    let file = std::fs::File::open(path).map_err(explain)?;
+    file.take(CA_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(explain)?;
+    if bytes.len() as u64 > CA_FILE_BYTES {
+        return Err(format!("{} is larger than 4 MiB: no file of certificates", path.display()));
+    }
+    Ok(bytes)
+}
+
+fn check_reconnect(reconnect: &Reconnect) -> Checked {
+    for (path, value) in [
+        ("reconnect.first", reconnect.first),
+        ("reconnect.floor", reconnect.floor),
+        ("reconnect.max", reconnect.max),
+        ("reconnect.stable_after", reconnect.stable_after),
+    ] {
+        duration(path, value)?;
+    }
+    if reconnect.floor > reconnect.max {
+        return refuse("reconnect.floor", "must not be more than reconnect.max");
+    }
+    if reconnect.first > reconnect.max {
+        return refuse("reconnect.first", "must not be more than reconnect.max");
+    }
+    if reconnect.floor > reconnect.first {
+        return refuse("reconnect.floor", "must not be more than reconnect.first");
+    }
+    if reconnect.max_attempts == Some(0) {
+        return refuse("reconnect.max_attempts", "is 0: must be at least 1, or left out for no limit");
+    }
+    limit("reconnect.max_downtime", reconnect.max_downtime)?;
+    for (index, status) in reconnect.fatal_statuses.iter().enumerate() {
+        let path = || format!("reconnect.fatal_statuses[{index}]");
+        if !(200..=599).contains(status) {
+            return refuse(path(), format!("is {status}: must be an HTTP status from 200 to 599"));
+        }
+        if reconnect.fatal_statuses[..index].contains(status) {
+            return refuse(path(), format!("is {status}, which is there already"));
+        }
+    }
+    Ok(())
+}
+
+fn check_limits(limits: &Limits) -> Checked {
+    const CONTROL: usize = 125;
+    range("limits.message_bytes", limits.message_bytes, CONTROL, 1 << 30)?;
+    range("limits.upgrade_response_bytes", limits.upgrade_response_bytes, 512, 1 << 20)?;
+    range("limits.send_bytes", limits.send_bytes, CONTROL, 1 << 30)?;
+    range("limits.subscribe_bytes", limits.subscribe_bytes, CONTROL, 1 << 30)?;
+    duration("limits.write_timeout", limits.write_timeout)?;
+    range("limits.read_buffer_bytes", limits.read_buffer_bytes, 1 << 10, 16 << 20)
+}
+
+fn check_queue(queue: &Queue, limits: &Limits) -> Checked {
+    range("queue.messages", queue.messages, 1, 1 << 24)?;
+    if queue.bytes < limits.message_bytes {
+        return refuse(
+            "queue.bytes",
+            format!(
+                "is {}, less than the {} of limits.message_bytes, so that the largest message has no room: raise \
+                 the one or lower the other",
+                queue.bytes, limits.message_bytes
+            ),
+        );
+    }
+    if queue.bytes as u64 > 1 << 40 {
+        return refuse("queue.bytes", "is more than 1 TiB: lower it to what the machine has");
+    }
+    Ok(())
+}
