@@ -16,14 +16,6 @@ impl Stamp {
     pub(crate) fn now() -> Self {
         Self { mono: Instant::now(), wall: SystemTime::now() }
     }
-
-    /// The wall clock time of an earlier (or later) monotonic instant, by this reading.
-    pub(crate) fn wall_at(&self, at: Instant) -> SystemTime {
-        match self.mono.checked_duration_since(at) {
-            Some(ago) => self.wall.checked_sub(ago).unwrap_or(SystemTime::UNIX_EPOCH),
-            None => self.wall.checked_add(at.duration_since(self.mono)).unwrap_or(self.wall),
-        }
-    }
 }
 
 /// Reads the monotonic clock alone.

@@ -215,6 +215,8 @@ pub enum EndReason {
     Provider {
         /// What it said.
         detail: String,
+        /// Whether it said that trying again is of no use.
+        fatal: bool,
     },
     /// The application asked for a new connection.
     Reconnect,
@@ -276,7 +278,7 @@ impl fmt::Display for EndReason {
             | Self::Tls { detail, .. }
             | Self::UpgradeInvalid { detail }
             | Self::Protocol { detail }
-            | Self::Provider { detail } => write!(f, "{name}: {detail}"),
+            | Self::Provider { detail, .. } => write!(f, "{name}: {detail}"),
             Self::AttemptTimeout { stage, budget } => {
                 write!(f, "{name}: not past {stage} within {:.3} s", budget.as_secs_f64())
             }

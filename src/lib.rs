@@ -7,6 +7,7 @@ mod dialect;
 mod engine;
 mod error;
 mod event;
+mod feed;
 mod health;
 mod message;
 mod panics;
@@ -24,11 +25,13 @@ pub use config::{
     TlsVersion,
 };
 pub use dialect::{MatchFn, Matcher};
+pub use engine::bell::{Batch, BatchIter};
 pub use error::{CloseReason, EndReason, Error, Stage};
 pub use event::{
     Alert, AlertKind, Closed, Connected, Connecting, Disconnected, Event, Gap, GapCause, Repair, Stale,
     Subscribed,
 };
+pub use feed::{Feed, Iter, Receipt, Sendable};
 pub use health::{Health, State, SubscriptionHealth, SubscriptionState};
 pub use message::{Message, Payload, SubscriptionId};
 pub use policy::session::Outcome;

@@ -1,11 +1,11 @@
 //! What data can't express: the application's callbacks, and what they are told.
 
-use super::url::check_url;
 use super::{FeedUrl, validate};
 use crate::error::{EndReason, Error};
 use crate::event::Event;
 use crate::policy::verdict::Decision;
 use crate::secret::Secret;
+use crate::transport::Endpoint;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -87,7 +87,7 @@ impl Target {
 
     /// Checks it like the configuration; the error says what would be right, and shows no secret.
     pub(crate) fn check(&self) -> Result<(), Error> {
-        check_url(self.url.expose()).map_err(|problem| Error::config("url", problem))?;
+        Endpoint::parse(self.url.expose()).map_err(|problem| Error::config("url", problem))?;
         if self.url.is_secure() && !cfg!(feature = "native-tls") {
             return Err(Error::config("url", "asks for TLS: enable livefeed's feature `native-tls`"));
         }

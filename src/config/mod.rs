@@ -1,7 +1,5 @@
 //! A feed's configuration: plain data, its builder, its validation.
 
-#![allow(dead_code, reason = "the engine comes to use it")]
-
 mod builder;
 mod hooks;
 mod limit;
@@ -13,14 +11,12 @@ mod validate;
 
 pub use builder::FeedBuilder;
 pub use hooks::{Attempt, ProviderError, RetryContext, Target};
-#[allow(unused_imports, reason = "the engine comes to use them")]
-pub(crate) use hooks::{Handler, Hooks, Provider, RetryPolicy, Wake};
+pub(crate) use hooks::{Hooks, Provider};
 pub use limit::Limit;
 pub use sections::{Connect, Limits, Overflow, Ping, Queue, Reconnect, Tls, TlsVersion};
 pub use subscription::{SubscribeContext, SubscribeFn, SubscribePayload, Subscription};
 pub use url::FeedUrl;
-#[allow(unused_imports, reason = "transport and engine come to use it")]
-pub(crate) use url::redact_url;
+pub(crate) use validate::check_subscription;
 
 use crate::dialect::Matcher;
 use crate::error::Error;

@@ -191,7 +191,7 @@ impl<'de> Deserialize<'de> for SubscribePayload {
 pub struct SubscribeContext {
     /// The connection it is for, counted from 1.
     pub epoch: u64,
-    /// How many times this subscription was asked for on this connection, from 1.
+    /// The attempt that made the connection, counted from 1 since the one before.
     pub attempt: u32,
     /// Now, by the wall clock.
     pub time: SystemTime,

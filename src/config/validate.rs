@@ -1,9 +1,9 @@
 //! Checks a configuration, once and for all. The first problem found is the error, with the field's path.
 
-use super::url::check_url;
 use super::{FeedConfig, Limit, Limits, Queue, Reconnect, SubscribePayload, Subscription, Tls, pem};
 use crate::error::Error;
 use crate::secret::Secret;
+use crate::transport::Endpoint;
 use std::collections::{BTreeMap, HashSet};
 use std::io::Read;
 use std::path::Path;
@@ -18,7 +18,7 @@ type Checked = Result<(), Error>;
 /// Checks all of it. With a provider of endpoints the URL may be missing.
 pub(super) fn validate(config: &FeedConfig, has_provider: bool) -> Checked {
     if !(has_provider && config.url.is_empty()) {
-        check_url(config.url.expose()).map_err(|problem| Error::config("url", problem))?;
+        Endpoint::parse(config.url.expose()).map_err(|problem| Error::config("url", problem))?;
         check_scheme(config, has_provider)?;
     }
     if let Some(name) = &config.name {

@@ -203,11 +203,6 @@ impl Router {
         self.targets.is_empty() && self.heartbeat_closures.is_empty()
     }
 
-    /// Whether there is at least one route, so that a message without keys is one that nobody expected.
-    pub(crate) fn has_routes(&self) -> bool {
-        !self.routes.is_empty()
-    }
-
     /// Says what a message is and whose. Closures of the application are called here.
     pub(crate) fn classify(&self, payload: Payload<'_>, hit: &mut Hit) {
         hit.clear();

@@ -93,6 +93,11 @@ impl BatchIter {
         Self { shared, events, messages: 0, bytes: 0 }
     }
 
+    /// Appends the events of a later claim.
+    pub(crate) fn chain_with(&mut self, mut later: Self) {
+        self.events.append(&mut later.events);
+    }
+
     fn release(&mut self) {
         if self.messages > 0
             && let Some(shared) = &self.shared

@@ -28,14 +28,8 @@ pub(super) struct Controller {
 }
 
 impl Controller {
-    pub(super) fn new(
-        shared: Arc<Shared>,
-        kicked: Receiver<()>,
-        orders: Sender<Order>,
-        plan: &Plan,
-    ) -> Self {
-        let limits =
-            Limits { write_timeout: plan.write_timeout, subscribe_bytes: plan.subscribe_bytes };
+    pub(super) fn new(shared: Arc<Shared>, kicked: Receiver<()>, orders: Sender<Order>, plan: &Plan) -> Self {
+        let limits = Limits { write_timeout: plan.write_timeout, subscribe_bytes: plan.subscribe_bytes };
         Self { shared, kicked, orders, limits, writer: None, suspect: None }
     }
 

@@ -3,7 +3,8 @@
 use crate::clock::Stamp;
 use crate::error::{EndReason, Stage};
 use crate::message::Content;
-use crate::transport::{ReadHalf, Received, Wait};
+use crate::policy::approach;
+use crate::transport::{Outcome, ReadHalf, Wait};
 use std::io::{ErrorKind, Read};
 use std::time::Duration;
 use tungstenite::error::{CapacityError, ProtocolError};
@@ -56,13 +57,16 @@ impl Decoder {
     /// Does one `recv` and decodes all that it completes. `item` gets each with the time of the `recv`.
     pub(super) fn cycle(
         &mut self,
-        wait: Wait,
+        wait: approach::Wait,
         mut item: impl FnMut(Item, Stamp),
-    ) -> (Stamp, Received, Result<(), Broken>) {
-        self.socket.get_mut().permit(wait);
+    ) -> (Stamp, Outcome, Result<(), Broken>) {
+        self.socket.get_mut().permit(match wait {
+            approach::Wait::Until(timeout) => Wait::Until(timeout),
+            approach::Wait::Probe => Wait::Probe,
+        });
         let result = if self.discarding { self.discard() } else { self.decode(&mut item) };
-        let half = self.socket.get_mut();
-        (half.received_at(), half.take_outcome(), result)
+        let half = self.socket.get_ref();
+        (half.received_at(), half.outcome().clone(), result)
     }
 
     fn decode(&mut self, item: &mut impl FnMut(Item, Stamp)) -> Result<(), Broken> {
@@ -107,11 +111,12 @@ impl Decoder {
     }
 
     fn broken(&self, error: Error) -> Broken {
-        let violation = |detail: String, code| Broken::Violation { reason: EndReason::Protocol { detail }, code };
+        let violation =
+            |detail: String, code| Broken::Violation { reason: EndReason::Protocol { detail }, code };
         match error {
-            Error::Io(error) => Broken::Gone(match self.socket.get_ref().failure() {
-                Some(reason) => reason,
-                None => EndReason::io(Stage::Read, &error),
+            Error::Io(error) => Broken::Gone(match self.socket.get_ref().outcome() {
+                Outcome::Failed(reason) => reason.clone(),
+                _ => EndReason::io(Stage::Read, &error),
             }),
             Error::ConnectionClosed
             | Error::AlreadyClosed

@@ -35,12 +35,12 @@ pub(crate) struct Engine {
 }
 
 impl Engine {
-    pub(crate) fn start(plan: Plan) -> Result<Self, Error> {
+    pub(crate) fn start(mut plan: Plan) -> Result<Self, Error> {
         let (alive, ended) = bounded::<()>(0);
         let (kick, kicked) = bounded(1);
         let (orders, ordered) = bounded(4);
         let (ring, bell) = bounded(1);
-        let shared = Arc::new(Shared::new(&plan, kick, orders.clone(), ring));
+        let shared = Arc::new(Shared::new(&mut plan, kick, orders.clone(), ring));
         let name = plan.name.clone();
         let mut controller = Controller::new(Arc::clone(&shared), kicked, orders, &plan);
         let mut reader = Reader::new(Arc::clone(&shared), ordered, plan);

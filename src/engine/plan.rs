@@ -6,7 +6,7 @@ use crate::error::EndReason;
 use crate::event::Event;
 use crate::message::SubscriptionId;
 use crate::policy::session;
-use crate::policy::verdict::Decision;
+use crate::policy::verdict::{self, Decision};
 use crate::secret::Secret;
 use crate::transport::{self, Endpoint};
 use std::sync::Arc;
@@ -18,6 +18,14 @@ pub(crate) struct Target {
     pub(crate) endpoint: Endpoint,
     pub(crate) headers: Vec<(String, Secret)>,
     pub(crate) subprotocols: Vec<String>,
+}
+
+/// What the provider may depend on.
+pub(crate) struct AttemptContext {
+    pub(crate) epoch: u64,
+    pub(crate) attempt: u32,
+    /// How the connection or attempt before ended.
+    pub(crate) previous: Option<EndReason>,
 }
 
 /// What the provider failed with.
@@ -34,12 +42,20 @@ pub(crate) struct RenderContext {
 }
 
 pub(crate) type Render = Arc<dyn Fn(&RenderContext) -> Result<Secret, String> + Send + Sync>;
-pub(crate) type Provider = Box<dyn FnMut(u64, u32) -> Result<Target, ProviderFailure> + Send>;
+pub(crate) type Provider = Box<dyn FnMut(&AttemptContext) -> Result<Target, ProviderFailure> + Send>;
 pub(crate) type Handler = Box<dyn FnMut(Event) + Send>;
 pub(crate) type OnWake = Arc<dyn Fn() + Send + Sync>;
-/// The application's say on an end: the reason, whether there ever was a connection, failures in a row.
-/// `None` leaves it to the default policy.
-pub(crate) type RetryPolicy = Box<dyn Fn(&EndReason, bool, u32) -> Option<Decision> + Send>;
+/// The application's say on an end; `None` leaves it to the default policy.
+pub(crate) type RetryPolicy = Box<dyn Fn(&EndReason, &EndContext) -> Option<Decision> + Send>;
+
+/// What a decision on an end may depend on.
+pub(crate) struct EndContext {
+    pub(crate) ever_up: bool,
+    /// Ends in a row without a stable connection between them.
+    pub(crate) failures: u32,
+    /// How long there has been no connection.
+    pub(crate) down: Duration,
+}
 
 /// A subscription as the engine sees it.
 pub(crate) struct Spec {
@@ -53,7 +69,7 @@ pub(crate) struct Spec {
 pub(crate) struct Plan {
     pub(crate) name: String,
     pub(crate) session: session::Settings,
-    pub(crate) fatal_statuses: Vec<u16>,
+    pub(crate) fatal: verdict::Settings,
     pub(crate) queue: Bounds,
     pub(crate) heartbeats: Vec<Matcher>,
     pub(crate) deliver_heartbeats: bool,

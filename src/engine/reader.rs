@@ -5,7 +5,7 @@
 
 use super::bell::BatchIter;
 use super::decoder::{Broken, Decoder, Item};
-use super::plan::{Handler, Plan};
+use super::plan::{AttemptContext, EndContext, Handler, Plan};
 use super::shared::{Caller, Next, Shared};
 use super::writer::Link;
 use crate::clock::{self, Stamp};
@@ -17,8 +17,8 @@ use crate::panics;
 use crate::policy::approach::Wait;
 use crate::policy::freshness::Key;
 use crate::policy::session::{Cycle, Established};
-use crate::policy::verdict::{self, Decision};
-use crate::transport::{self, Budget, Dialed, Received, Request, Stop};
+use crate::policy::verdict;
+use crate::transport::{self, Budget, Dialed, Outcome, Request, Stop};
 use crossbeam_channel::Receiver;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -89,8 +89,10 @@ impl Reader {
 
     /// One attempt: the provider's answer, then resolve, TCP, TLS and upgrade within the budget.
     fn attempt(&mut self, epoch: u64, attempt: u32, stop: &Stop) -> Result<Decoder, EndReason> {
+        let previous = self.shared.lock().session.last_end().cloned();
+        let context = AttemptContext { epoch, attempt, previous };
         let provider = &mut self.plan.provider;
-        let target = match panics::caught(|| provider(epoch, attempt)) {
+        let target = match panics::caught(|| provider(&context)) {
             Ok(Ok(target)) => target,
             Ok(Err(failure)) => return Err(provider_failed(failure.detail, failure.fatal)),
             Err(panic) => return Err(provider_failed(format!("it panicked: {panic}"), false)),
@@ -114,9 +116,9 @@ impl Reader {
         let now = Stamp::now();
         let took = now.mono.saturating_duration_since(begin.mono);
         let established = Established { took, peer, subprotocol };
-        let wanted = self.shared.with(Caller::Reader, |core| {
-            core.session.handle_connected(now, established, clock::suspended())
-        });
+        let wanted = self
+            .shared
+            .with(Caller::Reader, |core| core.session.handle_connected(now, established, clock::suspended()));
         self.drain();
         if wanted {
             Ok(Decoder::new(read, self.plan.read_buffer_bytes, self.plan.message_bytes))
@@ -184,7 +186,7 @@ impl Reader {
         let deliver_heartbeats = self.plan.deliver_heartbeats;
         let mut panicked = None;
         routes.touched.clear();
-        let (now, received, result) = decoder.cycle(wait.into(), |item, received| match item {
+        let (now, received, result) = decoder.cycle(wait, |item, received| match item {
             Item::Content(content) => {
                 cycle.messages += 1;
                 let (class, subscriptions) = routes.classify(&content, &mut cycle, &mut panicked);
@@ -202,12 +204,12 @@ impl Reader {
         }
         cycle.armed = if wait == Wait::Probe { Some(Duration::ZERO) } else { decoder.armed() };
         match received {
-            Received::Bytes(count) => cycle.bytes = count,
-            Received::Nothing => {
+            Outcome::Bytes(count) => cycle.bytes = count,
+            Outcome::Nothing => {
                 cycle.empty = true;
                 cycle.suspended = clock::suspended();
             }
-            Received::Other => {}
+            Outcome::Eof | Outcome::Failed(_) | Outcome::Unused => {}
         }
         cycle.touched = &self.routes.touched;
         let batch = &mut self.batch;
@@ -223,9 +225,12 @@ impl Reader {
     fn end(&mut self, found: EndReason) {
         let core = self.shared.lock();
         let reason = core.session.end_reason(found);
-        let (ever_up, failures) = (core.session.ever_up(), core.session.failures());
+        let ever_up = core.session.ever_up();
+        let down = core.session.down(clock::mono());
+        let context = EndContext { ever_up, failures: core.session.failures(), down };
         drop(core);
-        let own = self.plan.retry_policy.as_ref().map(|policy| panics::caught(|| policy(&reason, ever_up, failures)));
+        let own = self.plan.retry_policy.as_ref();
+        let own = own.map(|policy| panics::caught(|| policy(&reason, &context)));
         let own = match own {
             Some(Err(message)) => {
                 self.shared.report_panic(Caller::Reader, "retry_policy", message);
@@ -234,14 +239,7 @@ impl Reader {
             Some(Ok(own)) => own,
             None => None,
         };
-        let fatal_provider = matches!(&reason, EndReason::Provider { fatal: true, .. });
-        let decision = own.unwrap_or_else(|| {
-            if fatal_provider {
-                Decision::Fatal
-            } else {
-                verdict::decide(&reason, ever_up, &self.plan.fatal_statuses)
-            }
-        });
+        let decision = own.unwrap_or_else(|| verdict::decide(&reason, ever_up, &self.plan.fatal));
         self.shared.with(Caller::Reader, |core| {
             core.session.handle_ended(Stamp::now(), reason, decision);
             core.forget_retired();

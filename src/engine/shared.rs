@@ -9,7 +9,7 @@ use super::queue::Queue;
 use super::reader::Order;
 use super::writer::Link;
 use crate::clock::{self, Stamp};
-use crate::error::Error;
+use crate::error::{CloseReason, Error};
 use crate::event::{AlertKind, Event};
 use crate::health::Health;
 use crate::message::{Content, SubscriptionId};
@@ -220,9 +220,8 @@ impl Core {
         if effects.ring && caller == Caller::User {
             self.wake_owed = true;
         }
-        let earlier = |at: Option<Instant>| {
-            at.is_some_and(|at| self.controller_until.is_none_or(|until| at < until))
-        };
+        let earlier =
+            |at: Option<Instant>| at.is_some_and(|at| self.controller_until.is_none_or(|until| at < until));
         effects.kick = caller != Caller::Controller
             && (self.session.has_actions()
                 || self.session.has_out()
@@ -305,9 +304,9 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(plan: &Plan, kick: Sender<()>, orders: Sender<Order>, ring: Sender<Batch>) -> Self {
+    pub(super) fn new(plan: &mut Plan, kick: Sender<()>, orders: Sender<Order>, ring: Sender<Batch>) -> Self {
         let session = Session::new(plan.session.clone(), Stamp::now(), rand::random());
-        let core = Core {
+        let mut core = Core {
             session,
             queue: Queue::new(plan.queue),
             specs: HashMap::new(),
@@ -325,6 +324,9 @@ impl Shared {
             panics: HashMap::new(),
             spare: VecDeque::new(),
         };
+        for spec in std::mem::take(&mut plan.specs) {
+            core.subscribe(Stamp::now(), spec);
+        }
         Self {
             core: Mutex::new(core),
             room: Condvar::new(),
@@ -372,7 +374,7 @@ impl Shared {
             log_event(&self.name, event);
         }
         for (sender, outcome) in effects.outcomes {
-            drop(sender.try_send(outcome)); // nobody may be interested
+            let _ = sender.try_send(outcome); // nobody may be interested
         }
         if effects.room {
             self.room.notify_all();
@@ -381,7 +383,7 @@ impl Shared {
             self.changed.notify_all();
         }
         if effects.kick {
-            drop(self.kick.try_send(())); // full: it is awake already
+            let _ = self.kick.try_send(()); // full: it is awake already
         }
         if effects.ring {
             if self.handled {
@@ -501,6 +503,12 @@ impl Shared {
             core = self.changed.wait_timeout(core, left).unwrap_or_else(PoisonError::into_inner).0;
             core.waiters -= 1;
         }
+    }
+
+    /// What a reader is told after the last event.
+    pub(crate) fn closed_error(&self) -> Error {
+        let reason = self.lock().session.closed().cloned();
+        Error::Closed(Box::new(reason.unwrap_or(CloseReason::ByUser)))
     }
 
     pub(crate) fn health(&self) -> Health {

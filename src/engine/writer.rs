@@ -3,7 +3,7 @@
 use super::plan::{Render, RenderContext};
 use super::shared::{Caller, Shared};
 use crate::clock::{self, Stamp};
-use crate::error::{EndReason, Stage};
+use crate::error::EndReason;
 use crate::message::Content;
 use crate::panics;
 use crate::policy::outbox::Out;
@@ -215,10 +215,6 @@ impl Writer {
                 core.session.handle_lost(epoch, out);
             }
         });
-    }
-
-    pub(super) fn io_error(error: &std::io::Error) -> EndReason {
-        EndReason::io(Stage::Write, error)
     }
 }
 

@@ -57,11 +57,6 @@ impl Freshness {
         }
     }
 
-    pub(crate) fn clear(&mut self) {
-        self.tracks.clear();
-        self.earliest = None;
-    }
-
     /// Data came. Nothing else calls this.
     pub(crate) fn handle_data(&mut self, key: Key, now: Instant) {
         if let Some(track) = self.tracks.get_mut(&key) {

@@ -65,11 +65,6 @@ impl Liveness {
         fresh
     }
 
-    /// Whether a ping is on its way and nothing has come since.
-    pub(crate) fn is_probing(&self) -> bool {
-        self.ping != Ping::None
-    }
-
     /// When the next ping is due.
     pub(crate) fn ping_due(&self) -> Option<Instant> {
         match self.ping {

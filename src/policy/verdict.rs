@@ -14,16 +14,27 @@ pub enum Decision {
     Fatal,
 }
 
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    /// HTTP statuses of a refused upgrade that say that the request itself is wrong.
+    pub(crate) statuses: Vec<u16>,
+    /// Whether such a mistake is fatal while the feed has never been up.
+    pub(crate) when_never_up: bool,
+}
+
 /// The default policy. Statuses that say the request itself is wrong, and a certificate that is not trusted, are
 /// fatal while the feed has never been up (a script wants to hear of its mistake), and retried slowly once it
 /// has (a service must outlive a bad hour). Everything else is retried.
-pub(crate) fn decide(reason: &EndReason, ever_up: bool, fatal_statuses: &[u16]) -> Decision {
+pub(crate) fn decide(reason: &EndReason, ever_up: bool, settings: &Settings) -> Decision {
     let wrong = match reason {
-        EndReason::UpgradeRefused { status, .. } => fatal_statuses.contains(status),
+        EndReason::UpgradeRefused { status, .. } => settings.statuses.contains(status),
         EndReason::Tls { untrusted, .. } => *untrusted,
         _ => false,
     };
-    match (wrong, ever_up) {
+    if matches!(reason, EndReason::Provider { fatal: true, .. }) {
+        return Decision::Fatal;
+    }
+    match (wrong, ever_up || !settings.when_never_up) {
         (false, _) => Decision::Retry,
         (true, true) => Decision::RetrySlowly,
         (true, false) => Decision::Fatal,
@@ -36,7 +47,7 @@ mod tests {
 
     #[test]
     fn mistakes_are_fatal_before_the_first_connection_and_slow_after_it() {
-        let statuses = [400, 401, 403, 404, 410, 426];
+        let settings = Settings { statuses: vec![400, 401, 403, 404, 410, 426], when_never_up: true };
         let refused = |status| EndReason::UpgradeRefused {
             status,
             retry_after: None,
@@ -61,8 +72,8 @@ mod tests {
             (EndReason::Dns { detail: String::new() }, Decision::Retry, Decision::Retry),
         ];
         for (reason, before, after) in cases {
-            assert_eq!(decide(&reason, false, &statuses), before, "{reason}");
-            assert_eq!(decide(&reason, true, &statuses), after, "{reason}");
+            assert_eq!(decide(&reason, false, &settings), before, "{reason}");
+            assert_eq!(decide(&reason, true, &settings), after, "{reason}");
         }
     }
 }

@@ -1,12 +1,13 @@
 //! An established connection in two halves, one for each thread.
 
 use super::tls::{CIPHER_BYTES, Channel, Opened, Session};
-use crate::clock;
+use crate::clock::{self, Stamp};
 use crate::error::{EndReason, Stage};
 use std::fmt;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// How long one write may wait for room. Together with [`PUMP`] and the kernel's tick, below 30 ms.
@@ -41,6 +42,8 @@ pub(super) fn halves(channel: Channel, early: Vec<u8>) -> Result<(ReadHalf, Writ
         armed: None,
         permit: None,
         outcome: Outcome::Unused,
+        received_at: Stamp::now(),
+        turns: Arc::default(),
         wants_write: false,
     };
     Ok((read, write))
@@ -87,6 +90,8 @@ pub(crate) struct ReadHalf {
     armed: Option<Duration>,
     permit: Option<Permit>,
     outcome: Outcome,
+    received_at: Stamp,
+    turns: Arc<AtomicU64>,
     wants_write: bool,
 }
 
@@ -134,6 +139,16 @@ impl ReadHalf {
         self.armed
     }
 
+    /// Counts the turns in and out of `recv` here from now on: odd while in it.
+    pub(crate) fn watch(&mut self, turns: Arc<AtomicU64>) {
+        self.turns = turns;
+    }
+
+    /// When the last `recv` came back: the one clock reading of a cycle.
+    pub(crate) fn received_at(&self) -> Stamp {
+        self.received_at
+    }
+
     /// What the last permit was used for.
     pub(crate) fn outcome(&self) -> &Outcome {
         &self.outcome
@@ -158,10 +173,15 @@ impl ReadHalf {
             Some(plain) => plain,
             None => self.cipher.as_mut_slice(),
         };
+        // This thread is the only one that writes it.
+        let turn = self.turns.load(Ordering::Relaxed);
+        self.turns.store(turn.wrapping_add(1), Ordering::SeqCst);
         let received = match permit {
             Permit::Block => (&*self.socket).read(buffer),
             Permit::Probe | Permit::Broken(_) => probe(&self.socket, buffer, &mut self.armed),
         };
+        self.turns.store(turn.wrapping_add(2), Ordering::SeqCst);
+        self.received_at = Stamp::now();
         match received {
             Ok(0) => {
                 self.outcome = Outcome::Eof;
@@ -237,6 +257,7 @@ impl Read for ReadHalf {
             let count = self.early.waiting().read(buffer)?;
             self.early.advance(count);
             if self.permit.take().is_some() {
+                self.received_at = Stamp::now();
                 self.outcome = Outcome::Bytes(count);
             }
             return Ok(count);

@@ -3,7 +3,6 @@
 //! [`dial`] makes one attempt: it looks the name up, connects, shakes hands and upgrades within one
 //! [`Budget`], and a [`Stop`] ends it at any point. What comes out is a socket in two halves, for one
 //! reading and one writing thread, that share no lock while either waits for the peer.
-#![allow(dead_code, unused_imports, reason = "the engine that uses it comes next")]
 
 mod endpoint;
 mod halves;
@@ -17,12 +16,11 @@ mod upgrade;
 mod tests;
 
 pub(crate) use endpoint::{Endpoint, Host};
-pub(crate) use halves::{Outcome, Pumped, ReadHalf, Wait, WriteHalf};
+pub(crate) use halves::{Outcome, ReadHalf, Wait, WriteHalf};
 pub(crate) use resolve::{Resolver, abandoned_lookups};
 pub(crate) use stop::Stop;
 pub(crate) use tcp::TcpSettings;
 pub(crate) use tls::{Tls, TlsSettings, TlsVersion};
-pub(crate) use upgrade::{check_header, check_subprotocol};
 
 use crate::clock;
 use crate::error::{EndReason, Stage};

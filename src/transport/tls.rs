@@ -30,8 +30,8 @@ pub(super) const RECORD_BYTES: usize = 16 * 1024;
 /// How servers are verified. By default: the system's roots, the name of the URL, TLS 1.2 or later.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct TlsSettings {
-    /// Further roots, each the content of a PEM file.
-    pub(crate) roots_pem: Vec<Vec<u8>>,
+    /// Further roots, each one certificate as DER.
+    pub(crate) roots_der: Vec<Vec<u8>>,
     /// The name to ask for and to verify instead of that of the URL.
     pub(crate) server_name: Option<String>,
     /// The oldest version that will do; `None`: TLS 1.2.

@@ -89,7 +89,7 @@ fn is_token(text: &str) -> bool {
 
 fn request_head(request: &Request<'_>, key: &str) -> Result<Vec<u8>, EndReason> {
     let endpoint = request.endpoint;
-    let wrong = |detail| EndReason::Provider { detail };
+    let wrong = |detail| EndReason::Provider { detail, fatal: false };
     let is_given = |name: &str| request.headers.iter().any(|(given, _)| given.eq_ignore_ascii_case(name));
     let mut head = format!("GET {} HTTP/1.1\r\n", endpoint.path_and_query);
     let mut add = |name: &str, value: &str| {

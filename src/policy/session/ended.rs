@@ -6,7 +6,7 @@ use crate::error::{CloseReason, EndReason};
 use crate::event::{AlertKind, Closed, Disconnected, Event};
 use crate::health::SubscriptionState;
 use crate::policy::verdict::Decision;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 impl Session {
     /// The reason that will be given if the connection or attempt ends now, as `found` by the reader: a local
@@ -26,6 +26,16 @@ impl Session {
     /// Ends in a row without a stable connection between them, the present one not counted.
     pub(crate) fn failures(&self) -> u32 {
         self.failures
+    }
+
+    /// How the last connection or attempt ended.
+    pub(crate) fn last_end(&self) -> Option<&EndReason> {
+        self.last_end.as_ref()
+    }
+
+    /// How long there has been no connection.
+    pub(crate) fn down(&self, now: Instant) -> Duration {
+        if self.is_up() { Duration::ZERO } else { now.saturating_duration_since(self.down_since) }
     }
 
     /// The connection or the attempt is over: called last, by the reader. `reason` is what

@@ -364,6 +364,11 @@ impl Session {
         self.closing.is_some()
     }
 
+    /// Whether there is a connection, if only one that is ending.
+    pub(crate) fn is_up(&self) -> bool {
+        matches!(self.phase, Phase::Up(_))
+    }
+
     pub(crate) fn epoch(&self) -> u64 {
         self.epoch
     }

@@ -30,17 +30,10 @@ impl Tls {
             }))
             .danger_accept_invalid_certs(settings.danger_accept_invalid_certs)
             .danger_accept_invalid_hostnames(settings.danger_accept_invalid_hostnames);
-        for pem in &settings.roots_pem {
-            let roots = Certificate::stack_from_pem(pem)
-                .map_err(|error| format!("the root certificates are not valid PEM: {error}"))?;
-            if roots.is_empty() {
-                return Err(
-                    "there is no certificate in the PEM text (-----BEGIN CERTIFICATE-----)".to_owned()
-                );
-            }
-            for root in roots {
-                builder.add_root_certificate(root);
-            }
+        for der in &settings.roots_der {
+            let root = Certificate::from_der(der)
+                .map_err(|error| format!("a root certificate is not valid: {error}"))?;
+            builder.add_root_certificate(root);
         }
         let connector =
             builder.build().map_err(|error| format!("the TLS library refuses the settings: {error}"))?;

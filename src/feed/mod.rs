@@ -1,0 +1,385 @@
+//! The feed: what applications hold.
+
+mod open;
+mod send;
+
+use crate::clock::{self, Stamp};
+use crate::config::{FeedBuilder, FeedConfig, FeedUrl, Subscription, check_subscription};
+use crate::engine::Engine;
+use crate::engine::bell::{Batch, BatchIter};
+use crate::engine::shared::Caller;
+use crate::error::Error;
+use crate::event::Event;
+use crate::health::Health;
+use crate::message::{Message, SubscriptionId};
+use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError};
+pub use send::{Receipt, Sendable};
+use std::fmt;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// A blocking WebSocket feed that reconnects by itself, watches its data, and marks every gap.
+///
+/// # Threads
+///
+/// A feed has two threads of its own: one reads, one writes and decides. Every method may be called from any
+/// thread, also from the feed's callbacks; those that would then wait for their own thread return
+/// [`Error::WouldDeadlock`]. Each event goes to exactly one reader: with several threads reading, or several ways
+/// at once ([`recv`](Self::recv), [`iter`](Self::iter), [`batches`](Self::batches)), each gets a part.
+///
+/// # Closing
+///
+/// [`close`](Self::close) ends the connection properly within a time limit. Dropping the feed ends it at once
+/// and does not wait. What is in the queue by then can still be read through [`batches`](Self::batches).
+///
+/// # Example
+///
+/// ```no_run
+/// let feed = livefeed::Feed::open("wss://feed.example/ws")?;
+/// for event in &feed {
+///     match event {
+///         livefeed::Event::Message(message) => println!("{:?}", message.text()),
+///         livefeed::Event::Gap(gap) => println!("data was lost: {}", gap.cause.name()),
+///         _ => {}
+///     }
+/// }
+/// # Ok::<(), livefeed::Error>(())
+/// ```
+pub struct Feed {
+    engine: Engine,
+    config: FeedConfig,
+    /// What was claimed from the queue and not yet handed out by `recv`.
+    claimed: Mutex<Option<BatchIter>>,
+    handled: bool,
+}
+
+impl Feed {
+    /// Opens a feed with the defaults. Checks the URL and returns at once; the connection is made behind it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`] if the URL can't be used (final); [`Error::Thread`] if no thread could be started.
+    pub fn open(url: impl Into<FeedUrl>) -> Result<Self, Error> {
+        Self::builder(url).open()
+    }
+
+    /// Begins to configure a feed.
+    ///
+    /// ```
+    /// use livefeed::{Feed, Matcher, Subscription};
+    /// use std::time::Duration;
+    ///
+    /// let builder = Feed::builder("wss://feed.example/ws")
+    ///     .stale_after(Duration::from_secs(5))
+    ///     .heartbeat(Matcher::pointer("/type", "heartbeat"))
+    ///     .subscription(Subscription::new("btc").subscribe_text(r#"{"subscribe":"btc"}"#));
+    /// # drop(builder);
+    /// ```
+    pub fn builder(url: impl Into<FeedUrl>) -> FeedBuilder {
+        FeedBuilder::new(url)
+    }
+
+    /// Opens a feed from a configuration, as it comes from a file.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open).
+    pub fn from_config(config: FeedConfig) -> Result<Self, Error> {
+        FeedBuilder::from(config).open()
+    }
+
+    fn start(builder: FeedBuilder) -> Result<Self, Error> {
+        let (config, hooks) = builder.into_parts()?;
+        let handled = hooks.handler.is_some();
+        let engine = Engine::start(open::plan(&config, hooks)?)?;
+        Ok(Self { engine, config, claimed: Mutex::new(None), handled })
+    }
+
+    /// The feed's name: as configured, else the host.
+    pub fn name(&self) -> &str {
+        self.engine.shared.name()
+    }
+
+    // ---- reading -----------------------------------------------------------------------------------------
+
+    /// Waits for the next event.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Closed`] after the last event (final); [`Error::WouldDeadlock`] on a thread of this feed.
+    pub fn recv(&self) -> Result<Event, Error> {
+        self.recv_until(None)
+    }
+
+    /// Waits for the next event, for at most `timeout`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Timeout`] if none came (retry); otherwise as [`recv`](Self::recv).
+    pub fn recv_timeout(&self, timeout: Duration) -> Result<Event, Error> {
+        self.recv_until(Some(timeout))
+    }
+
+    /// The next event if there is one. Never waits: fit for GUI threads.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Empty`] if there is none (retry); [`Error::Closed`] after the last event (final).
+    pub fn try_recv(&self) -> Result<Event, Error> {
+        loop {
+            if let Some(event) = self.next_claimed() {
+                return Ok(event);
+            }
+            match self.engine.bell.try_recv() {
+                Ok(batch) => self.keep(batch.into_iter()),
+                Err(TryRecvError::Empty) => return Err(Error::Empty),
+                Err(TryRecvError::Disconnected) => return Err(self.over()),
+            }
+        }
+    }
+
+    fn recv_until(&self, timeout: Option<Duration>) -> Result<Event, Error> {
+        let deadline = timeout.and_then(|timeout| clock::mono().checked_add(timeout));
+        loop {
+            if let Some(event) = self.next_claimed() {
+                return Ok(event);
+            }
+            if self.engine.shared.is_own_thread() {
+                return Err(Error::WouldDeadlock);
+            }
+            let batch = match deadline {
+                Some(deadline) => self.engine.bell.recv_deadline(deadline),
+                None => self.engine.bell.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            };
+            match batch {
+                Ok(batch) => self.keep(batch.into_iter()),
+                Err(RecvTimeoutError::Timeout) => return Err(Error::Timeout),
+                Err(RecvTimeoutError::Disconnected) => return Err(self.over()),
+            }
+        }
+    }
+
+    /// All events, until the feed is closed. Also `for event in &feed`.
+    pub fn iter(&self) -> Iter<'_> {
+        Iter { feed: self, batch: None, wait: true }
+    }
+
+    /// The events that are there now. Never waits: fit for GUI threads.
+    pub fn try_iter(&self) -> Iter<'_> {
+        Iter { feed: self, batch: None, wait: false }
+    }
+
+    /// The messages alone, until the feed is closed. Gaps and everything else are skipped: for those who do not
+    /// mind losing data, and look at [`health`](Self::health) instead.
+    pub fn messages(&self) -> impl Iterator<Item = Message> + '_ {
+        self.iter().filter_map(Event::into_message)
+    }
+
+    /// The channel behind it all, for `select!`. A [`Batch`] is all that waits when it is iterated.
+    ///
+    /// With a handler it only tells the end.
+    pub fn batches(&self) -> &Receiver<Batch> {
+        &self.engine.bell
+    }
+
+    /// Calls `f` with each event on the calling thread, until the feed is closed or `f` returns `false`.
+    pub fn run(&self, mut f: impl FnMut(Event) -> bool) {
+        for event in self {
+            if !f(event) {
+                return;
+            }
+        }
+    }
+
+    fn claimed(&self) -> MutexGuard<'_, Option<BatchIter>> {
+        self.claimed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn next_claimed(&self) -> Option<Event> {
+        self.claimed().as_mut().and_then(Iterator::next)
+    }
+
+    /// Keeps the rest of a batch for later readers.
+    fn keep(&self, batch: BatchIter) {
+        let mut claimed = self.claimed();
+        match claimed.as_mut() {
+            // Another thread kept one in between: its events are older.
+            Some(earlier) if earlier.len() > 0 => earlier.chain_with(batch),
+            _ => *claimed = Some(batch),
+        }
+    }
+
+    fn over(&self) -> Error {
+        self.engine.shared.closed_error()
+    }
+
+    // ---- writing and subscribing -------------------------------------------------------------------------
+
+    /// Sends a text (`&str`, `String`) or binary (`&[u8]`, `Vec<u8>`) message.
+    ///
+    /// Never touches the network: the message is admitted or refused at once, and what became of it is in the
+    /// [`Receipt`]. Nothing is kept for a later connection, and nothing is ever sent twice.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotConnected`] while there is no connection, [`Error::OutboxFull`] over `limits.send_bytes` of what
+    /// waits (retry); [`Error::TooLarge`] for a message over that by itself, [`Error::Closed`] (final).
+    pub fn send(&self, payload: impl Into<Sendable>) -> Result<Receipt, Error> {
+        let content = payload.into().0;
+        let outcome = self.engine.shared.with(Caller::User, |core| core.send(content))?;
+        Ok(Receipt::new(outcome))
+    }
+
+    /// Adds a subscription, now and on each connection to come. One of the same name is taken the place of: a
+    /// [`Gap`](Event::Gap) then stands before its next message.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`] if something about it is wrong, [`Error::Closed`] (both final).
+    pub fn subscribe(&self, subscription: Subscription) -> Result<(), Error> {
+        check_subscription("subscription", &subscription, self.config.limits.subscribe_bytes)?;
+        let spec = open::spec(&self.config, &subscription);
+        self.engine.shared.with(Caller::User, |core| {
+            if let Some(reason) = core.session.closed() {
+                return Err(Error::Closed(Box::new(reason.clone())));
+            }
+            core.subscribe(Stamp::now(), spec);
+            Ok(())
+        })
+    }
+
+    /// Ends a subscription: its unsubscribe message is sent, if it has one and is in force.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::UnknownSubscription`] (final).
+    pub fn unsubscribe(&self, id: impl Into<SubscriptionId>) -> Result<(), Error> {
+        let id = id.into();
+        self.engine.shared.with(Caller::User, |core| core.unsubscribe(&id))
+    }
+
+    /// Asks for a new connection: the present one is closed, or the wait for the next attempt is cut to the
+    /// shortest delay. For those who know more than livefeed: the network is back, the token has changed.
+    pub fn reconnect(&self) {
+        self.engine.shared.with(Caller::User, |core| core.session.handle_reconnect(Stamp::now()));
+    }
+
+    // ---- asking ------------------------------------------------------------------------------------------
+
+    /// Waits until there is a connection.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Timeout`] (retry), [`Error::Closed`] with the reason if the feed has given up (final),
+    /// [`Error::WouldDeadlock`].
+    pub fn wait_connected(&self, timeout: Duration) -> Result<(), Error> {
+        self.engine.shared.wait(timeout, |core| core.session.is_connected().then_some(Ok(())))
+    }
+
+    /// Waits until data has come on the present connection, for each subscription that has a limit.
+    ///
+    /// # Errors
+    ///
+    /// As [`wait_connected`](Self::wait_connected).
+    pub fn wait_fresh(&self, timeout: Duration) -> Result<(), Error> {
+        self.engine.shared.wait(timeout, |core| core.session.is_fresh().then_some(Ok(())))
+    }
+
+    /// A snapshot of the feed's health. Cheap; never waits.
+    pub fn health(&self) -> Health {
+        self.engine.shared.health()
+    }
+
+    // ---- closing -----------------------------------------------------------------------------------------
+
+    /// Closes the feed: the close handshake of RFC 6455 section 7.1.2, within `timeout` (and `close_timeout` of the
+    /// configuration), then the end of both threads. Idempotent, callable from any thread. What was queued
+    /// before stays readable, and [`Closed`](Event::Closed) is the last.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Timeout`] if a callback of the application still holds a thread up; the feed goes on closing and
+    /// the call may be repeated. [`Error::WouldDeadlock`] from a callback of this feed: the feed is closing, but it
+    /// can't be waited for there.
+    pub fn close(&self, timeout: Duration) -> Result<(), Error> {
+        self.engine.close(timeout)
+    }
+}
+
+impl FeedBuilder {
+    /// Checks the configuration and opens the feed; the connection is made behind it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`] names the field that is wrong by its path (final); [`Error::Thread`] if no thread could be
+    /// started.
+    pub fn open(self) -> Result<Feed, Error> {
+        Feed::start(self)
+    }
+}
+
+impl Drop for Feed {
+    fn drop(&mut self) {
+        self.engine.abort();
+    }
+}
+
+impl fmt::Debug for Feed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Feed")
+            .field("name", &self.name())
+            .field("handled", &self.handled)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<'a> IntoIterator for &'a Feed {
+    type Item = Event;
+    type IntoIter = Iter<'a>;
+
+    fn into_iter(self) -> Iter<'a> {
+        self.iter()
+    }
+}
+
+/// The events of a feed. Ends when the feed is closed, or, from [`Feed::try_iter`], when none is there.
+#[derive(Debug)]
+pub struct Iter<'a> {
+    feed: &'a Feed,
+    /// Held here, so that going on to the next event takes no lock.
+    batch: Option<BatchIter>,
+    wait: bool,
+}
+
+impl Iterator for Iter<'_> {
+    type Item = Event;
+
+    #[inline]
+    fn next(&mut self) -> Option<Event> {
+        if let Some(event) = self.batch.as_mut().and_then(Iterator::next) {
+            return Some(event);
+        }
+        self.next_batch()
+    }
+}
+
+impl Iter<'_> {
+    #[cold]
+    fn next_batch(&mut self) -> Option<Event> {
+        let event = if self.wait { self.feed.recv() } else { self.feed.try_recv() }.ok()?;
+        self.batch = self.feed.claimed().take();
+        Some(event)
+    }
+}
+
+impl Drop for Iter<'_> {
+    fn drop(&mut self) {
+        if let Some(mut batch) = self.batch.take().filter(|batch| batch.len() > 0) {
+            let mut claimed = self.feed.claimed();
+            if let Some(later) = claimed.take() {
+                batch.chain_with(later);
+            }
+            *claimed = Some(batch);
+        }
+    }
+}
