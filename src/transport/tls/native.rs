@@ -242,7 +242,7 @@ impl Session {
                 }
                 Opened::Empty
             }
-            // An end without close_notify. WebSocket has its own framing, and its own word for it.
+            // An end without close_notify, which some libraries call an error: WebSocket has its own word for it.
             Err(_) if memory.ended && memory.start == memory.end => Opened::End,
             Err(error) => Opened::Failed(failed(&error)),
         };
