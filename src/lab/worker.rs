@@ -33,7 +33,6 @@ pub(super) fn run(mailbox: &Mailbox<Mail>, shared: &Arc<Shared>) {
     let mut found = Vec::new();
     loop {
         let ready = wait(mailbox, &conns, &mut found);
-        let adopted_from = conns.len();
         while let Some(mail) = mailbox.take() {
             match mail {
                 Mail::Adopt { number, socket, script } => {
@@ -58,7 +57,7 @@ pub(super) fn run(mailbox: &Mailbox<Mail>, shared: &Arc<Shared>) {
         for (index, conn) in conns.iter_mut().enumerate() {
             let ready = ready.get(index).copied().unwrap_or_default();
             let due = || conn.deadline(now).is_some_and(|due| due <= now);
-            if index >= adopted_from || ready.read || ready.write || ready.broken || due() {
+            if ready.read || ready.write || ready.broken || due() {
                 conn.turn(now, ready, &mut scratch);
             }
         }

@@ -6,8 +6,10 @@ fn it_closes_with_code_and_reason_and_waits_for_the_answer() {
     let mut stream = raw(&lab);
     assert_eq!(take(&mut stream, 10), b"\x88\x08\x0f\xa0enough");
     assert!(is_quiet(&stream));
+    let start = Instant::now();
     stream.write_all(&masked(8, "")).unwrap();
     assert_eq!(stream.read(&mut [0]).unwrap(), 0);
+    assert!(start.elapsed() < ms(2500), "{:?}", start.elapsed());
     drop(stream);
     await_end(&lab, &End::Closed);
 }
@@ -46,9 +48,10 @@ fn it_resets() {
 fn it_ends_tcp_without_close() {
     let lab = Lab::start(Script::new().send("x").then(Command::Fin)).unwrap();
     let mut stream = raw(&lab);
-    let mut rest = Vec::new();
+    let (mut rest, start) = (Vec::new(), Instant::now());
     stream.read_to_end(&mut rest).unwrap();
     assert_eq!(rest, b"\x81\x01x");
+    assert!(start.elapsed() < ms(2500), "{:?}", start.elapsed());
     drop(stream);
     await_end(&lab, &End::Fin);
 }

@@ -24,7 +24,9 @@ fn silence_still_answers_pings() {
     while text(&mut socket) != "silent" {}
     socket.send(Message::Ping("p".into())).unwrap();
     assert_eq!(socket.read().unwrap(), Message::Pong("p".into()));
-    assert!(is_quiet(socket.get_ref()));
+    socket.get_ref().set_read_timeout(Some(ms(50))).unwrap();
+    assert!(socket.read().is_err());
+    socket.get_ref().set_read_timeout(Some(LIMIT)).unwrap();
     lab.control().connection(1, Command::Resume);
     text(&mut socket);
 }
@@ -98,6 +100,19 @@ fn a_ping_flood_comes_without_reading() {
         assert!(take(&mut stream, 127).starts_with(b"\x89\x7d"));
     }
     assert!(lab.transcript().received_texts(1).is_empty());
+}
+
+#[test]
+fn mute_all_leaves_heartbeats() {
+    let script = Script::of_topics([Topic::new("btc").every(ms(1))]).heartbeats("beat", ms(1));
+    let lab = Lab::start(script).unwrap();
+    let mut socket = client(&lab);
+    lab.control().all(Command::MuteAll);
+    lab.control().all(Command::Send("muted".into()));
+    while text(&mut socket) != "muted" {}
+    (0..10).for_each(|_| assert_eq!(text(&mut socket), "beat"));
+    lab.control().all(Command::UnmuteAll);
+    while text(&mut socket) == "beat" {}
 }
 
 #[test]

@@ -109,6 +109,28 @@ fn a_flood_can_be_muted_between_frames_and_go_on() {
 }
 
 #[test]
+fn a_muted_flood_ends_with_a_whole_frame() {
+    let lab = Lab::start(Script::new().flood(Flood::of_size(3 << 20))).unwrap();
+    let mut stream = raw(&lab);
+    let mut read = take(&mut stream, 1000).len();
+    lab.control().all(Command::MuteAll);
+    await_command(&lab, "mute all");
+    stream.set_read_timeout(Some(ms(200))).unwrap();
+    let mut buffer = vec![0; 1 << 20];
+    while let Ok(count) = stream.read(&mut buffer) {
+        read += count;
+    }
+    assert_eq!(read % (10 + (3 << 20)), 0);
+}
+
+#[test]
+fn waiting_sees_counts_grow() {
+    let lab = Lab::start(Script::of_topics([Topic::new("btc").every(ms(5))])).unwrap();
+    let _stream = raw(&lab);
+    await_what(&lab, |w| matches!(w, What::Sent { kind: Sent::Data, count } if *count >= 10));
+}
+
+#[test]
 fn heartbeats_and_pings_come_without_data() {
     let lab = Lab::start(Script::new().heartbeats("beat", ms(2)).then(Command::Pings(ms(3)))).unwrap();
     let mut socket = client(&lab);
