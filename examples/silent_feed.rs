@@ -2,6 +2,7 @@
 //! reconnects, resubscribes, marks the gap and goes on.
 //!
 //! Run it with `cargo run --release --example silent_feed`. It brings its own server and ends by itself.
+#![allow(clippy::disallowed_methods, reason = "a program of its own may read clocks")]
 
 use livefeed::lab::{Lab, Script, Topic};
 use livefeed::{Event, Feed, Matcher, Subscription};
@@ -77,7 +78,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             Err(error) => return Err(error.into()),
         }
         let age = feed.health().last_signal_age;
-        if age.is_some_and(|age| age > Duration::from_millis(400)) && shown.elapsed() > Duration::from_millis(400)
+        if age.is_some_and(|age| age > Duration::from_millis(400))
+            && shown.elapsed() > Duration::from_millis(400)
         {
             shown = Instant::now();
             let health = feed.health();

@@ -128,7 +128,7 @@ impl Controller {
             return Some(timer.map_or(at, |timer| timer.min(at)));
         }
         let turn = self.shared.turn();
-        if turn % 2 == 0 {
+        if turn.is_multiple_of(2) {
             // It is about to look itself, or it is away: then it looks when it comes back.
             return Some(now + 5 * GRACE);
         }

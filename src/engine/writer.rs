@@ -8,6 +8,7 @@ use crate::message::Content;
 use crate::panics;
 use crate::policy::outbox::Out;
 use crate::transport::{Stop, WriteHalf};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 use tungstenite::protocol::frame::FrameHeader;
@@ -38,8 +39,10 @@ pub(super) struct Limits {
 pub(super) struct Writer {
     link: Link,
     limits: Limits,
-    /// Encoded and not yet written to the operating system.
-    in_flight: Vec<Out>,
+    /// Encoded and not yet written to the operating system: each with where its frame ends, in bytes of this
+    /// connection.
+    in_flight: VecDeque<(u64, Out)>,
+    enqueued: u64,
     /// How long nothing could be written, reading time only.
     stalled: Duration,
     failed: bool,
@@ -48,8 +51,15 @@ pub(super) struct Writer {
 
 impl Writer {
     pub(super) fn new(link: Link, limits: Limits) -> Self {
-        let in_flight = Vec::new();
-        Self { link, limits, in_flight, stalled: Duration::ZERO, failed: false, closing: false }
+        Self {
+            link,
+            limits,
+            in_flight: VecDeque::new(),
+            enqueued: 0,
+            stalled: Duration::ZERO,
+            failed: false,
+            closing: false,
+        }
     }
 
     pub(super) fn epoch(&self) -> u64 {
@@ -75,17 +85,19 @@ impl Writer {
         }
         let begin = clock::mono();
         let turn = shared.turn();
-        match self.link.half.pump() {
+        let pumped = self.link.half.pump();
+        self.written(shared);
+        match pumped {
             Ok(pumped) if pumped.idle => {
                 self.stalled = Duration::ZERO;
-                self.written(shared);
+                self.finish_close();
                 shared.lock().session.has_out()
             }
             Ok(pumped) => {
                 let slice = clock::mono().saturating_duration_since(begin).min(SLICE);
                 if pumped.wrote > 0 {
                     self.stalled = Duration::ZERO;
-                } else if turn % 2 == 1 {
+                } else if !turn.is_multiple_of(2) {
                     // While the reader is away the peer may be held up by us, not we by it.
                     self.stalled += slice;
                 }
@@ -164,7 +176,8 @@ impl Writer {
             }
             self.link.half.enqueue(&frame);
             size += frame.len();
-            self.in_flight.push(out);
+            self.enqueued += frame.len() as u64;
+            self.in_flight.push_back((self.enqueued, out));
             if self.closing {
                 self.link.half.close_notify();
                 return;
@@ -188,22 +201,27 @@ impl Writer {
         Ok(frame)
     }
 
-    /// All that was encoded is with the operating system.
+    /// Reports what the operating system has taken in full.
     fn written(&mut self, shared: &Arc<Shared>) {
-        if self.in_flight.is_empty() {
+        let delivered = self.link.half.delivered();
+        let count = self.in_flight.partition_point(|(end, _)| *end <= delivered);
+        if count == 0 {
             return;
         }
         let now = Stamp::now();
         let epoch = self.link.epoch;
-        let written = std::mem::take(&mut self.in_flight);
         shared.with(Caller::Controller, |core| {
-            for out in &written {
-                core.session.handle_written(now, epoch, out);
+            for (_, out) in self.in_flight.drain(..count) {
+                core.session.handle_written(now, epoch, &out);
             }
         });
+    }
+
+    /// Our Close is out: nothing follows it.
+    fn finish_close(&mut self) {
         if self.closing {
             self.link.half.shutdown_write();
-            self.failed = true; // nothing follows a Close
+            self.failed = true;
         }
     }
 
@@ -211,7 +229,7 @@ impl Writer {
     pub(super) fn give_up(self, shared: &Arc<Shared>) {
         let epoch = self.link.epoch;
         shared.with(Caller::Controller, |core| {
-            for out in &self.in_flight {
+            for (_, out) in &self.in_flight {
                 core.session.handle_lost(epoch, out);
             }
         });

@@ -4,7 +4,7 @@ use crate::clock;
 use crate::error::Error;
 use crate::message::Content;
 use crate::policy::session::Outcome;
-use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError};
+use crossbeam_channel::{Receiver, RecvTimeoutError};
 use std::fmt;
 use std::time::Duration;
 
@@ -72,9 +72,6 @@ impl Receipt {
 
     /// The outcome, if it is known by now.
     pub fn outcome(&self) -> Option<Outcome> {
-        match self.0.try_recv() {
-            Ok(outcome) => Some(outcome),
-            Err(TryRecvError::Empty | TryRecvError::Disconnected) => None,
-        }
+        self.0.try_recv().ok()
     }
 }

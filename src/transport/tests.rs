@@ -7,6 +7,8 @@ mod stages;
 #[cfg(all(feature = "native-tls", target_os = "linux"))]
 mod tls;
 
+use super::halves::Pumped;
+use super::upgrade::{check_header, check_subprotocol};
 use super::*;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};

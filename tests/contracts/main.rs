@@ -1,0 +1,6 @@
+//! One named test for each contract of the design, on real sockets against the lab.
+//!
+//! What can be decided in virtual time is tested beside the policies; here the whole feed is.
+#![allow(clippy::disallowed_methods, reason = "tests may read clocks")]
+
+mod common;
