@@ -1,6 +1,6 @@
 //! Messages per second beside a bare tungstenite `read()` loop, in one interleaved run.
 //!
-//! `cargo bench --bench throughput -- --messages 3000000 --rounds 7`
+//! `cargo bench --bench throughput -- --messages 3000000 --rounds 7 --only "ws 128 B"`
 #![allow(clippy::disallowed_methods, reason = "a bench reads clocks")]
 #![allow(clippy::expect_used, clippy::panic, reason = "a bench that can't go on says so")]
 
@@ -15,6 +15,8 @@ use tungstenite::{Message, WebSocket};
 
 /// Messages a second, and CPU seconds per million messages.
 type Figures = (f64, f64);
+
+type Form = fn(&Server, u64) -> Figures;
 
 struct Clock {
     begin: Option<(Instant, f64)>,
@@ -73,7 +75,8 @@ fn read<S: std::io::Read + std::io::Write>(mut socket: WebSocket<S>, total: u64)
 }
 
 fn builder(server: &Server) -> livefeed::FeedBuilder {
-    let builder = Feed::builder(server.url.as_str());
+    let read_buffer: usize = option("--read-buffer", 32 * 1024);
+    let builder = Feed::builder(server.url.as_str()).limits(|limits| limits.read_buffer_bytes = read_buffer);
     if server.ca_pem.is_empty() {
         builder
     } else {
@@ -116,11 +119,16 @@ fn main() {
     serve_if_asked();
     let rounds: usize = option("--rounds", 5);
     let messages: u64 = option("--messages", 2_000_000);
+    let only: String = option("--only", String::new());
     println!("{rounds} rounds, interleaved; M messages/s: median (min-max); CPU s per M messages; × bare");
     for (tls, size) in [(false, 128), (false, 1024), (true, 128), (true, 1024)] {
+        let title = format!("{} {size} B", if tls { "wss" } else { "ws" });
+        if !title.starts_with(&only) {
+            continue;
+        }
         let server = Server::start(FLOOD, tls, size);
         let total = if size > 512 || tls { messages / 2 } else { messages };
-        let forms: [(&str, fn(&Server, u64) -> Figures); 3] =
+        let forms: [(&str, Form); 3] =
             [("bare tungstenite", bare), ("handler", handler), ("iterator", iterator)];
         let mut rates = vec![Vec::new(); forms.len()];
         let mut costs = vec![Vec::new(); forms.len()];
@@ -131,7 +139,7 @@ fn main() {
                 costs[at].push(cost);
             }
         }
-        println!("{} {size} B", if tls { "wss" } else { "ws" });
+        println!("{title}");
         let base = spread(&mut rates[0].clone()).1;
         for (at, (name, _)) in forms.iter().enumerate() {
             let (min, median, max) = spread(&mut rates[at]);
