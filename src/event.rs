@@ -18,7 +18,7 @@ pub enum Event {
     Connecting(Box<Connecting>),
     /// A connection is established; its epoch is one more than that of the one before.
     Connected(Box<Connected>),
-    /// A subscription's subscribe message was written.
+    /// A subscription's subscribe message was written. A quick server's first data may stand before it.
     Subscribed(Box<Subscribed>),
     /// A message.
     Message(Message),
