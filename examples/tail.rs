@@ -13,7 +13,7 @@
 use livefeed::{Event, Feed, FeedBuilder, Limit, Message, Payload, Subscription};
 use std::io::{self, Write};
 use std::process::ExitCode;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 const USAGE: &str = "usage: tail URL [SUBSCRIBE]     URL is ws://.. or wss://.., SUBSCRIBE a text to send";
 
@@ -27,7 +27,9 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    match print(&feed, &mut io::stdout().lock()) {
+    let ended = print(&feed, &mut io::stdout().lock());
+    let _ = feed.close(Duration::from_secs(1)); // says goodbye to the server; too late is no harm here
+    match ended {
         Ok(()) => ExitCode::FAILURE, // a feed that was not closed from here ends only when it gives up
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => {
@@ -52,18 +54,21 @@ fn configure() -> Result<FeedBuilder, String> {
         // Without a matcher every message is this subscription's data.
         builder = builder.subscription(Subscription::new("tail").subscribe_text(text));
     }
-    if let Some(limit) = std::env::var_os("LIVEFEED_STALE_AFTER") {
-        let limit = limit.to_string_lossy();
-        let limit = match &*limit {
-            "none" => Limit::None,
-            text => Limit::After(
-                humantime::parse_duration(text)
-                    .map_err(|error| format!("LIVEFEED_STALE_AFTER: {text:?}: {error}"))?,
-            ),
-        };
+    if let Some(text) = std::env::var_os("LIVEFEED_STALE_AFTER") {
+        let limit = parse_limit(&text.to_string_lossy())?;
         builder = builder.config(|config| config.stale_after = limit);
     }
     Ok(builder)
+}
+
+fn parse_limit(text: &str) -> Result<Limit, String> {
+    if text == "none" {
+        return Ok(Limit::None);
+    }
+    let limit = humantime::parse_duration(text).map(Limit::After);
+    limit.map_err(|_| {
+        format!("LIVEFEED_STALE_AFTER: {text:?} is no duration: give one such as 500ms or 2s, or none")
+    })
 }
 
 /// Prints until the feed is closed. A batch is all that waits: it is written out at once.

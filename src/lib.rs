@@ -56,7 +56,8 @@
 //! all comes within [`Ping::timeout`], the connection ends with [`EndReason::PongOverdue`]. *Freshness* is refreshed by
 //! data messages only, not by pings, pongs or what matches [`FeedConfig::heartbeats`]. It is kept for the connection
 //! and for each subscription, which is watched from when its subscribe message was written: data that never starts is
-//! stale too.
+//! stale too. For the connection every message that is not a heartbeat is data; for a subscription only what its
+//! matcher accepts ([`Subscription::data`]), so a subscription without a matcher is kept fresh by acknowledgements.
 //!
 //! **Verdicts** come never before their limit, and on an idle Linux machine at most 10 ms after it; [`Stale::lateness`]
 //! says how late each one was. There is no polling: an idle feed wakes for deadlines only. Deadlines are absolute,

@@ -38,7 +38,8 @@ pub struct Subscription {
     /// What to write to end it, in the same form. Default: none; the data is then no longer delivered as its.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unsubscribe: Option<SubscribePayload>,
-    /// What its data looks like. Default: none, which means every message that is not a heartbeat.
+    /// What its data looks like. Default: none, which means every message that is not a heartbeat; an
+    /// acknowledgement or an error message from the server then keeps it fresh, too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data: Option<Matcher>,
     /// How long there may be no data for it, counted from when its subscribe message was written: data that
