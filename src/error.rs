@@ -310,9 +310,9 @@ pub enum CloseReason {
     ByUser,
     /// A reason that the policy holds to be fatal.
     Fatal(EndReason),
-    /// The limit on attempts in a row was met; the last one ended so.
+    /// The limit on ends in a row without a stable connection was met; the last one ended so.
     AttemptsExhausted {
-        /// How many attempts were made.
+        /// How many attempts and connections ended in a row.
         attempts: u32,
         /// How the last one ended.
         last: EndReason,

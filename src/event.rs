@@ -18,7 +18,7 @@ pub enum Event {
     Connecting(Box<Connecting>),
     /// A connection is established; its epoch is one more than that of the one before.
     Connected(Box<Connected>),
-    /// A subscription's subscribe message was written.
+    /// A subscription's subscribe message was written. A quick server's first data may stand before it.
     Subscribed(Box<Subscribed>),
     /// A message.
     Message(Message),
@@ -303,11 +303,12 @@ impl Event {
 
     /// The event as a JSON object, in the form that the command line and the C ABI use too.
     ///
-    /// `feed` is the feed's name, which each object carries.
+    /// `feed` is the feed's name, which each object carries. Each has `event`, `time`, `feed` and `epoch`; members are
+    /// sorted by name. Times are RFC 3339 in UTC, ages and delays are seconds.
     ///
     /// ```
     /// # fn show(event: &livefeed::Event) {
-    /// println!("{}", event.to_json("btc")); // {"event":"connected","time":"2026-11-21T10:00:00.000Z",...}
+    /// println!("{}", event.to_json("btc")); // {"epoch":1,"event":"connected","feed":"btc",...}
     /// # }
     /// ```
     pub fn to_json(&self, feed: &str) -> Value {

@@ -17,7 +17,8 @@ pub enum State {
     Waiting,
     /// Connected; no data on this connection yet.
     Live,
-    /// Connected, and data came within the limit.
+    /// Connected, and data came within the limit: of the connection, so also data that is no subscription's. Look at
+    /// [`Health::subscriptions`] for each one.
     Fresh,
     /// No data for longer than the limit; the repair is under way.
     Stale,

@@ -65,7 +65,8 @@ pub struct FeedConfig {
     /// The subprotocols to offer, the preferred one first (RFC 6455 section 1.9). Default: `[]`.
     pub subprotocols: Vec<String>,
     /// How long there may be no data before the connection counts as stale, or `none`. Also the limit of
-    /// subscriptions that have none of their own. From 1 ms to 365 days. Costs nothing while data flows.
+    /// subscriptions that have none of their own. From 1 ms to 365 days. Costs nothing while data flows. For the
+    /// connection every message that is not a heartbeat is data, also one that is no subscription's.
     /// Default: `60s`.
     pub stale_after: Limit,
     /// What to get data for. Default: `[]`: whatever the server sends.

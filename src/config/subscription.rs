@@ -38,7 +38,8 @@ pub struct Subscription {
     /// What to write to end it, in the same form. Default: none; the data is then no longer delivered as its.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unsubscribe: Option<SubscribePayload>,
-    /// What its data looks like. Default: none, which means every message that is not a heartbeat.
+    /// What its data looks like. Default: none, which means every message that is not a heartbeat; an
+    /// acknowledgement or an error message from the server then keeps it fresh, too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data: Option<Matcher>,
     /// How long there may be no data for it, counted from when its subscribe message was written: data that
@@ -67,8 +68,9 @@ impl Subscription {
 
     /// Sends what the closure returns at each new connection: for signatures and timestamps, which age.
     ///
-    /// It is called on a livefeed thread, outside all locks. An error or a panic ends the attempt with
-    /// [`EndReason::Subscribe`](crate::EndReason::Subscribe).
+    /// It is called on a livefeed thread, outside all locks. After an error or a panic nothing is sent, and an
+    /// [`Alert`](crate::Alert) of the kind [`SubscribeFailed`](crate::AlertKind::SubscribeFailed) says so; with a limit
+    /// the subscription then goes stale, and the closure is called again on the next connection.
     pub fn subscribe_with(
         mut self,
         make: impl Fn(&SubscribeContext) -> Result<String, String> + Send + Sync + 'static,
