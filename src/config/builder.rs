@@ -68,12 +68,12 @@ impl FeedBuilder {
     }
 
     /// Sets how long there may be no data.
-    pub fn stale_after(mut self, limit: Duration) -> Self {
-        self.config.stale_after = Limit::After(limit);
+    pub fn stale_after(mut self, limit: impl Into<Limit>) -> Self {
+        self.config.stale_after = limit.into();
         self
     }
 
-    /// Lets the feed be without data for as long as it likes.
+    /// Lets the feed be without data for as long as it likes, and each subscription that sets no limit of its own.
     pub fn no_stale_limit(mut self) -> Self {
         self.config.stale_after = Limit::None;
         self

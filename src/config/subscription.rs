@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 /// One thing to get data for: what to send for it, what its data looks like, how long it may be silent.
 ///
@@ -107,8 +107,8 @@ impl Subscription {
     }
 
     /// Sets how long there may be no data.
-    pub fn stale_after(mut self, limit: Duration) -> Self {
-        self.stale_after = Some(Limit::After(limit));
+    pub fn stale_after(mut self, limit: impl Into<Limit>) -> Self {
+        self.stale_after = Some(limit.into());
         self
     }
 

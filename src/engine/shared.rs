@@ -73,6 +73,8 @@ pub(crate) struct Core {
     slow: bool,
     panics: HashMap<&'static str, Instant>,
     spare: VecDeque<Event>,
+    /// Events to be logged after the lock.
+    log: Vec<Event>,
 }
 
 /// What the reader does next.
@@ -96,6 +98,8 @@ impl Core {
     ) -> Next {
         self.session.handle_recv(now, cycle);
         if !batch.is_empty() {
+            // What the machine said stands before the data that made it say so.
+            self.take_in();
             // Nobody is waited for at the end: what then finds no room is dropped, and marked.
             if self.session.is_ending() && self.queue.is_full() {
                 self.queue.discard(batch);
@@ -197,15 +201,20 @@ impl Core {
         std::mem::take(&mut self.wake_owed)
     }
 
-    /// Collects what the change calls for.
-    fn settle(&mut self, was_empty: bool, caller: Caller) -> Effects {
-        let mut effects = Effects::default();
+    /// Moves the machine's events to the queue.
+    fn take_in(&mut self) {
         while let Some(event) = self.session.poll_event() {
             if log::log_enabled!(target: LOG, log::Level::Debug) || is_notable(&event) {
-                effects.log.push(event.clone());
+                self.log.push(event.clone());
             }
             self.queue.push(event);
         }
+    }
+
+    /// Collects what the change calls for.
+    fn settle(&mut self, was_empty: bool, caller: Caller) -> Effects {
+        self.take_in();
+        let mut effects = Effects { log: std::mem::take(&mut self.log), ..Effects::default() };
         while let Some((ticket, outcome)) = self.session.poll_outcome() {
             if let Some(sender) = self.receipts.remove(&ticket) {
                 effects.outcomes.push((sender, outcome));
@@ -323,6 +332,7 @@ impl Shared {
             slow: false,
             panics: HashMap::new(),
             spare: VecDeque::new(),
+            log: Vec::new(),
         };
         for spec in std::mem::take(&mut plan.specs) {
             core.subscribe(Stamp::now(), spec);

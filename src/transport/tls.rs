@@ -28,7 +28,7 @@ pub(super) const CIPHER_BYTES: usize = 32 * 1024;
 pub(super) const RECORD_BYTES: usize = 16 * 1024;
 
 /// How servers are verified. By default: the system's roots, the name of the URL, TLS 1.2 or later.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct TlsSettings {
     /// Further roots, each one certificate as DER.
     pub(crate) roots_der: Vec<Vec<u8>>,

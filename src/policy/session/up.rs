@@ -261,6 +261,9 @@ impl Session {
         {
             self.outbox.push_pong(payload.clone());
         }
+        for (key, _) in cycle.touched {
+            self.announce(now, *key);
+        }
         if let Some((code, reason)) = &cycle.close {
             self.handle_peer_close(now, *code, reason);
         }
