@@ -138,9 +138,6 @@ impl Reader {
             if next.end {
                 return EndReason::Eof; // the machine knows the reason
             }
-            if next.routes_version != self.routes.version {
-                self.routes.rebuild(&self.shared, &self.plan);
-            }
             let (now, broken);
             (now, next, broken) = self.cycle(epoch, &mut decoder, next.wait, outside);
             if decoder.wants_write() {
@@ -182,12 +179,16 @@ impl Reader {
     ) -> (Stamp, Next, Option<Broken>) {
         let mut cycle = Cycle { outside, ..Cycle::default() };
         let mut bytes = 0;
-        let (batch, routes) = (&mut self.batch, &mut self.routes);
+        let (batch, routes, shared, plan) = (&mut self.batch, &mut self.routes, &self.shared, &self.plan);
         let deliver_heartbeats = self.plan.deliver_heartbeats;
         let mut panicked = None;
         routes.touched.clear();
         let (now, received, result) = decoder.cycle(wait, |item, received| match item {
             Item::Content(content) => {
+                // Looked at after the `recv`: a new subscription's first data may have come with it.
+                if cycle.messages == 0 && routes.version != shared.routes_version() {
+                    routes.rebuild(shared, plan);
+                }
                 cycle.messages += 1;
                 let (class, subscriptions) = routes.classify(&content, &mut cycle, &mut panicked);
                 if class == Class::Data || deliver_heartbeats {
