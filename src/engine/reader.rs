@@ -116,9 +116,14 @@ impl Reader {
         let now = Stamp::now();
         let took = now.mono.saturating_duration_since(begin.mono);
         let established = Established { took, peer, subprotocol };
-        let wanted = self
-            .shared
-            .with(Caller::Reader, |core| core.session.handle_connected(now, established, clock::suspended()));
+        let handled = self.handler.is_some();
+        let wanted = self.shared.with(Caller::Reader, |core| {
+            let wanted = core.session.handle_connected(now, established, clock::suspended());
+            if handled {
+                core.session.handle_away(now.mono); // until `read`: the handler hears of it first
+            }
+            wanted
+        });
         self.drain();
         if wanted {
             Ok(Decoder::new(read, self.plan.read_buffer_bytes, self.plan.message_bytes))
@@ -129,7 +134,11 @@ impl Reader {
 
     /// Reads until the connection ends; says how it ended as seen from here.
     fn read(&mut self, epoch: u64, mut decoder: Decoder) -> EndReason {
-        let mut next = self.shared.with(Caller::Reader, |core| core.next(clock::mono(), None, true));
+        let begin = clock::mono();
+        let mut next = self.shared.with(Caller::Reader, |core| {
+            core.session.handle_back(begin);
+            core.next(begin, None, true)
+        });
         let mut outside = Duration::ZERO;
         loop {
             if next.full {
