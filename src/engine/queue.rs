@@ -179,7 +179,11 @@ impl Queue {
                 match event {
                     Event::Disconnected(old) => {
                         new.attempts = new.attempts.saturating_add(old.attempts);
-                        new.was_connected |= old.was_connected;
+                        if old.was_connected {
+                            // The one whose `Connected` stands before it in the stream.
+                            new.epoch = new.epoch.min(old.epoch);
+                            new.was_connected = true;
+                        }
                     }
                     // No data came between, so the gap of the next connection covers these.
                     Event::Connecting(_) | Event::Connected(_) | Event::Subscribed(_) | Event::Stale(_) => {}
