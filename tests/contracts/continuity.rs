@@ -16,16 +16,20 @@ use std::time::{Duration, Instant};
 
 const LIMIT: Duration = ms(150);
 
-/// What holds of every stream that is read as it comes (C1, C2): checked event by event.
+/// What holds of every stream (C1, C2): checked event by event.
 #[derive(Debug, Default)]
 struct Stream {
     /// The connection that is up.
     up: Option<u64>,
     epoch: u64,
+    /// The epoch that comes next; after ends that were folded it may be a later one.
+    next: u64,
+    folded: bool,
     /// The gap of a reconnect has to be next.
     gap_due: bool,
     received: Option<Instant>,
-    gaps: u64,
+    connected: u64,
+    reconnected: u64,
 }
 
 impl Stream {
@@ -35,10 +39,16 @@ impl Stream {
             assert!(matches!(event, Event::Gap(_)), "directly after Connected: {event:?}");
         }
         match event {
-            Event::Connecting(e) => assert_eq!((self.up, e.epoch), (None, self.epoch + 1), "{event:?}"),
+            Event::Connecting(e) => {
+                assert_eq!(self.up, None, "{event:?}");
+                assert!(e.epoch == self.epoch + 1 || (self.folded && e.epoch > self.epoch), "{event:?}");
+                self.next = e.epoch;
+            }
             Event::Connected(e) => {
-                assert_eq!((self.up, e.epoch), (None, self.epoch + 1), "{event:?}");
-                (self.up, self.epoch, self.gap_due) = (Some(e.epoch), e.epoch, e.epoch > 1);
+                assert_eq!((self.up, e.epoch), (None, self.next), "{event:?}");
+                (self.up, self.epoch, self.gap_due, self.folded) =
+                    (Some(e.epoch), e.epoch, e.epoch > 1, false);
+                self.connected += 1;
             }
             Event::Message(message) => {
                 assert_eq!(self.up, Some(message.epoch()), "{event:?}");
@@ -48,15 +58,18 @@ impl Stream {
             Event::Gap(gap) => {
                 assert_eq!(self.up, Some(gap.epoch), "{event:?}");
                 assert_eq!(gap.cause == GapCause::Reconnected, self.gap_due, "{event:?}");
+                self.reconnected += u64::from(self.gap_due);
                 self.gap_due = false;
-                self.gaps += 1;
             }
             Event::Stale(e) => assert_eq!(self.up, Some(e.epoch), "{event:?}"),
             Event::Subscribed(e) => assert_eq!(self.up, Some(e.epoch), "{event:?}"),
             Event::Disconnected(e) => {
-                let epoch = if e.was_connected { self.up } else { Some(self.epoch + 1) };
-                assert_eq!(epoch, Some(e.epoch), "{event:?}");
-                self.up = None;
+                self.folded |= e.attempts > 1;
+                if let Some(up) = self.up.take() {
+                    assert_eq!((e.epoch, e.was_connected), (up, true), "{event:?}");
+                } else {
+                    assert!(e.epoch > self.epoch && (self.folded || !e.was_connected), "{event:?}");
+                }
             }
             _ => {}
         }
@@ -91,14 +104,10 @@ fn c1_stale_disconnected_connecting_connected_gap_and_then_data() {
         after += usize::from(matches!(event, Event::Message(message) if message.epoch() == 2));
         after == 5
     });
-    let expected = [
-        ["connecting", "connected", "subscribed"].as_slice(), // once each, then data in between or not
-        &["stale", "disconnected", "connecting", "connected", "gap"],
-    ];
     let all = names(&events);
-    assert_eq!(all[..3], *expected[0]);
     let stale = all.iter().position(|name| name == "stale").unwrap();
-    assert_eq!(all[stale..stale + 5], *expected[1], "{all:?}");
+    let expected = ["stale", "disconnected", "connecting", "connected", "gap"];
+    assert_eq!(all[stale..stale + 5], expected, "{all:?}");
     let last = messages(&events).into_iter().rfind(|message| message.epoch() == 1).unwrap();
     let found = gaps(&events);
     let [gap] = found[..] else { panic!("{found:?}") };
@@ -185,7 +194,8 @@ fn c1_unsubscribing_ends_the_routing_at_once() {
 #[test]
 fn c2_many_forced_reconnects_under_flood_keep_epochs_apart_and_losses_marked() {
     let lab = Lab::start(Script::of_topics([Topic::new("btc").every(Duration::ZERO)])).unwrap();
-    let feed = feed(&lab).subscription(Subscription::new("all")).open().unwrap();
+    let feed = feed(&lab).queue(|queue| queue.messages = 512).subscription(Subscription::new("all"));
+    let feed = feed.open().unwrap();
     let control = lab.control();
     let mut stream = Stream::default();
     let (mut last, mut on_this) = (0, 0);
@@ -198,22 +208,25 @@ fn c2_many_forced_reconnects_under_flood_keep_epochs_apart_and_losses_marked() {
                 assert!(last == 0 || number == last + 1, "{last}, {number}: a hole that nothing marks");
                 (last, on_this) = (number, on_this + 1);
                 if on_this == 100 {
+                    // The server's numbers are the epochs here: each of its connections was one.
+                    let tell = |command| control.connection(message.epoch() as usize, command);
                     match message.epoch() % 5 {
-                        0 => control.drop_connections(),
+                        0 => tell(Command::Reset),
                         1 => feed.reconnect(),
-                        2 => control.all(Command::Close(1001, "bye".into())),
-                        3 => control.all(Command::Fin),
-                        _ => control.all(Command::Violate(livefeed::lab::Violation::Garbage)),
+                        2 => tell(Command::Close(1001, "bye".into())),
+                        3 => tell(Command::Fin),
+                        _ => tell(Command::Violate(livefeed::lab::Violation::Garbage)),
                     }
                 }
             }
             _ => {}
         }
-        stream.epoch == 31 && on_this == 100
+        stream.epoch > 30 && on_this == 100
     });
     let health = feed.health();
-    assert_eq!((stream.gaps, health.connections, lab.connections()), (30, 31, 31));
-    assert_eq!(health.ends.values().sum::<u64>(), 30, "{:?}", health.ends);
+    assert_eq!(stream.reconnected, stream.connected - 1);
+    assert!(stream.connected >= 25, "hardly any was folded: {stream:?}");
+    assert!(health.connections >= 31 && health.ends.values().sum::<u64>() >= 30, "{health:?}");
 }
 
 #[test]
@@ -262,11 +275,13 @@ fn c3_failures_that_nobody_reads_fold_and_no_lifecycle_is_lost() {
         on_second |= is_connected(event, 2);
         on_second && matches!(event, Event::Message(_))
     });
-    let expected = [
-        ["connecting", "connected", "subscribed", "message", "disconnected"].as_slice(),
-        &["connecting", "connected", "gap", "subscribed", "message"],
-    ];
-    assert_eq!(names(&events), expected.concat());
+    // Data may come before it is known that the subscribe message was written.
+    let mut all = names(&events);
+    all.retain(|name| name != "subscribed");
+    all.dedup();
+    let expected =
+        ["connecting", "connected", "message", "disconnected", "connecting", "connected", "gap", "message"];
+    assert_eq!(all, expected);
     let end = events.iter().find_map(|event| if let Event::Disconnected(e) = event { Some(e) } else { None });
     let end = end.unwrap();
     assert!(end.attempts >= 12, "{end:?}");
