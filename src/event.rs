@@ -397,3 +397,19 @@ fn rfc3339(time: SystemTime) -> String {
     }
     humantime::format_rfc3339_millis(time).to_string()
 }
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_stay_small() {
+        eprintln!(
+            "Event {} Message {} Error {} EndReason {}",
+            size_of::<Event>(),
+            size_of::<Message>(),
+            size_of::<crate::Error>(),
+            size_of::<EndReason>()
+        );
+        assert!(size_of::<Event>() <= 88);
+    }
+}

@@ -4,7 +4,7 @@
 //! `handle_cycle`; ring the bell. At the end of a connection `handle_ended` comes last.
 
 use super::bell::BatchIter;
-use super::decoder::{Broken, Decoder, Item};
+use super::decoder::{Broken, Decoder, Sink};
 use super::plan::{AttemptContext, EndContext, Handler, Plan};
 use super::shared::{Caller, Next, Shared};
 use super::writer::Link;
@@ -23,6 +23,7 @@ use crossbeam_channel::Receiver;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
+use tungstenite::{Bytes, Utf8Bytes};
 
 /// What the controller tells the reader.
 pub(super) enum Order {
@@ -186,29 +187,21 @@ impl Reader {
         wait: Wait,
         outside: Duration,
     ) -> (Stamp, Next, Option<Broken>) {
-        let mut cycle = Cycle { outside, ..Cycle::default() };
-        let mut bytes = 0;
-        let (batch, routes, shared, plan) = (&mut self.batch, &mut self.routes, &self.shared, &self.plan);
-        let deliver_heartbeats = self.plan.deliver_heartbeats;
-        let mut panicked = None;
-        routes.touched.clear();
-        let (now, received, result) = decoder.cycle(wait, |item, received| match item {
-            Item::Content(content) => {
-                // Looked at after the `recv`: a new subscription's first data may have come with it.
-                if cycle.messages == 0 && routes.version != shared.routes_version() {
-                    routes.rebuild(shared, plan);
-                }
-                cycle.messages += 1;
-                let (class, subscriptions) = routes.classify(&content, &mut cycle, &mut panicked);
-                if class == Class::Data || deliver_heartbeats {
-                    bytes += content.len();
-                    batch.push_back(Event::Message(Message { content, epoch, received, subscriptions }));
-                }
-            }
-            Item::Ping(payload) => cycle.ping = Some(payload),
-            Item::Pong => {}
-            Item::Close(code, reason) => cycle.close = Some((code, reason)),
-        });
+        self.routes.touched.clear();
+        let mut intake = Intake {
+            epoch,
+            deliver_heartbeats: self.plan.deliver_heartbeats,
+            trivial: self.routes.router.is_trivial(),
+            shared: &self.shared,
+            plan: &self.plan,
+            batch: &mut self.batch,
+            routes: &mut self.routes,
+            bytes: 0,
+            cycle: Cycle { outside, ..Cycle::default() },
+            panicked: None,
+        };
+        let (now, received, result) = decoder.cycle(wait, &mut intake);
+        let Intake { bytes, mut cycle, panicked, .. } = intake;
         if let Some(message) = panicked {
             self.shared.report_panic(Caller::Reader, "matcher", message);
         }
@@ -221,7 +214,7 @@ impl Reader {
             }
             Outcome::Eof | Outcome::Failed(_) | Outcome::Unused => {}
         }
-        cycle.touched = &self.routes.touched;
+        let cycle = Cycle { touched: &self.routes.touched, ..cycle };
         let batch = &mut self.batch;
         let mut next = self.shared.with(Caller::Reader, |core| core.handle_cycle(now, &cycle, batch, bytes));
         if wait == Wait::Probe {
@@ -285,36 +278,102 @@ impl Routes {
         self.any = !routes.is_empty();
         self.version = version;
     }
+}
 
-    /// The class of a message, and the names of its subscriptions.
-    fn classify(
-        &mut self,
-        content: &Content,
-        cycle: &mut Cycle<'_>,
-        panicked: &mut Option<String>,
-    ) -> (Class, Option<Arc<[crate::message::SubscriptionId]>>) {
-        if self.router.is_trivial() {
-            cycle.data += 1;
-            return (Class::Data, None);
+/// Takes in what one `recv` completes.
+struct Intake<'a> {
+    epoch: u64,
+    deliver_heartbeats: bool,
+    /// There is nothing to classify by: all is data, of the connection alone.
+    trivial: bool,
+    shared: &'a Shared,
+    plan: &'a Plan,
+    batch: &'a mut VecDeque<Event>,
+    routes: &'a mut Routes,
+    bytes: usize,
+    cycle: Cycle<'static>,
+    panicked: Option<String>,
+}
+
+impl Sink for Intake<'_> {
+    #[inline]
+    fn text(&mut self, text: Utf8Bytes, received: &Stamp) {
+        if self.cycle.messages == 0 {
+            self.refresh();
         }
-        self.router.classify(content.payload(), &mut self.hit);
-        if let Some(message) = self.hit.panicked.take() {
-            panicked.get_or_insert(message);
+        self.bytes += text.len();
+        self.cycle.messages += 1;
+        if self.trivial {
+            self.cycle.data += 1;
+            let (epoch, received) = (self.epoch, *received);
+            let message = Message { content: Content::Text(text), epoch, received, subscriptions: None };
+            self.batch.push_back(Event::Message(message));
+        } else {
+            self.classified(Content::Text(text), received);
         }
-        if self.hit.class == Class::Data {
-            cycle.data += 1;
-            if self.any && self.hit.keys.is_empty() {
-                cycle.unmatched += 1;
+    }
+
+    fn binary(&mut self, bytes: Bytes, received: &Stamp) {
+        if self.cycle.messages == 0 {
+            self.refresh();
+        }
+        self.bytes += bytes.len();
+        self.cycle.messages += 1;
+        if self.trivial {
+            self.cycle.data += 1;
+            let (epoch, received) = (self.epoch, *received);
+            let message = Message { content: Content::Binary(bytes), epoch, received, subscriptions: None };
+            self.batch.push_back(Event::Message(message));
+        } else {
+            self.classified(Content::Binary(bytes), received);
+        }
+    }
+
+    fn ping(&mut self, payload: Bytes) {
+        self.cycle.ping = Some(payload);
+    }
+
+    fn close(&mut self, code: Option<u16>, reason: String) {
+        self.cycle.close = Some((code, reason));
+    }
+}
+
+impl Intake<'_> {
+    /// Looks at the routes once the `recv` is back: a new subscription's first data may have come with it.
+    fn refresh(&mut self) {
+        if self.routes.version != self.shared.routes_version() {
+            self.routes.rebuild(self.shared, self.plan);
+            self.trivial = self.routes.router.is_trivial();
+        }
+    }
+
+    fn classified(&mut self, content: Content, received: &Stamp) {
+        let routes = &mut *self.routes;
+        routes.router.classify(content.payload(), &mut routes.hit);
+        if let Some(message) = routes.hit.panicked.take() {
+            self.panicked.get_or_insert(message);
+        }
+        if routes.hit.class == Class::Heartbeat {
+            if !self.deliver_heartbeats {
+                self.bytes -= content.len();
+                return;
             }
-            for key in &self.hit.keys {
+        } else {
+            self.cycle.data += 1;
+            if routes.any && routes.hit.keys.is_empty() {
+                self.cycle.unmatched += 1;
+            }
+            for key in &routes.hit.keys {
                 // Runs of one subscription are common, and there are few subscriptions in one cycle.
-                match self.touched.iter_mut().rev().find(|(touched, _)| touched == key) {
+                match routes.touched.iter_mut().rev().find(|(touched, _)| touched == key) {
                     Some((_, count)) => *count += 1,
-                    None => self.touched.push((*key, 1)),
+                    None => routes.touched.push((*key, 1)),
                 }
             }
         }
-        (self.hit.class, self.hit.names.take())
+        let subscriptions = routes.hit.names.take();
+        let message = Message { content, epoch: self.epoch, received: *received, subscriptions };
+        self.batch.push_back(Event::Message(message));
     }
 }
 

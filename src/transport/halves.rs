@@ -145,8 +145,8 @@ impl ReadHalf {
     }
 
     /// When the last `recv` came back: the one clock reading of a cycle.
-    pub(crate) fn received_at(&self) -> Stamp {
-        self.received_at
+    pub(crate) fn received_at(&self) -> &Stamp {
+        &self.received_at
     }
 
     /// What the last permit was used for.
