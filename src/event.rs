@@ -165,7 +165,8 @@ impl GapCause {
 pub struct Disconnected {
     /// When the (last) one ended, by the wall clock.
     pub time: SystemTime,
-    /// The epoch that ended; for a failed attempt the epoch it would have had.
+    /// The epoch that ended (the first of those folded, if several did); for a failed attempt the epoch it would
+    /// have had.
     pub epoch: u64,
     /// Whether there was a connection, or only an attempt.
     pub was_connected: bool,

@@ -203,6 +203,7 @@ pub struct SubscribeContext {
 mod tests {
     use super::*;
     use serde_json::json;
+    use std::time::Duration;
 
     fn rendered(payload: &SubscribePayload) -> Result<String, String> {
         let context = SubscribeContext { epoch: 2, attempt: 1, time: SystemTime::UNIX_EPOCH };

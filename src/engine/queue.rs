@@ -39,8 +39,6 @@ pub(crate) struct Queue {
     claimed_bytes: usize,
     /// When the last claimed message was received.
     last_claimed: Option<SystemTime>,
-    /// Messages left by the last pass of keep-latest.
-    kept: usize,
     dropped: u64,
     gaps: u64,
 }
@@ -55,7 +53,6 @@ impl Queue {
             claimed_messages: 0,
             claimed_bytes: 0,
             last_claimed: None,
-            kept: 0,
             dropped: 0,
             gaps: 0,
         }
@@ -117,7 +114,8 @@ impl Queue {
             Overflow::Block => {}
             Overflow::DropOldest => self.drop_oldest(),
             Overflow::KeepLatest => {
-                if self.is_over() && self.messages - self.kept.min(self.messages) > self.bounds.messages / 4 {
+                // One pass over the queue; with fewer subscriptions than it has room for, it makes much room.
+                if self.is_over() {
                     self.keep_latest();
                 }
                 self.drop_oldest();
@@ -179,7 +177,11 @@ impl Queue {
                 match event {
                     Event::Disconnected(old) => {
                         new.attempts = new.attempts.saturating_add(old.attempts);
-                        new.was_connected |= old.was_connected;
+                        if old.was_connected {
+                            // The one whose `Connected` stands before it in the stream.
+                            new.epoch = new.epoch.min(old.epoch);
+                            new.was_connected = true;
+                        }
                     }
                     // No data came between, so the gap of the next connection covers these.
                     Event::Connecting(_) | Event::Connected(_) | Event::Subscribed(_) | Event::Stale(_) => {}
@@ -198,7 +200,7 @@ impl Queue {
         std::mem::swap(&mut self.events, &mut spare);
         self.claimed_messages += self.messages;
         self.claimed_bytes += self.bytes;
-        (self.messages, self.bytes, self.kept) = (0, 0, 0);
+        (self.messages, self.bytes) = (0, 0);
         if let Some(time) = spare.iter().rev().find_map(message_time) {
             self.last_claimed = Some(time);
         }
@@ -305,7 +307,6 @@ impl Queue {
             }
         }
         self.events = kept;
-        self.kept = self.messages;
     }
 }
 

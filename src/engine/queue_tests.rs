@@ -165,6 +165,18 @@ fn d1_keep_latest_keeps_the_newest_of_each_subscription() {
 }
 
 #[test]
+fn d1_keep_latest_keeps_the_newest_of_each_also_when_few_are_new_or_bytes_are_the_bound() {
+    for (messages, bytes) in [(4, 1000), (1000, 4)] {
+        let mut queue = bounded(messages, bytes, Overflow::KeepLatest);
+        append(&mut queue, ["x", "y", "z"].map(|topic| message(1, topic, topic)));
+        for busy in ["1", "2", "3", "4", "5"] {
+            append(&mut queue, [message(1, "busy", busy)]);
+        }
+        assert_eq!(words(&mut queue), ["x", "y", "z", "gap:4", "5"]);
+    }
+}
+
+#[test]
 fn d1_keep_latest_with_more_subscriptions_than_room_drops_the_oldest() {
     let mut queue = bounded(4, 1000, Overflow::KeepLatest);
     for i in 0..100 {

@@ -117,9 +117,14 @@ impl Reader {
         let now = Stamp::now();
         let took = now.mono.saturating_duration_since(begin.mono);
         let established = Established { took, peer, subprotocol };
-        let wanted = self
-            .shared
-            .with(Caller::Reader, |core| core.session.handle_connected(now, established, clock::suspended()));
+        let handled = self.handler.is_some();
+        let wanted = self.shared.with(Caller::Reader, |core| {
+            let wanted = core.session.handle_connected(now, established, clock::suspended());
+            if handled {
+                core.session.handle_away(now.mono); // until `read`: the handler hears of it first
+            }
+            wanted
+        });
         self.drain();
         if wanted {
             Ok(Decoder::new(read, self.plan.read_buffer_bytes, self.plan.message_bytes))
@@ -130,7 +135,11 @@ impl Reader {
 
     /// Reads until the connection ends; says how it ended as seen from here.
     fn read(&mut self, epoch: u64, mut decoder: Decoder) -> EndReason {
-        let mut next = self.shared.with(Caller::Reader, |core| core.next(clock::mono(), None, true));
+        let begin = clock::mono();
+        let mut next = self.shared.with(Caller::Reader, |core| {
+            core.session.handle_back(begin);
+            core.next(begin, None, true)
+        });
         let mut outside = Duration::ZERO;
         loop {
             if next.full {
@@ -138,9 +147,6 @@ impl Reader {
             }
             if next.end {
                 return EndReason::Eof; // the machine knows the reason
-            }
-            if next.routes_version != self.routes.version {
-                self.routes.rebuild(&self.shared, &self.plan);
             }
             let (now, broken);
             (now, next, broken) = self.cycle(epoch, &mut decoder, next.wait, outside);
@@ -186,6 +192,8 @@ impl Reader {
             epoch,
             deliver_heartbeats: self.plan.deliver_heartbeats,
             trivial: self.routes.router.is_trivial(),
+            shared: &self.shared,
+            plan: &self.plan,
             batch: &mut self.batch,
             routes: &mut self.routes,
             bytes: 0,
@@ -278,6 +286,8 @@ struct Intake<'a> {
     deliver_heartbeats: bool,
     /// There is nothing to classify by: all is data, of the connection alone.
     trivial: bool,
+    shared: &'a Shared,
+    plan: &'a Plan,
     batch: &'a mut VecDeque<Event>,
     routes: &'a mut Routes,
     bytes: usize,
@@ -288,6 +298,9 @@ struct Intake<'a> {
 impl Sink for Intake<'_> {
     #[inline]
     fn text(&mut self, text: Utf8Bytes, received: &Stamp) {
+        if self.cycle.messages == 0 {
+            self.refresh();
+        }
         self.bytes += text.len();
         self.cycle.messages += 1;
         if self.trivial {
@@ -301,6 +314,9 @@ impl Sink for Intake<'_> {
     }
 
     fn binary(&mut self, bytes: Bytes, received: &Stamp) {
+        if self.cycle.messages == 0 {
+            self.refresh();
+        }
         self.bytes += bytes.len();
         self.cycle.messages += 1;
         if self.trivial {
@@ -323,6 +339,14 @@ impl Sink for Intake<'_> {
 }
 
 impl Intake<'_> {
+    /// Looks at the routes once the `recv` is back: a new subscription's first data may have come with it.
+    fn refresh(&mut self) {
+        if self.routes.version != self.shared.routes_version() {
+            self.routes.rebuild(self.shared, self.plan);
+            self.trivial = self.routes.router.is_trivial();
+        }
+    }
+
     fn classified(&mut self, content: Content, received: &Stamp) {
         let routes = &mut *self.routes;
         routes.router.classify(content.payload(), &mut routes.hit);

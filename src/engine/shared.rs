@@ -57,7 +57,8 @@ pub(crate) struct Core {
     specs: HashMap<Key, Arc<Spec>>,
     /// The keys that data is routed to, in order; a new version with each change.
     routed: Vec<Key>,
-    routes_version: u64,
+    /// Read by the reader without the lock, after each `recv`.
+    routes_version: Arc<AtomicU64>,
     receipts: HashMap<u64, Sender<Outcome>>,
     /// When the reader's `recv` times out by itself; `None`: it has no timeout.
     pub(super) parked_until: Option<Instant>,
@@ -84,7 +85,6 @@ pub(super) struct Next {
     pub(super) end: bool,
     /// The queue is full: wait for room first.
     pub(super) full: bool,
-    pub(super) routes_version: u64,
 }
 
 impl Core {
@@ -124,7 +124,6 @@ impl Core {
             wait,
             end: self.session.must_end(now),
             full: self.queue.is_full() && !self.session.is_ending(),
-            routes_version: self.routes_version,
         }
     }
 
@@ -154,7 +153,7 @@ impl Core {
         }
         self.specs.insert(key, Arc::new(spec));
         self.routed.push(key);
-        self.routes_version += 1;
+        self.routes_version.fetch_add(1, Ordering::Release);
     }
 
     pub(crate) fn unsubscribe(&mut self, id: &SubscriptionId) -> Result<(), Error> {
@@ -162,7 +161,7 @@ impl Core {
             return Err(Error::UnknownSubscription(id.clone()));
         };
         self.routed.retain(|routed| *routed != key);
-        self.routes_version += 1;
+        self.routes_version.fetch_add(1, Ordering::Release);
         if !to_write {
             self.specs.remove(&key);
         }
@@ -188,7 +187,7 @@ impl Core {
     /// What the router is built from, and its version.
     pub(super) fn routes(&self) -> (u64, Vec<(Key, Arc<Spec>)>) {
         let routes = self.routed.iter().filter_map(|key| Some((*key, self.spec(*key)?))).collect();
-        (self.routes_version, routes)
+        (self.routes_version.load(Ordering::Acquire), routes)
     }
 
     /// Drops what only the connection that ended still needed.
@@ -310,17 +309,19 @@ pub(crate) struct Shared {
     link: Mutex<Option<Link>>,
     /// Odd while the reader is in `recv`; counts on with each.
     pub(super) turns: Arc<AtomicU64>,
+    routes_version: Arc<AtomicU64>,
 }
 
 impl Shared {
     pub(super) fn new(plan: &mut Plan, kick: Sender<()>, orders: Sender<Order>, ring: Sender<Batch>) -> Self {
         let session = Session::new(plan.session.clone(), Stamp::now(), rand::random());
+        let routes_version = Arc::new(AtomicU64::new(0));
         let mut core = Core {
             session,
             queue: Queue::new(plan.queue),
             specs: HashMap::new(),
             routed: Vec::new(),
-            routes_version: 0,
+            routes_version: Arc::clone(&routes_version),
             receipts: HashMap::new(),
             parked_until: None,
             controller_until: None,
@@ -352,6 +353,7 @@ impl Shared {
             stop: Mutex::new(None),
             link: Mutex::new(None),
             turns: Arc::new(AtomicU64::new(0)),
+            routes_version,
         }
     }
 
@@ -563,6 +565,11 @@ impl Shared {
 
     pub(super) fn take_link(&self) -> Option<Link> {
         self.link.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Counts the changes of what data is routed to.
+    pub(super) fn routes_version(&self) -> u64 {
+        self.routes_version.load(Ordering::Acquire)
     }
 
     /// Whether the reader is in `recv`, and which one.

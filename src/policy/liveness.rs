@@ -32,12 +32,11 @@ impl Liveness {
         Self { settings, heard: now, ping: Ping::None }
     }
 
-    /// Bytes came.
+    /// Bytes came. They answer a ping that is still queued too: its pong may be here before the report that it
+    /// was written, and no other would come.
     pub(crate) fn handle_bytes(&mut self, now: Instant) {
         self.heard = self.heard.max(now);
-        if matches!(self.ping, Ping::Written(_)) {
-            self.ping = Ping::None;
-        }
+        self.ping = Ping::None;
     }
 
     /// The ping was handed to the operating system.
@@ -124,6 +123,17 @@ mod tests {
         live.handle_bytes(t0 + 29 * SECOND);
         assert_eq!(live.overdue(t0 + 31 * SECOND), None);
         assert_eq!(live.ping_due(), Some(t0 + 49 * SECOND));
+    }
+
+    #[test]
+    fn a_pong_may_come_before_the_report_that_its_ping_was_written() {
+        let t0 = crate::clock::mono();
+        let mut live = liveness(t0);
+        assert!(live.take_due_ping(t0 + 20 * SECOND));
+        live.handle_bytes(t0 + 20 * SECOND);
+        live.handle_ping_written(t0 + 20 * SECOND);
+        assert_eq!(live.overdue(t0 + 39 * SECOND), None);
+        assert_eq!(live.ping_due(), Some(t0 + 40 * SECOND));
     }
 
     #[test]

@@ -45,12 +45,11 @@ impl Subscriptions {
         self.last_key += 1;
         let key = self.last_key;
         let replaced = self.by_id.insert(id.clone(), key);
-        if let Some(old) = replaced {
-            self.entries.remove(&old);
-        }
+        // What the name has got so far stays: the gap says when the last message before it came.
+        let old = replaced.and_then(|old| self.entries.remove(&old));
+        let (last_data, messages) = old.map_or((None, 0), |old| (old.last_data, old.messages));
         let state = SubscriptionState::Desired;
-        let entry =
-            Entry { id, limit, payload, gap: false, announced: false, state, last_data: None, messages: 0 };
+        let entry = Entry { id, limit, payload, gap: false, announced: false, state, last_data, messages };
         self.entries.insert(key, entry);
         (key, replaced)
     }

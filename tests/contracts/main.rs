@@ -2,5 +2,8 @@
 //!
 //! What can be decided in virtual time is tested beside the policies; here the whole feed is.
 #![allow(clippy::disallowed_methods, reason = "tests may read clocks")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod common;
+mod continuity;
+mod freshness;
