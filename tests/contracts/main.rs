@@ -4,3 +4,4 @@
 #![allow(clippy::disallowed_methods, reason = "tests may read clocks")]
 
 mod common;
+mod recovery;
