@@ -1,8 +1,6 @@
 //! What the scenarios share: ceilings, and reading events until something is seen.
 
-use crossbeam_channel::{Receiver, unbounded};
-use livefeed::lab::{Entry, Lab};
-use livefeed::{CloseReason, Error, Event, Feed, FeedBuilder};
+use livefeed::{Event, Feed};
 use std::time::{Duration, Instant};
 
 /// No wait in a test is longer; a failure prints what was seen.
@@ -32,66 +30,4 @@ pub fn names(events: &[Event]) -> Vec<String> {
     let mut names: Vec<String> = events.iter().map(|event| event.name().to_owned()).collect();
     names.dedup_by(|a, b| a == b && a == "message");
     names
-}
-
-/// A feed of this URL that loses no time between attempts.
-pub fn quick(url: impl Into<String>) -> FeedBuilder {
-    let ms = Duration::from_millis;
-    Feed::builder(url.into()).reconnect(move |r| (r.floor, r.first, r.max) = (ms(1), ms(5), ms(40)))
-}
-
-/// Waits for an entry of the lab's transcript.
-#[track_caller]
-pub fn lab_sees(lab: &Lab, what: &str, wanted: impl FnMut(&Entry) -> bool) -> Entry {
-    let found = lab.wait_for(wanted, CEILING);
-    found.unwrap_or_else(|| panic!("the lab never saw {what}:\n{}", lab.transcript()))
-}
-
-/// Reads events from a handler's channel until `wanted` says yes, and returns all of them, that one last.
-#[track_caller]
-pub fn until_from(events: &Receiver<Event>, mut wanted: impl FnMut(&Event) -> bool) -> Vec<Event> {
-    let deadline = Instant::now() + CEILING;
-    let mut seen = Vec::new();
-    loop {
-        let Ok(event) = events.recv_deadline(deadline) else {
-            panic!("it was not seen; events: {:#?}", names(&seen));
-        };
-        let done = wanted(&event);
-        seen.push(event);
-        if done {
-            return seen;
-        }
-    }
-}
-
-/// Opens a feed whose handler passes every event on: nothing folds, however slow the test is.
-pub fn handled(builder: FeedBuilder) -> (Feed, Receiver<Event>) {
-    let (sender, events) = unbounded();
-    let feed = builder.handler(move |event| drop(sender.send(event))).open().unwrap();
-    (feed, events)
-}
-
-/// Reads to the end: `Closed` is the last event, and says what every later `recv` says.
-#[track_caller]
-pub fn to_the_end(feed: &Feed) -> (Vec<Event>, CloseReason) {
-    let events = until(feed, |event| matches!(event, Event::Closed(_)));
-    let Some(Event::Closed(closed)) = events.last() else { unreachable!() };
-    let reason = closed.reason.clone();
-    for _ in 0..2 {
-        match feed.recv_timeout(CEILING) {
-            Err(Error::Closed(said)) => assert_eq!(*said, reason),
-            other => panic!("{other:?} after Closed"),
-        }
-    }
-    (events, reason)
-}
-
-/// Waits for what no event tells, by looking again and again.
-#[track_caller]
-pub fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
-    let deadline = Instant::now() + CEILING;
-    while !is_so() {
-        assert!(Instant::now() < deadline, "it never came to this: {what}");
-        std::thread::yield_now();
-    }
 }

@@ -1,8 +1,7 @@
 //! R1 to R4 and R6: every end is typed and repaired, no server is hammered, and giving up is said.
 
-use crate::common::{
-    CEILING, eventually, handled, lab_sees, names, quick, to_the_end, until, until_from,
-};
+use crate::common::{CEILING, names, until};
+use crate::watch::{eventually, handled, lab_sees, quick, to_the_end, until_from};
 use livefeed::lab::{Certificate, Command, Lab, Received, Script, Topic, Violation, What};
 use livefeed::{
     AlertKind, CloseReason, Decision, Disconnected, EndReason, Error, Event, Feed, FeedBuilder, GapCause,
@@ -14,12 +13,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-fn ms(count: u64) -> Duration {
+pub(crate) fn ms(count: u64) -> Duration {
     Duration::from_millis(count)
 }
 
 /// A connection with nothing wrong.
-fn fine() -> Script {
+pub(crate) fn fine() -> Script {
     Script::of_topics([Topic::new("btc").every(ms(5))])
 }
 
@@ -28,11 +27,11 @@ fn once(script: Script) -> Lab {
     Lab::builder().scripts(move |n| if n == 1 { script.clone() } else { fine() }).start().unwrap()
 }
 
-fn is_message(event: &Event) -> bool {
+pub(crate) fn is_message(event: &Event) -> bool {
     matches!(event, Event::Message(_))
 }
 
-fn is_connected(event: &Event) -> bool {
+pub(crate) fn is_connected(event: &Event) -> bool {
     matches!(event, Event::Connected(_))
 }
 
@@ -165,16 +164,16 @@ fn r2_retry_after_is_a_floor() {
 // ---- R3: one budget, and addresses and secrets asked for anew -------------------------------------------------
 
 /// A server that leaves an attempt hanging.
-pub struct Stall {
-    pub stage: Stage,
-    pub lab: Lab,
+pub(crate) struct Stall {
+    pub(crate) stage: Stage,
+    pub(crate) lab: Lab,
     /// What keeps the backlog full.
     _filler: Vec<TcpStream>,
 }
 
 impl Stall {
     /// A feed that trusts the lab.
-    pub fn feed(&self) -> FeedBuilder {
+    pub(crate) fn feed(&self) -> FeedBuilder {
         let builder = quick(self.lab.url());
         if self.lab.ca_pem().is_empty() {
             return builder;
@@ -182,23 +181,24 @@ impl Stall {
         builder.tls(|tls| tls.extra_roots_pem.push(self.lab.ca_pem().to_owned()))
     }
 
-    /// Waits until an attempt hangs in it.
-    pub fn wait(&self, events: &mut impl FnMut() -> Event) {
-        while !matches!(events(), Event::Connecting(_)) {}
+    /// Waits until the feed's attempt hangs in it.
+    #[track_caller]
+    pub(crate) fn wait(&self, feed: &Feed) {
+        until(feed, |event| matches!(event, Event::Connecting(_)));
+        let is_tls = !self.lab.ca_pem().is_empty();
+        // Nothing tells that an attempt met the full backlog.
         if self.stage != Stage::Connect {
-            let upgrade = self.stage == Stage::Upgrade && self.lab.ca_pem().is_empty();
             lab_sees(&self.lab, "the attempt", |entry| match &entry.what {
-                What::Accepted { .. } => !upgrade,
-                What::Requested(_) => true,
-                // It does not read the request that it never answers.
-                _ => upgrade,
+                What::TlsDone => is_tls && self.stage == Stage::Upgrade,
+                What::Accepted { .. } => !is_tls || self.stage == Stage::Tls,
+                _ => false,
             });
         }
     }
 }
 
 /// One for each stage that a server can stall, fine from the second connection on.
-pub fn stalls() -> Vec<Stall> {
+pub(crate) fn stalls() -> Vec<Stall> {
     let stall = |stage, lab| Stall { stage, lab, _filler: Vec::new() };
     let tls = |script: Script| {
         let lab = Lab::builder().tls(Certificate::Valid);
@@ -333,9 +333,12 @@ fn r3_a_fatal_provider_closes_the_feed() {
 
 #[test]
 fn r3_all_addresses_of_a_name_are_tried() {
-    let found: Vec<SocketAddr> = ("localhost", 1).to_socket_addrs().map(Iterator::collect).unwrap_or_default();
+    let found: Vec<SocketAddr> =
+        ("localhost", 1).to_socket_addrs().map(Iterator::collect).unwrap_or_default();
     if !(found.iter().any(SocketAddr::is_ipv4) && found.iter().any(SocketAddr::is_ipv6)) {
-        eprintln!("skipped: localhost is {found:?} here, of one family only; see src/transport/tests/dial.rs");
+        eprintln!(
+            "skipped: localhost is {found:?} here, of one family only; see src/transport/tests/dial.rs"
+        );
         return;
     }
     for addr in ["127.0.0.1:0", "[::1]:0"] {
@@ -373,7 +376,8 @@ fn fault(
 
 fn faults() -> Vec<Fault> {
     let mut faults = Vec::new();
-    for (code, reason) in [(1000, "bye"), (1001, ""), (1011, "x"), (1012, "restart"), (3000, ""), (4999, "y")] {
+    for (code, reason) in [(1000, "bye"), (1001, ""), (1011, "x"), (1012, "restart"), (3000, ""), (4999, "y")]
+    {
         faults.push(fault(
             format!("close {code}"),
             Script::new().close(code, reason),
@@ -414,24 +418,35 @@ fn faults() -> Vec<Fault> {
     faults.push(fault("bad close code", Script::new().violate(Violation::BadCloseCode), true, 1002, |end| {
         matches!(end, EndReason::Protocol { .. } | EndReason::ClosedByPeer { code: Some(1002), .. })
     }));
-    faults.push(fault("announced", Script::new().violate(Violation::Announced(1 << 40)), true, 1009, |end| {
-        matches!(end, EndReason::TooLarge { size, limit: 2000 } if *size == 1 << 40)
-    }));
+    faults.push(fault(
+        "announced",
+        Script::new().violate(Violation::Announced(1 << 40)),
+        true,
+        1009,
+        |end| matches!(end, EndReason::TooLarge { size, limit: 2000 } if *size == 1 << 40),
+    ));
     faults.push(fault("oversized", Script::new().then(Command::SendSized(2001)), true, 1009, |end| {
         matches!(end, EndReason::TooLarge { size: 2001, limit: 2000 })
     }));
     let pieces = Command::Fragments("x".repeat(2100), 3);
-    faults.push(fault("oversized in pieces", Script::new().then(pieces), true, 1009, |end| {
-        matches!(end, EndReason::TooLarge { size, limit: 2000 } if *size > 2000)
-    }));
+    faults.push(fault(
+        "oversized in pieces",
+        Script::new().then(pieces),
+        true,
+        1009,
+        |end| matches!(end, EndReason::TooLarge { size, limit: 2000 } if *size > 2000),
+    ));
     faults.push(fault("fin", Script::new().then(Command::Fin), true, None, |end| *end == EndReason::Eof));
     faults.push(fault("reset", Script::new().reset(), true, None, |end| {
         matches!(end, EndReason::Io { stage: Stage::Read, kind: ErrorKind::ConnectionReset, .. })
     }));
     for status in [204, 302, 418, 429, 500, 503] {
-        let script = Script::refuse(status).header("Location", "ws://else.where/?key=hunter2").body("go away");
+        let script =
+            Script::refuse(status).header("Location", "ws://else.where/?key=hunter2").body("go away");
         faults.push(fault(format!("refuse {status}"), script, false, None, move |end| {
-            let EndReason::UpgradeRefused { status: s, location, body, retry_after } = end else { return false };
+            let EndReason::UpgradeRefused { status: s, location, body, retry_after } = end else {
+                return false;
+            };
             assert!(!format!("{end:?}").contains("hunter2"), "{end:?}");
             *s == status
                 && location.is_some() == (300..400).contains(&status)
@@ -517,7 +532,9 @@ fn r4_faults_under_tls_are_typed_and_repaired() {
             "fin" => *end == EndReason::Eof,
             "reset" => matches!(end, EndReason::Io { kind: ErrorKind::ConnectionReset, .. }),
             "garbage" => matches!(end, EndReason::Protocol { .. }),
-            _ => matches!(end, EndReason::Eof | EndReason::Io { .. } | EndReason::Tls { untrusted: false, .. }),
+            _ => {
+                matches!(end, EndReason::Eof | EndReason::Io { .. } | EndReason::Tls { untrusted: false, .. })
+            }
         });
         feed.close(CEILING).unwrap();
     }
@@ -530,7 +547,8 @@ fn r4_nobody_listening_is_typed_and_repaired() {
     let (feed, events) = handled(quick(lab.url()));
     let events_until = |wanted: fn(&Event) -> bool| until_from(&events, wanted);
     let seen = events_until(is_disconnected);
-    let EndReason::Io { stage: Stage::Connect, kind: ErrorKind::ConnectionRefused, .. } = ends(&seen)[0].reason
+    let EndReason::Io { stage: Stage::Connect, kind: ErrorKind::ConnectionRefused, .. } =
+        ends(&seen)[0].reason
     else {
         panic!("{seen:?}");
     };
@@ -547,9 +565,13 @@ fn r4_a_server_that_stops_reading_stalls_the_write() {
     lab_sees(&lab, "the stop", |entry| matches!(entry.what, What::Command("stop reading")));
     feed.wait_connected(CEILING).unwrap();
     let receipt = feed.send(vec![0; 32 << 20]).unwrap();
-    assert_repaired("write stall", &lab, &feed, true, |end| {
-        matches!(end, EndReason::WriteStalled { stalled } if (ms(150)..CEILING).contains(stalled))
-    });
+    assert_repaired(
+        "write stall",
+        &lab,
+        &feed,
+        true,
+        |end| matches!(end, EndReason::WriteStalled { stalled } if (ms(150)..CEILING).contains(stalled)),
+    );
     assert_eq!(receipt.wait(CEILING), Ok(livefeed::Outcome::Dropped { epoch: 1 }));
     feed.close(CEILING).unwrap();
 }
@@ -559,9 +581,13 @@ fn r4_an_overdue_pong_is_typed_and_repaired() {
     let lab = once(Script::new().then(Command::AnswerPings(false)));
     let builder = quick(lab.url()).ping(|p| (p.after, p.timeout) = (Limit::After(ms(50)), ms(100)));
     let feed = builder.open().unwrap();
-    assert_repaired("pong overdue", &lab, &feed, true, |end| {
-        matches!(end, EndReason::PongOverdue { waited } if (ms(100)..CEILING).contains(waited))
-    });
+    assert_repaired(
+        "pong overdue",
+        &lab,
+        &feed,
+        true,
+        |end| matches!(end, EndReason::PongOverdue { waited } if (ms(100)..CEILING).contains(waited)),
+    );
     feed.close(CEILING).unwrap();
 }
 
@@ -571,9 +597,13 @@ fn r4_a_stale_feed_is_typed_and_repaired() {
     let lab = once(Script::new().heartbeats("hb", ms(10)));
     let builder = quick(lab.url()).stale_after(ms(150)).heartbeat(livefeed::Matcher::text("hb"));
     let feed = builder.open().unwrap();
-    assert_repaired("stale", &lab, &feed, true, |end| {
-        matches!(end, EndReason::Stale { subscription: None, age, limit } if *limit == ms(150) && age >= limit)
-    });
+    assert_repaired(
+        "stale",
+        &lab,
+        &feed,
+        true,
+        |end| matches!(end, EndReason::Stale { subscription: None, age, limit } if *limit == ms(150) && age >= limit),
+    );
     feed.close(CEILING).unwrap();
 }
 
@@ -587,7 +617,10 @@ fn r4_the_retry_policy_overrides_and_its_panic_is_contained() {
     };
     let feed = quick(lab.url()).retry_policy(move |reason, _| policy(reason)).open().unwrap();
     let (_, reason) = to_the_end(&feed);
-    assert!(matches!(reason, CloseReason::Fatal(EndReason::ClosedByPeer { code: Some(1000), .. })), "{reason:?}");
+    assert!(
+        matches!(reason, CloseReason::Fatal(EndReason::ClosedByPeer { code: Some(1000), .. })),
+        "{reason:?}"
+    );
 
     // What would be retried soon is retried slowly, and alerted.
     let lab = once(Script::refuse(503));
@@ -626,7 +659,10 @@ fn r4_giving_up_after_so_many_attempts_is_said() {
     let feed = quick(lab.url()).max_attempts(3).open().unwrap();
     let (events, reason) = to_the_end(&feed);
     let last = |last: &EndReason| matches!(last, EndReason::UpgradeRefused { status: 503, .. });
-    assert!(matches!(&reason, CloseReason::AttemptsExhausted { attempts: 3, last: l } if last(l)), "{reason:?}");
+    assert!(
+        matches!(&reason, CloseReason::AttemptsExhausted { attempts: 3, last: l } if last(l)),
+        "{reason:?}"
+    );
     assert_eq!(ends(&events).iter().map(|end| end.attempts).sum::<u32>(), 3);
     assert_eq!(ends(&events).last().unwrap().retry_in, None);
     assert_eq!(accepted(&lab).len(), 3, "{}", lab.transcript());
@@ -646,7 +682,8 @@ fn r4_giving_up_after_so_long_without_a_connection_is_said() {
     let flapping = once(Script::new().for_(ms(500)).reset());
     let control = flapping.control();
     for (n, lab) in [&refused, &hanging, &waiting, &flapping].into_iter().enumerate() {
-        let feed = quick(lab.url()).config(|c| c.reconnect.max_downtime = Limit::After(ms(300))).open().unwrap();
+        let feed =
+            quick(lab.url()).config(|c| c.reconnect.max_downtime = Limit::After(ms(300))).open().unwrap();
         if n == 3 {
             lab_sees(lab, "the connection", |entry| matches!(entry.what, What::Upgraded { .. }));
             control.stop_listening().unwrap();
@@ -806,9 +843,11 @@ fn r5_reconnect_closes_the_connection_and_makes_a_new_one() {
     feed.reconnect();
     feed.reconnect();
     assert_repaired("reconnect", &lab, &feed, true, |end| *end == EndReason::Reconnect);
-    lab_sees(&lab, "the Close", |entry| {
-        matches!(&entry.what, What::Received(Received::Close(Some((1000, _)))) if entry.connection == 1)
-    });
+    lab_sees(
+        &lab,
+        "the Close",
+        |entry| matches!(&entry.what, What::Received(Received::Close(Some((1000, _)))) if entry.connection == 1),
+    );
     feed.close(CEILING).unwrap();
 }
 
