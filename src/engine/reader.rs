@@ -90,6 +90,9 @@ impl Reader {
 
     /// One attempt: the provider's answer, then resolve, TCP, TLS and upgrade within the budget.
     fn attempt(&mut self, epoch: u64, attempt: u32, stop: &Stop) -> Result<Decoder, EndReason> {
+        // What the provider takes counts, too.
+        let total = self.plan.attempt_budget;
+        let budget = Budget { deadline: clock::mono() + total, total };
         let previous = self.shared.lock().session.last_end().cloned();
         let context = AttemptContext { epoch, attempt, previous };
         let provider = &mut self.plan.provider;
@@ -108,8 +111,6 @@ impl Reader {
             subprotocols: &target.subprotocols,
             settings: &self.plan.transport,
         };
-        let total = self.plan.attempt_budget;
-        let budget = Budget { deadline: begin.mono + total, total };
         let Dialed { mut read, write, peer, subprotocol } = transport::dial(&request, &budget, stop)?;
         read.watch(Arc::clone(&self.shared.turns));
         // The controller must find the writing half when the machine has something to write.

@@ -4,6 +4,9 @@
 #![allow(clippy::disallowed_methods, reason = "tests may read clocks")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod closing;
 mod common;
 mod continuity;
 mod freshness;
+mod recovery;
+mod watch;
