@@ -1,3 +1,5 @@
+//! Topics, floods and single messages.
+
 use super::*;
 
 #[test]
