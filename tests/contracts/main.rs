@@ -2,5 +2,9 @@
 //!
 //! What can be decided in virtual time is tested beside the policies; here the whole feed is.
 #![allow(clippy::disallowed_methods, reason = "tests may read clocks")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
+#![allow(unreachable_pub, reason = "nobody uses a test")]
 
 mod common;
+mod delivery;
+mod trust;
