@@ -201,6 +201,11 @@ fn problem(error: &serde_json::Error) -> String {
             return format!("is {} {kind} that does not fit: expected {expected}", article(kind));
         }
     }
+    if text.starts_with("unknown variant ")
+        && let Some((_, expected)) = text.rsplit_once(", expected ")
+    {
+        return format!("is a name that does not fit: expected {expected}");
+    }
     text
 }
 
