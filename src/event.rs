@@ -404,13 +404,9 @@ mod tests {
 
     #[test]
     fn sizes_stay_small() {
-        eprintln!(
-            "Event {} Message {} Error {} EndReason {}",
-            size_of::<Event>(),
-            size_of::<Message>(),
-            size_of::<crate::Error>(),
-            size_of::<EndReason>()
-        );
-        assert!(size_of::<Event>() <= 88);
+        // Each message of a flood is moved a few times.
+        assert!(size_of::<Event>() <= 96);
+        assert!(size_of::<crate::Error>() <= 48);
+        assert!(size_of::<EndReason>() <= 72);
     }
 }

@@ -56,8 +56,9 @@
 //! all comes within [`Ping::timeout`], the connection ends with [`EndReason::PongOverdue`]. *Freshness* is refreshed by
 //! data messages only, not by pings, pongs or what matches [`FeedConfig::heartbeats`]. It is kept for the connection
 //! and for each subscription, which is watched from when its subscribe message was written: data that never starts is
-//! stale too. For the connection every message that is not a heartbeat is data; for a subscription only what its
-//! matcher accepts ([`Subscription::data`]), so a subscription without a matcher is kept fresh by acknowledgements.
+//! stale too. What is data is known by the subscriptions' matchers ([`Subscription::data`]): if each has one, what meets
+//! none of them (an acknowledgement, an error) refreshes nothing. While one has no matcher, or there is none, every
+//! message that is not a heartbeat is data.
 //!
 //! **Verdicts** come never before their limit, and on an idle Linux machine at most 10 ms after it; [`Stale::lateness`]
 //! says how late each one was. There is no polling: an idle feed wakes for deadlines only. Deadlines are absolute,

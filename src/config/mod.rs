@@ -65,9 +65,9 @@ pub struct FeedConfig {
     /// The subprotocols to offer, the preferred one first (RFC 6455 section 1.9). Default: `[]`.
     pub subprotocols: Vec<String>,
     /// How long there may be no data before the connection counts as stale, or `none`. Also the limit of
-    /// subscriptions that have none of their own. From 1 ms to 365 days. Costs nothing while data flows. For the
-    /// connection every message that is not a heartbeat is data, also one that is no subscription's.
-    /// Default: `60s`.
+    /// subscriptions that have none of their own. From 1 ms to 365 days. Costs nothing while data flows. Data is
+    /// what meets the matcher of a subscription; while one has no matcher, or there is none, every message that
+    /// is not a heartbeat. Default: `60s`.
     pub stale_after: Limit,
     /// What to get data for. Default: `[]`: whatever the server sends.
     #[serde(deserialize_with = "table::many")]

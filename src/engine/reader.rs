@@ -51,7 +51,8 @@ pub(super) struct Reader {
 struct Routes {
     version: u64,
     router: Router,
-    any: bool,
+    /// Each subscription has a matcher: what meets none is no data (an ack, an error, a notice).
+    strict: bool,
     hit: Hit,
     touched: Vec<(Key, u64)>,
 }
@@ -60,7 +61,7 @@ impl Reader {
     pub(super) fn new(shared: Arc<Shared>, orders: Receiver<Order>, mut plan: Plan) -> Self {
         let router = Router::new(&plan.heartbeats, &[]);
         let hit = Hit::default();
-        let routes = Routes { version: 0, router, any: false, hit, touched: Vec::new() };
+        let routes = Routes { version: 0, router, strict: false, hit, touched: Vec::new() };
         let handler = plan.handler.take();
         Self { shared, orders, plan, handler, routes, batch: VecDeque::new() }
     }
@@ -276,7 +277,7 @@ impl Routes {
         let routes: Vec<_> =
             routes.into_iter().map(|(key, spec)| (key, spec.id.clone(), spec.matcher.clone())).collect();
         self.router = Router::new(&plan.heartbeats, &routes);
-        self.any = !routes.is_empty();
+        self.strict = !routes.is_empty() && routes.iter().all(|(.., matcher)| matcher.is_some());
         self.version = version;
     }
 }
@@ -360,9 +361,10 @@ impl Intake<'_> {
                 return;
             }
         } else {
-            self.cycle.data += 1;
-            if routes.any && routes.hit.keys.is_empty() {
+            if routes.strict && routes.hit.keys.is_empty() {
                 self.cycle.unmatched += 1;
+            } else {
+                self.cycle.data += 1;
             }
             for key in &routes.hit.keys {
                 // Runs of one subscription are common, and there are few subscriptions in one cycle.

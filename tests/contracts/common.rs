@@ -165,6 +165,6 @@ pub fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
 }
 
 /// What a message is, to be compared: whether it is text, and its bytes.
-pub fn content(message: &livefeed::Message) -> (bool, Vec<u8>) {
+pub fn content(message: &Message) -> (bool, Vec<u8>) {
     (message.text().is_some(), message.as_bytes().to_vec())
 }
