@@ -87,6 +87,25 @@ pub(super) struct Next {
     pub(super) full: bool,
 }
 
+/// What the controller has to be awake for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Deadlines {
+    /// When the session machine wants to hear of the time.
+    pub(super) timer: Option<Instant>,
+    /// See [`Core::judge_at`].
+    pub(super) judge_at: Option<Instant>,
+}
+
+impl Deadlines {
+    /// Whether one is earlier than the same one of `seen`.
+    pub(super) fn come_before(self, seen: Self) -> bool {
+        let earlier = |new: Option<Instant>, old: Option<Instant>| {
+            new.is_some_and(|new| old.is_none_or(|old| new < old))
+        };
+        earlier(self.timer, seen.timer) || earlier(self.judge_at, seen.judge_at)
+    }
+}
+
 impl Core {
     /// One cycle of the reader. `armed` is the socket read timeout in force.
     pub(super) fn handle_cycle(
@@ -140,6 +159,11 @@ impl Core {
     pub(super) fn judge_at(&self) -> Option<Instant> {
         let deadline = self.session.recv_deadline()?;
         self.parked_until.is_none_or(|parked| deadline < parked).then_some(deadline)
+    }
+
+    /// What the controller goes to sleep with.
+    pub(super) fn deadlines(&self) -> Deadlines {
+        Deadlines { timer: self.session.next_deadline(), judge_at: self.judge_at() }
     }
 
     pub(crate) fn subscribe(&mut self, now: Stamp, spec: Spec) {

@@ -144,6 +144,19 @@ fn r2_no_failure_is_retried_without_a_delay() {
 }
 
 #[test]
+fn r4_an_attempt_that_fails_at_once_is_always_followed_by_the_next() {
+    // The attempt may be over before the controller has gone to sleep after ordering it: its wake-up must not
+    // be lost, or the feed would be dead and not say so.
+    let builder = Feed::builder("").reconnect(|r| (r.floor, r.first, r.max) = (ms(1), ms(1), ms(1)));
+    let (feed, events) = handled(builder.provider(|_| Err(ProviderError::retry("no token yet"))));
+    for n in 0..1500 {
+        let next = events.recv_timeout(CEILING);
+        assert!(next.is_ok_and(|event| is_disconnected(&event)), "after {n} attempts: {:?}", feed.health());
+    }
+    feed.close(CEILING).unwrap();
+}
+
+#[test]
 fn r2_retry_after_is_a_floor() {
     let labs = [429, 503].map(|status| once(Script::refuse(status).header("Retry-After", "1")));
     let feeds = [0, 1].map(|n: usize| quick(labs[n].url()).open().unwrap());
