@@ -234,8 +234,8 @@ fn f3_the_verdict_is_never_early_and_hardly_late() {
 #[test]
 fn f4_a_trickled_half_frame_does_not_hold_the_verdict_up() {
     let text = "x".repeat(1_000);
-    stale_despite(Command::Trickle(text.clone(), ms(3)));
-    stale_despite(Command::HalfFrame(text));
+    stale_despite(Command::Trickle(text.clone(), ms(3)), LATE);
+    stale_despite(Command::HalfFrame(text), LATE);
 }
 
 #[test]
@@ -395,7 +395,7 @@ fn heartbeats_are_recognised_by_each_kind_of_matcher_and_delivered_on_request() 
         let (events, stale) = until_stale(&feed);
         assert!(messages(&events).len() >= 5, "{matcher:?}: {:?}", names(&events));
         assert!(messages(&events).iter().all(|message| message.subscriptions().is_empty()));
-        assert!(stale.lateness() < late, "{matcher:?}: {stale:?}");
+        assert!(stale.lateness() < LATE, "{matcher:?}: {stale:?}");
         assert_eq!(feed.health().last_signal_age, None);
     }
 }
