@@ -2,6 +2,10 @@
 //!
 //! The TLS library works on [`Memory`]: ciphertext that was received goes in, ciphertext to be sent comes
 //! out, from the handshake on. Whoever waits for the peer does so outside.
+#![cfg_attr(
+    not(feature = "native-tls"),
+    allow(dead_code, reason = "the types stay, so that users of them need no cfg")
+)]
 
 use super::tcp::Dialing;
 use crate::error::{EndReason, Stage};
