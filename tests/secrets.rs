@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::disallowed_methods, reason = "helpers of tests")]
 
 use livefeed::lab::{Command, Entry, Lab, Received, Script, Topic, What};
-use livefeed::{Decision, EndReason, Error, Event, Feed, FeedConfig, Matcher, Outcome, Subscription, Target};
+#[cfg(feature = "native-tls")]
+use livefeed::{Decision, Target};
+use livefeed::{EndReason, Error, Event, Feed, FeedConfig, Matcher, Outcome, Subscription};
 use log::{LevelFilter, Log, Metadata, Record};
 use std::fmt::Debug;
 use std::sync::{Mutex, Once, PoisonError};
