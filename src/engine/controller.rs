@@ -3,9 +3,10 @@
 //! One turn: time and actions, writing for at most a slice, verdicts that the reader would come too late for, and a
 //! wait until the next deadline or a kick.
 
+use super::core::{Caller, Deadlines};
+use super::order::Order;
 use super::plan::Plan;
-use super::reader::Order;
-use super::shared::{Caller, Deadlines, Shared};
+use super::shared::Shared;
 use super::writer::{Limits, Writer};
 use crate::clock::{self, Stamp};
 use crate::policy::session::Action;

@@ -4,10 +4,11 @@
 //! `handle_cycle`; ring the bell. At the end of a connection `handle_ended` comes last.
 
 use super::bell::BatchIter;
+use super::core::{Caller, Next};
 use super::decoder::{Broken, Decoder, Sink};
+use super::order::{Link, Order};
 use super::plan::{AttemptContext, EndContext, Handler, Plan};
-use super::shared::{Caller, Next, Shared};
-use super::writer::Link;
+use super::shared::Shared;
 use crate::clock::{self, Stamp};
 use crate::dialect::{Class, Hit, Router};
 use crate::error::EndReason;
@@ -24,16 +25,6 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 use tungstenite::{Bytes, Utf8Bytes};
-
-/// What the controller tells the reader.
-pub(super) enum Order {
-    /// Make an attempt, and read until the connection ends.
-    Dial { epoch: u64, attempt: u32, stop: Stop },
-    /// Events were made elsewhere: hand them to the handler.
-    Drain,
-    /// The feed is over.
-    Exit,
-}
 
 /// A handler that took longer than this has its time reported at once, not with the next cycle.
 const NOTICEABLE: Duration = Duration::from_millis(1);

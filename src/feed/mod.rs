@@ -7,7 +7,7 @@ use crate::clock::{self, Stamp};
 use crate::config::{FeedBuilder, FeedConfig, FeedUrl, Subscription, check_subscription};
 use crate::engine::Engine;
 use crate::engine::bell::{Batch, BatchIter};
-use crate::engine::shared::Caller;
+use crate::engine::core::Caller;
 use crate::error::Error;
 use crate::event::Event;
 use crate::health::Health;
