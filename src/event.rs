@@ -406,7 +406,7 @@ mod tests {
     fn sizes_stay_small() {
         // Each message of a flood is moved a few times.
         assert!(size_of::<Event>() <= 96);
-        assert!(size_of::<crate::Error>() <= 48);
+        assert!(size_of::<crate::error::Error>() <= 48);
         assert!(size_of::<EndReason>() <= 72);
     }
 }

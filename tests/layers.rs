@@ -75,6 +75,9 @@ fn policy_and_dialect_are_pure_and_nobody_sleeps() {
     let mut wrong = String::new();
     for file in sources() {
         let module = file.module.first().map_or("", String::as_str);
+        if file.module.iter().any(|part| part == "tests") {
+            continue;
+        }
         let code = without_tests(&code(&file.text));
         let never = NOWHERE.iter().filter(|(_, but)| !but.contains(&module)).map(|(what, _)| *what);
         let impure = IMPURE.iter().filter(|_| PURE.contains(&module)).copied();
