@@ -67,8 +67,9 @@ impl Subscription {
 
     /// Sends what the closure returns at each new connection: for signatures and timestamps, which age.
     ///
-    /// It is called on a livefeed thread, outside all locks. An error or a panic ends the attempt with
-    /// [`EndReason::Subscribe`](crate::EndReason::Subscribe).
+    /// It is called on a livefeed thread, outside all locks. An error or a panic raises the alert
+    /// [`SubscribeFailed`](crate::AlertKind::SubscribeFailed); with a limit the subscription then goes stale, and
+    /// the closure is called again on the next connection.
     pub fn subscribe_with(
         mut self,
         make: impl Fn(&SubscribeContext) -> Result<String, String> + Send + Sync + 'static,
