@@ -476,7 +476,9 @@ fn d1_the_latest_of_each_is_kept_however_busy_another_is() {
         script.send(format!(r#"{{"topic":"{topic}","seq":1}}"#))
     });
     let busy = Topic::new("busy").every(ms(1));
-    let lab = Lab::start(script.topics([busy]).until_sent(100).close(1001, "enough")).unwrap();
+    let script = script.topics([busy]).until_sent(100).then(Command::MuteAll).close(1001, "enough");
+    let plan = move |connection| if connection == 1 { script.clone() } else { Script::new() };
+    let lab = Lab::builder().scripts(plan).start().unwrap();
     let data = |topic: &str| Subscription::new(topic).data(Matcher::pointer("/topic", topic));
     let builder = feed(&lab).queue(|queue| (queue.messages, queue.overflow) = (8, Overflow::KeepLatest));
     let builder = quiet.iter().fold(builder, |builder, topic| builder.subscription(data(topic)));
