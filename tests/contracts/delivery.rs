@@ -60,24 +60,28 @@ fn slow_alerts(events: &[Event]) -> Vec<(usize, usize, usize)> {
 
 #[test]
 fn d1_block_is_bounded_in_messages_loses_nothing_and_says_early_that_nobody_reads() {
-    const BOUND: usize = 1000;
+    const BOUND: usize = 4000;
+    /// What is consumed of a batch makes room in lots of this many.
+    const LOT: usize = 1024;
     let lab = Lab::start(numbered(20_000).send("end")).unwrap();
     let feed = feed(&lab).queue(|queue| queue.messages = BOUND).open().unwrap();
     // Nobody reads: it fills up and stays within the bound and what one `recv` brings.
-    let most = BOUND + RECV / 100;
+    let one = RECV / 100;
     healthy(&feed, &lab, |health| {
-        assert!(health.queue_messages <= most, "{health:#?}");
+        assert!(health.queue_messages <= BOUND + one, "{health:#?}");
         health.queue_messages >= BOUND
     });
-    // A slow reader takes one batch and does not get on with it: what it holds counts.
+    // A slow reader takes one batch and does not get on with it: what it still holds counts.
     let batch = feed.batches().recv_timeout(CEILING).unwrap();
     let mut held = batch.into_iter();
-    let held_messages = held.len();
-    assert!(held_messages >= BOUND, "{held_messages}");
-    let events: Vec<Event> = held.by_ref().take(held_messages / 2).collect();
-    let health = feed.health();
-    assert!(health.queue_messages <= RECV / 100, "room was made before it was: {health:#?}");
-    let mut events = events;
+    assert!(held.len() >= BOUND, "{}", held.len());
+    let mut events: Vec<Event> = held.by_ref().take(LOT + 10).collect();
+    healthy(&feed, &lab, |health| health.queue_messages >= LOT / 2);
+    for _ in 0..20 {
+        assert_eq!(feed.send("time for the reader to read on").unwrap().wait(CEILING), Ok(Outcome::Written));
+        let health = feed.health();
+        assert!(health.queue_messages <= LOT + one, "room was made before it was: {health:#?}");
+    }
     events.extend(held);
     let mut rest = until(&feed, is_end);
     rest.pop();
@@ -382,6 +386,19 @@ fn fill_outbox(feed: &Feed, size: usize) -> Vec<Receipt> {
     }
 }
 
+/// Sends until the buffers of both systems are full, too, and the outbox stays full. The peer must not read.
+pub fn fill_all(feed: &Feed, lab: &Lab) -> Vec<Receipt> {
+    let mut receipts = fill_outbox(feed, 50_000);
+    let mut full = 0;
+    healthy(feed, lab, |_| {
+        let more = fill_outbox(feed, 50_000);
+        full = if more.is_empty() { full + 1 } else { 0 };
+        receipts.extend(more);
+        full == 100
+    });
+    receipts
+}
+
 /// What became of sends: first those that were written, then those that were dropped.
 fn outcomes(receipts: &[Receipt], epoch: u64) -> (usize, usize) {
     let outcomes: Vec<_> = receipts.iter().map(|receipt| receipt.wait(CEILING).unwrap()).collect();
@@ -401,15 +418,7 @@ fn d2_send_never_waits_for_a_peer_that_reads_nothing_and_says_what_was_dropped()
         .unwrap();
     let feed = feed(&lab).limits(|limits| limits.send_bytes = 1 << 20).open().unwrap();
     feed.wait_connected(CEILING).unwrap();
-    // The writer takes some more out of a full outbox until both systems' buffers are full, too.
-    let mut receipts = fill_outbox(&feed, 50_000);
-    let mut full = 0;
-    healthy(&feed, &lab, |_| {
-        let more = fill_outbox(&feed, 50_000);
-        full = if more.is_empty() { full + 1 } else { 0 };
-        receipts.extend(more);
-        full == 100
-    });
+    let receipts = fill_all(&feed, &lab);
     let health = feed.health();
     // The systems' buffers may still grow a little, so it need not be full to the brim.
     assert!(health.outbox_bytes > 1 << 19 && health.outbox_bytes <= 1 << 20, "{health:#?}");
@@ -426,6 +435,29 @@ fn d2_send_never_waits_for_a_peer_that_reads_nothing_and_says_what_was_dropped()
     let transcript = lab.transcript();
     let received = transcript.of(2).filter(|what| matches!(what, What::Received(_))).count();
     assert_eq!(received, 1, "{}", shown(&lab));
+}
+
+#[test]
+fn d2_a_message_of_which_a_part_was_written_is_dropped() {
+    // More than the buffers of both systems hold.
+    const SIZE: usize = 48 << 20;
+    let lab = Lab::builder()
+        .scripts(|connection| match connection {
+            1 => Script::new().then(Command::StopReading),
+            _ => Script::new(),
+        })
+        .start()
+        .unwrap();
+    let feed = feed(&lab).limits(|limits| limits.send_bytes = SIZE).open().unwrap();
+    feed.wait_connected(CEILING).unwrap();
+    let first = feed.send("first").unwrap();
+    let large = feed.send(vec![7; SIZE - 100]).unwrap();
+    let behind = feed.send("behind").unwrap();
+    assert_eq!(first.wait(CEILING), Ok(Outcome::Written));
+    healthy(&feed, &lab, |health| health.outbox_bytes <= "behind".len());
+    lab.control().connection(1, Command::Reset);
+    assert_eq!(large.wait(CEILING), Ok(Outcome::Dropped { epoch: 1 }));
+    assert_eq!(behind.wait(CEILING), Ok(Outcome::Dropped { epoch: 1 }));
 }
 
 #[test]
