@@ -226,6 +226,11 @@ pub enum EndReason {
         /// Whether it said that trying again is of no use.
         fatal: bool,
     },
+    /// A thread of livefeed panicked, by a bug in it or by a logger that panics. Always final.
+    Panicked {
+        /// The panic's message.
+        detail: String,
+    },
     /// The application asked for a new connection.
     Reconnect,
     /// The application closed the feed.
@@ -250,6 +255,7 @@ impl EndReason {
             Self::TooLarge { .. } => "too large",
             Self::WriteStalled { .. } => "write stalled",
             Self::Provider { .. } => "provider",
+            Self::Panicked { .. } => "panicked",
             Self::Reconnect => "reconnect requested",
             Self::ClosedByUser => "closed by user",
         }
@@ -286,6 +292,7 @@ impl fmt::Display for EndReason {
             | Self::Tls { detail, .. }
             | Self::UpgradeInvalid { detail }
             | Self::Protocol { detail }
+            | Self::Panicked { detail }
             | Self::Provider { detail, .. } => write!(f, "{name}: {detail}"),
             Self::AttemptTimeout { stage, budget } => {
                 write!(f, "{name}: not past {stage} within {:.3} s", budget.as_secs_f64())

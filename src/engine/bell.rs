@@ -9,22 +9,35 @@ use crate::event::Event;
 use crossbeam_channel::Sender;
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Consumed messages are given back to the queue's bounds in lots of this many.
 const LOT: usize = 1024;
 
 /// The sending side.
-pub(super) struct Bell(Mutex<Option<Sender<Batch>>>);
+///
+/// A batch in the channel keeps the core alive, and the core holds this sender, which keeps the channel alive. The
+/// ring is broken by letting go of the sender: when the end was read, or when nobody is left to add anything.
+pub(super) struct Bell(Mutex<Ringer>);
+
+struct Ringer {
+    sender: Option<Sender<Batch>>,
+    feed_gone: bool,
+    threads_gone: bool,
+}
 
 impl Bell {
     pub(super) fn new(sender: Sender<Batch>) -> Self {
-        Self(Mutex::new(Some(sender)))
+        Self(Mutex::new(Ringer { sender: Some(sender), feed_gone: false, threads_gone: false }))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Ringer> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Rings, unless it has been rung and nobody has answered yet.
     pub(super) fn ring(&self, shared: &Arc<Shared>) {
-        let sender = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let sender = self.lock().sender.clone();
         if let Some(sender) = sender
             && let Err(error) = sender.try_send(Batch { shared: Some(Arc::clone(shared)) })
         {
@@ -34,7 +47,30 @@ impl Bell {
 
     /// Nothing will come any more: receivers learn it once they have read what is there.
     pub(super) fn hang_up(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        let sender = self.lock().sender.take();
+        drop(sender); // not under the lock: the channel may go with it, and a batch with that
+    }
+
+    /// The application has dropped the feed.
+    pub(super) fn feed_is_gone(&self) {
+        let mut ringer = self.lock();
+        ringer.feed_gone = true;
+        let over = ringer.threads_gone;
+        drop(ringer);
+        if over {
+            self.hang_up();
+        }
+    }
+
+    /// The thread that adds the last events has ended.
+    pub(super) fn threads_are_gone(&self) {
+        let mut ringer = self.lock();
+        ringer.threads_gone = true;
+        let over = ringer.feed_gone;
+        drop(ringer);
+        if over {
+            self.hang_up();
+        }
     }
 }
 

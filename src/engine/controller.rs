@@ -34,6 +34,10 @@ impl Controller {
         Self { shared, kicked, orders, limits, writer: None, suspect: None }
     }
 
+    pub(super) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
     pub(super) fn run(&mut self) {
         self.shared.own_this_thread();
         loop {

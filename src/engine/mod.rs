@@ -18,6 +18,7 @@ mod writer;
 
 use crate::clock::{self, Stamp};
 use crate::error::{CloseReason, Error};
+use crate::panics;
 use bell::Batch;
 use controller::Controller;
 use core::Caller;
@@ -51,13 +52,18 @@ impl Engine {
         let mut threads = Vec::with_capacity(2);
         let reader_alive = alive.clone();
         threads.push(thread::spawn(format!("livefeed-r-{name}"), move || {
-            reader.run();
+            if let Err(panic) = panics::caught(|| reader.run()) {
+                reader.shared().die(Caller::Reader, panic);
+            }
+            reader.shared().reader_is_gone();
             drop(reader_alive);
         })?);
         // Should this one fail to start, `controller` is dropped with its sender of orders, and so are ours:
         // the reader ends by itself.
         let spawned = thread::spawn(format!("livefeed-c-{name}"), move || {
-            controller.run();
+            if let Err(panic) = panics::caught(|| controller.run()) {
+                controller.shared().die(Caller::Controller, panic);
+            }
             drop(alive);
         });
         match spawned {
@@ -102,6 +108,12 @@ impl Engine {
             core.session.handle_close(Stamp::now(), Duration::ZERO, CloseReason::ByUser);
         });
         self.shared.stop_now();
+    }
+
+    /// The feed is dropped: at once, and without waiting.
+    pub(crate) fn drop_feed(&self) {
+        self.abort();
+        self.shared.feed_is_gone();
     }
 }
 

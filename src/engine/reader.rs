@@ -57,6 +57,10 @@ impl Reader {
         Self { shared, orders, plan, handler, routes, batch: VecDeque::new() }
     }
 
+    pub(super) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
     pub(super) fn run(&mut self) {
         self.shared.own_this_thread();
         while let Ok(order) = self.orders.recv() {

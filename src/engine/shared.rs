@@ -101,9 +101,6 @@ impl Shared {
     }
 
     fn apply(self: &Arc<Self>, caller: Caller, effects: Effects) {
-        for event in &effects.log {
-            record::write(&self.name, event);
-        }
         for (sender, outcome) in effects.outcomes {
             let _ = sender.try_send(outcome); // nobody may be interested
         }
@@ -128,6 +125,26 @@ impl Shared {
                 }
             }
         }
+        if !effects.log.is_empty() {
+            // The logger is the application's: should it panic, there is nobody to tell.
+            let _ = panics::caught(|| effects.log.iter().for_each(|event| record::write(&self.name, event)));
+        }
+    }
+
+    /// A thread of this feed panicked: a bug, or a logger that panics. It must not be a silent end.
+    pub(super) fn die(self: &Arc<Self>, caller: Caller, detail: String) {
+        self.with(caller, |core| core.session.handle_panic(Stamp::now(), detail));
+        self.stop_now();
+        let _ = self.orders.try_send(Order::Exit);
+    }
+
+    /// The reader has ended: no event comes after that.
+    pub(super) fn reader_is_gone(&self) {
+        self.bell.threads_are_gone();
+    }
+
+    pub(super) fn feed_is_gone(&self) {
+        self.bell.feed_is_gone();
     }
 
     /// Calls `on_wake`.

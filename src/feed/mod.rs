@@ -321,7 +321,7 @@ impl FeedBuilder {
 
 impl Drop for Feed {
     fn drop(&mut self) {
-        self.engine.abort();
+        self.engine.drop_feed();
     }
 }
 
@@ -381,6 +381,28 @@ impl Drop for Iter<'_> {
                 batch.chain_with(later);
             }
             *claimed = Some(batch);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lab::{Lab, Script};
+    use std::sync::Arc;
+
+    #[test]
+    fn nothing_of_a_feed_outlives_it() {
+        let lab = Lab::start(Script::new().send("x")).unwrap();
+        for n in 0..300 {
+            let feed = Feed::open(lab.url()).unwrap();
+            let shared = Arc::downgrade(&feed.engine.shared);
+            if n % 3 == 0 {
+                drop(feed.recv());
+            }
+            feed.close(Duration::from_secs(10)).unwrap();
+            drop(feed);
+            assert_eq!(shared.strong_count(), 0, "at {n}");
         }
     }
 }

@@ -109,6 +109,22 @@ impl Session {
         self.phase = Phase::Waiting { until: now.mono + delay };
     }
 
+    /// A thread of the feed panicked: nothing can go on, and that is said.
+    pub(crate) fn handle_panic(&mut self, now: Stamp, detail: String) {
+        if self.closed().is_some() {
+            return;
+        }
+        let reason = EndReason::Panicked { detail };
+        for ticket in self.outbox.clear() {
+            self.outcomes.push_back((ticket, Outcome::Dropped { epoch: self.epoch }));
+        }
+        if self.is_up() {
+            self.disconnected(now, self.epoch, true, reason.clone(), None);
+        }
+        self.closing = Some(CloseReason::Fatal(reason));
+        self.finish(now);
+    }
+
     /// Says the last word.
     pub(super) fn finish(&mut self, now: Stamp) {
         let reason = self.closing.clone().unwrap_or(CloseReason::ByUser);
