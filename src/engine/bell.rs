@@ -14,6 +14,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 const LOT: usize = 1024;
 
 /// The sending side.
+///
+/// The channel is an unbounded one that holds at most one batch: when its last receiver goes, such a channel drops
+/// what it holds, and a bounded one keeps it. The batch would keep the core, and the core this sender.
 pub(super) struct Bell(Mutex<Option<Sender<Batch>>>);
 
 impl Bell {
@@ -23,11 +26,13 @@ impl Bell {
 
     /// Rings, unless it has been rung and nobody has answered yet.
     pub(super) fn ring(&self, shared: &Arc<Shared>) {
-        let sender = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some(sender) = sender
-            && let Err(error) = sender.try_send(Batch { shared: Some(Arc::clone(shared)) })
+        // Only here is anything sent, under this lock, so there is never more than one.
+        let sender = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(sender) = sender.as_ref()
+            && sender.is_empty()
+            && let Err(error) = sender.send(Batch { shared: Some(Arc::clone(shared)) })
         {
-            error.into_inner().shared = None; // not an unread batch: one is waiting, or nobody listens any more
+            error.into_inner().shared = None; // not an unread batch: nobody listens any more
         }
     }
 

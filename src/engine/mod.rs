@@ -17,7 +17,7 @@ use crate::clock::{self, Stamp};
 use crate::error::{CloseReason, Error};
 use bell::Batch;
 use controller::Controller;
-use crossbeam_channel::{Receiver, bounded};
+use crossbeam_channel::{Receiver, bounded, unbounded};
 use plan::Plan;
 use reader::Reader;
 use shared::{Caller, Shared};
@@ -39,7 +39,7 @@ impl Engine {
         let (alive, ended) = bounded::<()>(0);
         let (kick, kicked) = bounded(1);
         let (orders, ordered) = bounded(4);
-        let (ring, bell) = bounded(1);
+        let (ring, bell) = unbounded();
         let shared = Arc::new(Shared::new(&mut plan, kick, orders.clone(), ring));
         let name = plan.name.clone();
         let mut controller = Controller::new(Arc::clone(&shared), kicked, orders, &plan);
