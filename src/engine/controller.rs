@@ -67,6 +67,8 @@ impl Controller {
         if let Some(writer) = self.writer.take() {
             writer.give_up(&self.shared);
         }
+        // A connection that came just as the feed was closed was never adopted: its socket closes here.
+        drop(self.shared.take_link());
     }
 
     /// Carries out what is wanted by now. Says whether the feed goes on.

@@ -303,6 +303,26 @@ fn r5_what_is_queued_stays_readable_after_close_and_after_drop() {
 }
 
 #[test]
+fn r5_a_feed_is_freed_also_with_events_that_nobody_read() {
+    let lab = Lab::start(Script::new().send("{}")).unwrap();
+    for read in [false, true] {
+        let token = Arc::new(());
+        let held = Arc::clone(&token);
+        let feed = quick(lab.url()).on_wake(move || drop(Arc::clone(&held))).open().unwrap();
+        feed.wait_fresh(CEILING).unwrap();
+        if read {
+            until(&feed, is_message);
+        }
+        let batches = feed.batches().clone();
+        feed.close(CEILING).unwrap();
+        drop(feed);
+        assert_eq!(batches.len(), 1, "something is there to read");
+        drop(batches);
+        eventually("nothing holds the callback any more", || Arc::strong_count(&token) == 1);
+    }
+}
+
+#[test]
 fn r5_a_receiver_that_waits_learns_the_end() {
     let lab = Lab::start(Script::new()).unwrap();
     let feed = Arc::new(quick(lab.url()).open().unwrap());
