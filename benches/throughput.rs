@@ -120,6 +120,7 @@ fn main() {
     let rounds: usize = option("--rounds", 5);
     let messages: u64 = option("--messages", 2_000_000);
     let only: String = option("--only", String::new());
+    let form_only: String = option("--form", String::new());
     println!("{rounds} rounds, interleaved; M messages/s: median (min-max); CPU s per M messages; × bare");
     for (tls, size) in [(false, 128), (false, 1024), (true, 128), (true, 1024)] {
         let title = format!("{} {size} B", if tls { "wss" } else { "ws" });
@@ -133,7 +134,12 @@ fn main() {
         let mut rates = vec![Vec::new(); forms.len()];
         let mut costs = vec![Vec::new(); forms.len()];
         for _ in 0..rounds {
-            for (at, (_, form)) in forms.iter().enumerate() {
+            for (at, (name, form)) in forms.iter().enumerate() {
+                if !name.contains(&form_only) {
+                    rates[at].push(f64::NAN);
+                    costs[at].push(f64::NAN);
+                    continue;
+                }
                 let (rate, cost) = form(&server, total);
                 rates[at].push(rate / 1e6);
                 costs[at].push(cost);

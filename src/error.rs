@@ -65,6 +65,14 @@ impl Error {
         matches!(self, Self::Timeout)
     }
 
+    /// Why the feed is closed, if it is.
+    pub fn close_reason(&self) -> Option<&CloseReason> {
+        match self {
+            Self::Closed(reason) => Some(reason),
+            _ => None,
+        }
+    }
+
     /// Whether the feed is closed.
     pub fn is_closed(&self) -> bool {
         matches!(self, Self::Closed(_))
@@ -285,6 +293,9 @@ impl fmt::Display for EndReason {
             Self::UpgradeRefused { status, location, .. } => {
                 write!(f, "{name}: status {status}")?;
                 match location {
+                    None if *status == 200 => {
+                        f.write_str(": an ordinary answer, not an upgrade; is the path that of a WebSocket?")
+                    }
                     Some(to) => write!(f, ", redirects to {to} (not followed: open that URL instead)"),
                     None => Ok(()),
                 }
@@ -310,9 +321,9 @@ pub enum CloseReason {
     ByUser,
     /// A reason that the policy holds to be fatal.
     Fatal(EndReason),
-    /// The limit on attempts in a row was met; the last one ended so.
+    /// The limit on ends in a row without a stable connection was met; the last one ended so.
     AttemptsExhausted {
-        /// How many attempts were made.
+        /// How many attempts and connections ended in a row.
         attempts: u32,
         /// How the last one ended.
         last: EndReason,

@@ -18,7 +18,7 @@ pub enum Event {
     Connecting(Box<Connecting>),
     /// A connection is established; its epoch is one more than that of the one before.
     Connected(Box<Connected>),
-    /// A subscription's subscribe message was written.
+    /// A subscription's subscribe message was written. A quick server's first data may stand before it.
     Subscribed(Box<Subscribed>),
     /// A message.
     Message(Message),
@@ -304,11 +304,12 @@ impl Event {
 
     /// The event as a JSON object, in the form that the command line and the C ABI use too.
     ///
-    /// `feed` is the feed's name, which each object carries.
+    /// `feed` is the feed's name, which each object carries. Each has `event`, `time`, `feed` and `epoch`; members are
+    /// sorted by name. Times are RFC 3339 in UTC, ages and delays are seconds.
     ///
     /// ```
     /// # fn show(event: &livefeed::Event) {
-    /// println!("{}", event.to_json("btc")); // {"event":"connected","time":"2026-11-21T10:00:00.000Z",...}
+    /// println!("{}", event.to_json("btc")); // {"epoch":1,"event":"connected","feed":"btc",...}
     /// # }
     /// ```
     pub fn to_json(&self, feed: &str) -> Value {
@@ -403,13 +404,9 @@ mod tests {
 
     #[test]
     fn sizes_stay_small() {
-        eprintln!(
-            "Event {} Message {} Error {} EndReason {}",
-            size_of::<Event>(),
-            size_of::<Message>(),
-            size_of::<crate::Error>(),
-            size_of::<EndReason>()
-        );
-        assert!(size_of::<Event>() <= 88);
+        // Each message of a flood is moved a few times.
+        assert!(size_of::<Event>() <= 96);
+        assert!(size_of::<crate::error::Error>() <= 48);
+        assert!(size_of::<EndReason>() <= 72);
     }
 }

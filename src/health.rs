@@ -17,7 +17,8 @@ pub enum State {
     Waiting,
     /// Connected; no data on this connection yet.
     Live,
-    /// Connected, and data came within the limit.
+    /// Connected, and data came within the limit: of the connection, so also data that is no subscription's. Look at
+    /// [`Health::subscriptions`] for each one.
     Fresh,
     /// No data for longer than the limit; the repair is under way.
     Stale,
@@ -87,7 +88,7 @@ pub struct Health {
     pub stale_verdicts: u64,
     /// Messages received so far, of any class.
     pub messages: u64,
-    /// Data messages that met no subscription's matcher though there are subscriptions.
+    /// Messages that met no matcher though each subscription has one: they are not data.
     pub unmatched: u64,
     /// Bytes received so far, as they came from the socket.
     pub bytes: u64,

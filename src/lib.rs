@@ -1,4 +1,118 @@
 //! A blocking WebSocket feed client that can never go silently stale, and never hides a gap.
+//!
+//! A socket that is open, and even answers pings, proves nothing about the data. livefeed keeps two clocks apart, for
+//! *any byte received* and for *data*, decides on the data clock, reconnects and subscribes again by itself, and says
+//! each discontinuity in the same ordered stream as the data. It uses plain threads and blocking sockets; there is no
+//! async runtime in it.
+//!
+//! # Quick start
+//!
+//! ```no_run
+//! use livefeed::{Event, Feed, Matcher, Subscription};
+//! use std::time::Duration;
+//!
+//! let feed = Feed::builder("wss://feed.example/ws")
+//!     .stale_after(Duration::from_secs(5))
+//!     .heartbeat(Matcher::pointer("/type", "heartbeat"))
+//!     .subscription(
+//!         Subscription::new("btc")
+//!             .subscribe_text(r#"{"op":"subscribe","channel":"trades.BTC"}"#)
+//!             .data(Matcher::pointer("/channel", "trades.BTC")),
+//!     )
+//!     .open()?;
+//! for event in &feed {
+//!     match event {
+//!         Event::Message(message) => println!("{:?}", message.text()),
+//!         Event::Gap(gap) => println!("data may be missing here: {}", gap.cause.name()),
+//!         Event::Stale(stale) => println!("no data for {:?}; next: {}", stale.age, stale.next.name()),
+//!         _ => {} // connecting, connected, disconnected, ...
+//!     }
+//! }
+//! # Ok::<(), livefeed::Error>(())
+//! ```
+//!
+//! [`Feed::open`] and [`FeedBuilder::open`] check the configuration and return at once; the connection is made behind
+//! them. [`Feed::wait_connected`] and [`Feed::wait_fresh`] are for those who want to know first. All settings, with
+//! their defaults and bounds, are the fields of [`FeedConfig`], which can also be read from JSON.
+//!
+//! # Threads
+//!
+//! A feed has two threads of its own for its whole life, `livefeed-r-NAME` and `livefeed-c-NAME`: one connects, reads
+//! and classifies; the other decides, writes, pings and closes. A name lookup runs on a third for as long as it
+//! takes. Every method may be called from any thread. There are four ways to get at the events, all of the same
+//! stream:
+//!
+//! - [`Feed::recv`] and its kin, or `for event in &feed`: waits on the calling thread;
+//! - [`Feed::batches`], a crossbeam channel: for `select!` with other feeds, channels and tickers;
+//! - [`FeedBuilder::on_wake`] with [`Feed::try_iter`]: for programs with an event loop of their own, such as a GUI;
+//! - [`FeedBuilder::handler`]: called on the reading thread itself, without a queue to read from.
+//!
+//! Callbacks run outside all locks. They may call any method of their feed; one that would wait for its own thread
+//! returns [`Error::WouldDeadlock`]. A panic in one is caught and reported as an [`Alert`], and the feed goes on.
+//!
+//! # Timing
+//!
+//! **Two clocks.** *Liveness* is refreshed by any byte; over [`Ping::after`] a ping is written, and if then nothing at
+//! all comes within [`Ping::timeout`], the connection ends with [`EndReason::PongOverdue`]. *Freshness* is refreshed by
+//! data messages only, not by pings, pongs or what matches [`FeedConfig::heartbeats`]. It is kept for the connection
+//! and for each subscription, which is watched from when its subscribe message was written: data that never starts is
+//! stale too. What is data is known by the subscriptions' matchers ([`Subscription::data`]): if each has one, what meets
+//! none of them (an acknowledgement, an error) refreshes nothing. While one has no matcher, or there is none, every
+//! message that is not a heartbeat is data.
+//!
+//! **Verdicts** come never before their limit, and on an idle Linux machine at most 10 ms after it; [`Stale::lateness`]
+//! says how late each one was. There is no polling: an idle feed wakes for deadlines only. Deadlines are absolute,
+//! and by the monotonic clock; nothing but data moves that of freshness. The reading thread waits in `recv` with the
+//! time to the earliest deadline as the socket's timeout. Such timeouts come back late, the later the longer they
+//! are, so a deadline is approached in steps: seven eighths of what remains until little remains, then the rest. For
+//! limits from a second to an hour these are a few wake-ups.
+//!
+//! **Only an empty socket can be stale.** A verdict needs a `recv` at or after the deadline that came back with
+//! nothing. Time in which livefeed does not read (a full queue, a handler at work, a debugger, a suspended machine)
+//! shifts every deadline. A slow consumer is reported as that, with [`AlertKind::SlowConsumer`], never as a stale feed.
+//! After a suspend the line is probed with a ping before anything is judged.
+//!
+//! **Reconnecting.** The delay before an attempt is random between [`Reconnect::floor`] and a bound that starts at
+//! [`Reconnect::first`], doubles with each attempt and stops at [`Reconnect::max`]. It starts anew only after a
+//! connection that was up for [`Reconnect::stable_after`], delivered data, and did not end stale. One attempt has one
+//! budget over name lookup, TCP, TLS and upgrade: [`Connect::timeout`].
+//!
+//! # Events and gaps
+//!
+//! [`Event`]s come in one order, which is the order in which things happened. Each carries the *epoch* of its
+//! connection, counted from 1; nothing of an old epoch comes after its [`Disconnected`]. A [`Gap`] stands wherever the
+//! data before and the data after may not join up: directly after [`Connected`] for a reconnect, else before the next
+//! message of what it affects. What was built from the data (an order book, a counter) has to be made anew there.
+//!
+//! [`Connecting`] → [`Connected`] → (`Gap` if it is not the first) → [`Subscribed`] and messages → [`Stale`] →
+//! [`Disconnected`] → `Connecting` → ... → [`Closed`], which is always the last.
+//!
+//! The queue between the feed and the application is bounded, in messages and in bytes. What happens when it is full
+//! is the application's choice, see [`Overflow`]; what is dropped is counted and marked by a `Gap` in its place.
+//! Lifecycle events are never dropped: while nobody reads, repeated failures fold into one with a count.
+//!
+//! A gap *inside* a connection that only sequence numbers in the payload would show is not looked for.
+//!
+//! # Errors
+//!
+//! A call fails with [`Error`], which says whether to retry ([`Error::is_retryable`]). A wrong configuration fails in
+//! `open`, with the field's path. A connection or an attempt ends with an [`EndReason`]: it stands in [`Disconnected`],
+//! and the default policy retries it. Fatal are only mistakes of a feed that has never been up (an upgrade refused
+//! with a status of [`Reconnect::fatal_statuses`], a certificate that is not trusted), and what a provider calls fatal;
+//! [`FeedBuilder::retry_policy`] can decide otherwise. A feed that stops says [`Closed`], with a [`CloseReason`].
+//!
+//! Secrets (userinfo and query values of URLs, header values, subscribe payloads) appear in no log, no `Debug` and no
+//! error.
+//!
+//! # Features
+//!
+//! | feature | default | what it adds |
+//! |---|---|---|
+//! | `native-tls` | yes | `wss://` through the operating system's TLS library (OpenSSL on Linux) |
+//! | `native-tls-vendored` | no | the same with an OpenSSL that is built along |
+//! | `lab` | no | the module `lab`: a feed server that misbehaves on demand, for tests |
+//!
+//! Logging goes through the `log` crate, with the target `livefeed`.
 #![forbid(unsafe_code)]
 
 mod clock;
@@ -37,3 +151,8 @@ pub use message::{Message, Payload, SubscriptionId};
 pub use policy::session::Outcome;
 pub use policy::verdict::Decision;
 pub use secret::Secret;
+
+/// Compiles the code of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}

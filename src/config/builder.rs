@@ -68,12 +68,12 @@ impl FeedBuilder {
     }
 
     /// Sets how long there may be no data.
-    pub fn stale_after(mut self, limit: Duration) -> Self {
-        self.config.stale_after = Limit::After(limit);
+    pub fn stale_after(mut self, limit: impl Into<Limit>) -> Self {
+        self.config.stale_after = limit.into();
         self
     }
 
-    /// Lets the feed be without data for as long as it likes.
+    /// Lets the feed be without data for as long as it likes, and each subscription that sets no limit of its own.
     pub fn no_stale_limit(mut self) -> Self {
         self.config.stale_after = Limit::None;
         self
@@ -126,7 +126,7 @@ impl FeedBuilder {
         self
     }
 
-    /// Closes the feed after this many attempts in a row that failed.
+    /// Closes the feed after this many ends in a row without a stable connection: see [`Reconnect::max_attempts`].
     pub fn max_attempts(self, attempts: u32) -> Self {
         self.reconnect(|reconnect| reconnect.max_attempts = Some(attempts))
     }
@@ -164,6 +164,10 @@ impl FeedBuilder {
     ///
     /// It may call any method of the feed; those that wait for this thread return
     /// [`Error::WouldDeadlock`]. A panic in it is caught and reported, and the feed goes on.
+    ///
+    /// While it runs, nothing is read, and no verdict is given. Events that are made while the reader waits for the
+    /// server (`Subscribed`, the gap of a new subscription, an alert) reach it together with the next thing that
+    /// comes from the server, or at the next deadline.
     pub fn handler(mut self, handler: impl FnMut(Event) + Send + 'static) -> Self {
         self.hooks.handler = Some(Box::new(handler));
         self

@@ -65,8 +65,9 @@ pub struct FeedConfig {
     /// The subprotocols to offer, the preferred one first (RFC 6455 section 1.9). Default: `[]`.
     pub subprotocols: Vec<String>,
     /// How long there may be no data before the connection counts as stale, or `none`. Also the limit of
-    /// subscriptions that have none of their own. From 1 ms to 365 days. Costs nothing while data flows.
-    /// Default: `60s`.
+    /// subscriptions that have none of their own. From 1 ms to 365 days. Costs nothing while data flows. Data is
+    /// what meets the matcher of a subscription; while one has no matcher, or there is none, every message that
+    /// is not a heartbeat. Default: `60s`.
     pub stale_after: Limit,
     /// What to get data for. Default: `[]`: whatever the server sends.
     #[serde(deserialize_with = "table::many")]
@@ -199,6 +200,11 @@ fn problem(error: &serde_json::Error) -> String {
             };
             return format!("is {} {kind} that does not fit: expected {expected}", article(kind));
         }
+    }
+    if text.starts_with("unknown variant ")
+        && let Some((_, expected)) = text.rsplit_once(", expected ")
+    {
+        return format!("is a name that does not fit: expected {expected}");
     }
     text
 }

@@ -99,7 +99,8 @@ impl Default for Ping {
 /// When to try again, and when to give up. Section `reconnect`.
 ///
 /// The delay before an attempt is random between `floor` and a bound. The bound starts at `first`, doubles with
-/// each attempt and stops at `max`.
+/// each attempt and stops at `max`. A server that refuses with `Retry-After` is given that much time at least, up to 24
+/// hours.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 #[non_exhaustive]
@@ -113,11 +114,12 @@ pub struct Reconnect {
     /// The longest delay. From `first` to 365 days. Default: `30s`.
     #[serde(with = "limit::duration")]
     pub max: Duration,
-    /// How long a connection must be up, and deliver data, before the bound starts again at `first`. From 1 ms
-    /// to 365 days. Default: `30s`.
+    /// How long a connection must be up, and deliver data, before the bound starts again at `first`. One that ended
+    /// stale never counts. From 1 ms to 365 days. Default: `30s`.
     #[serde(with = "limit::duration")]
     pub stable_after: Duration,
-    /// The feed closes after this many attempts in a row that failed. At least 1. Default: `none`.
+    /// The feed closes after this many ends in a row, of attempts or of connections, without a connection between
+    /// them that was good enough to start the delays anew (see `stable_after`). At least 1. Default: `none`.
     pub max_attempts: Option<u32>,
     /// The feed closes after this long without a connection. From 1 ms to 365 days, or `none`.
     /// Default: `none`.

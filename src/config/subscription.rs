@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 /// One thing to get data for: what to send for it, what its data looks like, how long it may be silent.
 ///
@@ -38,7 +38,8 @@ pub struct Subscription {
     /// What to write to end it, in the same form. Default: none; the data is then no longer delivered as its.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unsubscribe: Option<SubscribePayload>,
-    /// What its data looks like. Default: none, which means every message that is not a heartbeat.
+    /// What its data looks like. Default: none, which means every message that is not a heartbeat; an
+    /// acknowledgement or an error message from the server then keeps it fresh, too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data: Option<Matcher>,
     /// How long there may be no data for it, counted from when its subscribe message was written: data that
@@ -67,9 +68,9 @@ impl Subscription {
 
     /// Sends what the closure returns at each new connection: for signatures and timestamps, which age.
     ///
-    /// It is called on a livefeed thread, outside all locks. An error or a panic raises the alert
-    /// [`SubscribeFailed`](crate::AlertKind::SubscribeFailed); with a limit the subscription then goes stale, and
-    /// the closure is called again on the next connection.
+    /// It is called on a livefeed thread, outside all locks. After an error or a panic nothing is sent, and an
+    /// [`Alert`](crate::Alert) of the kind [`SubscribeFailed`](crate::AlertKind::SubscribeFailed) says so; with a limit
+    /// the subscription then goes stale, and the closure is called again on the next connection.
     pub fn subscribe_with(
         mut self,
         make: impl Fn(&SubscribeContext) -> Result<String, String> + Send + Sync + 'static,
@@ -106,8 +107,8 @@ impl Subscription {
     }
 
     /// Sets how long there may be no data.
-    pub fn stale_after(mut self, limit: Duration) -> Self {
-        self.stale_after = Some(Limit::After(limit));
+    pub fn stale_after(mut self, limit: impl Into<Limit>) -> Self {
+        self.stale_after = Some(limit.into());
         self
     }
 
@@ -202,6 +203,7 @@ pub struct SubscribeContext {
 mod tests {
     use super::*;
     use serde_json::json;
+    use std::time::Duration;
 
     fn rendered(payload: &SubscribePayload) -> Result<String, String> {
         let context = SubscribeContext { epoch: 2, attempt: 1, time: SystemTime::UNIX_EPOCH };

@@ -1,3 +1,5 @@
+//! The configuration as data: defaults, refusals, and that secrets stay in.
+
 use super::*;
 use serde_json::{Value, json};
 

@@ -10,7 +10,7 @@ use std::fmt;
 ///
 /// ```
 /// let url = livefeed::FeedUrl::from("wss://me:pw@feed.example/ws?token=hunter2");
-/// assert_eq!(url.to_string(), "wss://feed.example/ws?token=[redacted]");
+/// assert_eq!(url.to_string(), "wss://feed.example/ws?token=***");
 /// ```
 #[derive(Clone, PartialEq, Eq, Default, Deserialize)]
 #[serde(transparent)]
@@ -110,22 +110,22 @@ pub(crate) fn redact_url(url: &str) -> String {
     let rest_has_at =
         [Some(parts.path), parts.query, parts.fragment].into_iter().flatten().any(|p| p.contains('@'));
     if !is_host(host) && (rest_has_at || parts.scheme.is_none()) {
-        return format!("{scheme}[redacted]");
+        return format!("{scheme}***");
     }
     let mut out = scheme + host + parts.path;
     if let Some(query) = parts.query {
         let pairs: Vec<String> = query
             .split('&')
             .map(|pair| match pair.split_once('=') {
-                Some((key, _)) => format!("{key}=[redacted]"),
+                Some((key, _)) => format!("{key}=***"),
                 None if pair.is_empty() => String::new(),
-                None => "[redacted]".to_owned(),
+                None => "***".to_owned(),
             })
             .collect();
         out = out + "?" + &pairs.join("&");
     }
     if parts.fragment.is_some() {
-        out += "#[redacted]";
+        out += "#***";
     }
     out
 }
@@ -158,21 +158,21 @@ mod tests {
     fn redacts() {
         for (url, shown) in [
             ("wss://h/ws", "wss://h/ws"),
-            ("wss://u:p@h:1/ws?a=b&c=d", "wss://h:1/ws?a=[redacted]&c=[redacted]"),
-            ("wss://u:p@h?tok", "wss://h?[redacted]"),
+            ("wss://u:p@h:1/ws?a=b&c=d", "wss://h:1/ws?a=***&c=***"),
+            ("wss://u:p@h?tok", "wss://h?***"),
             ("wss://h/ws/btcusdt@trade", "wss://h/ws/btcusdt@trade"),
-            ("wss://h/ws?stream=btcusdt@trade", "wss://h/ws?stream=[redacted]"),
-            ("wss://h/#tok", "wss://h/#[redacted]"),
+            ("wss://h/ws?stream=btcusdt@trade", "wss://h/ws?stream=***"),
+            ("wss://h/#tok", "wss://h/#***"),
             ("WSS://u@p@h/", "WSS://h/"),
-            ("wss://u:p/q@h/", "wss://[redacted]"),
-            ("wss://u:p?q@h/", "wss://[redacted]"),
-            ("wss://u:p#q@h/", "wss://[redacted]"),
-            ("u:p@h/ws?a=b", "h/ws?a=[redacted]"),
-            ("just a token!", "[redacted]"),
-            ("wss://[::1]:80/x?y=", "wss://[::1]:80/x?y=[redacted]"),
+            ("wss://u:p/q@h/", "wss://***"),
+            ("wss://u:p?q@h/", "wss://***"),
+            ("wss://u:p#q@h/", "wss://***"),
+            ("u:p@h/ws?a=b", "h/ws?a=***"),
+            ("just a token!", "***"),
+            ("wss://[::1]:80/x?y=", "wss://[::1]:80/x?y=***"),
             ("", ""),
         ] {
-            let shown = if url.is_empty() { "[redacted]" } else { shown };
+            let shown = if url.is_empty() { "***" } else { shown };
             assert_eq!(redact_url(url), shown, "{url}");
         }
     }

@@ -1,3 +1,5 @@
+//! What class a message gets, and which subscriptions.
+
 use super::*;
 use std::sync::atomic::{AtomicUsize, Ordering};
 

@@ -1,3 +1,5 @@
+//! The field scan against serde_json, and against malformed text.
+
 use super::*;
 use proptest::prelude::*;
 use serde_json::{Value, json};

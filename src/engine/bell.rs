@@ -3,7 +3,8 @@
 //! A [`Batch`] stands for whatever the queue holds at the moment it is claimed. So what is queued can still be
 //! changed (dropped, folded, replaced) until then, and one channel operation serves any number of messages.
 
-use super::shared::{Caller, Shared};
+use super::core::Caller;
+use super::shared::Shared;
 use crate::event::Event;
 use crossbeam_channel::Sender;
 use std::collections::VecDeque;

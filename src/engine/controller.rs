@@ -3,9 +3,10 @@
 //! One turn: time and actions, writing for at most a slice, verdicts that the reader would come too late for, and a
 //! wait until the next deadline or a kick.
 
+use super::core::{Caller, Deadlines};
+use super::order::Order;
 use super::plan::Plan;
-use super::reader::Order;
-use super::shared::{Caller, Shared};
+use super::shared::Shared;
 use super::writer::{Limits, Writer};
 use crate::clock::{self, Stamp};
 use crate::policy::session::Action;
@@ -43,10 +44,12 @@ impl Controller {
             if self.writer.as_mut().is_some_and(|writer| writer.work(&self.shared)) {
                 continue; // the slice was the wait
             }
-            let until = self.judge();
+            let seen = self.shared.lock().deadlines();
+            let until = self.judge(seen);
             if self.shared.with(Caller::Controller, |core| {
                 core.controller_until = until;
-                core.session.has_actions()
+                // What came up since was compared with an older `controller_until`: it may not have kicked.
+                core.session.has_actions() || core.deadlines().come_before(seen)
             }) {
                 continue;
             }
@@ -117,10 +120,7 @@ impl Controller {
     /// Judges what the reader would come too late for: it is in a `recv` whose timeout lies behind the deadline.
     /// Two looks at an empty socket, with the reader in the same `recv` all the time, are the evidence.
     /// Says when the next turn is due.
-    fn judge(&mut self) -> Option<Instant> {
-        let core = self.shared.lock();
-        let (timer, judge_at) = (core.session.next_deadline(), core.judge_at());
-        drop(core);
+    fn judge(&mut self, Deadlines { timer, judge_at }: Deadlines) -> Option<Instant> {
         let suspect = self.suspect.take();
         let (Some(at), Some(writer)) = (judge_at, &self.writer) else { return timer };
         let now = clock::mono();

@@ -1,14 +1,17 @@
 //! The core behind its mutex, and its two thread shells.
 //!
-//! [`shared`] holds the one mutex and says what follows from each change; [`reader`] and [`controller`] are the
-//! two threads; [`bell`] is how events reach users; [`queue`] is where they wait.
+//! [`core`] is the pure data, [`shared`] its one mutex and what follows from each change; [`reader`] and
+//! [`controller`] are the two threads; [`bell`] is how events reach users; [`queue`] is where they wait.
 
 pub(crate) mod bell;
 mod controller;
+pub(crate) mod core;
 mod decoder;
+mod order;
 pub(crate) mod plan;
 pub(crate) mod queue;
 mod reader;
+mod record;
 pub(crate) mod shared;
 mod thread;
 mod writer;
@@ -17,10 +20,11 @@ use crate::clock::{self, Stamp};
 use crate::error::{CloseReason, Error};
 use bell::Batch;
 use controller::Controller;
+use core::Caller;
 use crossbeam_channel::{Receiver, bounded};
 use plan::Plan;
 use reader::Reader;
-use shared::{Caller, Shared};
+use shared::Shared;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};

@@ -1,3 +1,5 @@
+//! Bounds, folding, and that what is dropped is marked in its place.
+
 use super::*;
 use crate::clock::Stamp;
 use crate::error::{EndReason, Stage};

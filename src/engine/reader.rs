@@ -4,10 +4,11 @@
 //! `handle_cycle`; ring the bell. At the end of a connection `handle_ended` comes last.
 
 use super::bell::BatchIter;
+use super::core::{Caller, Next};
 use super::decoder::{Broken, Decoder, Sink};
+use super::order::{Link, Order};
 use super::plan::{AttemptContext, EndContext, Handler, Plan};
-use super::shared::{Caller, Next, Shared};
-use super::writer::Link;
+use super::shared::Shared;
 use crate::clock::{self, Stamp};
 use crate::dialect::{Class, Hit, Router};
 use crate::error::EndReason;
@@ -25,16 +26,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use tungstenite::{Bytes, Utf8Bytes};
 
-/// What the controller tells the reader.
-pub(super) enum Order {
-    /// Make an attempt, and read until the connection ends.
-    Dial { epoch: u64, attempt: u32, stop: Stop },
-    /// Events were made elsewhere: hand them to the handler.
-    Drain,
-    /// The feed is over.
-    Exit,
-}
-
 /// A handler that took longer than this has its time reported at once, not with the next cycle.
 const NOTICEABLE: Duration = Duration::from_millis(1);
 
@@ -51,7 +42,8 @@ pub(super) struct Reader {
 struct Routes {
     version: u64,
     router: Router,
-    any: bool,
+    /// Each subscription has a matcher: what meets none is no data (an ack, an error, a notice).
+    strict: bool,
     hit: Hit,
     touched: Vec<(Key, u64)>,
 }
@@ -60,7 +52,7 @@ impl Reader {
     pub(super) fn new(shared: Arc<Shared>, orders: Receiver<Order>, mut plan: Plan) -> Self {
         let router = Router::new(&plan.heartbeats, &[]);
         let hit = Hit::default();
-        let routes = Routes { version: 0, router, any: false, hit, touched: Vec::new() };
+        let routes = Routes { version: 0, router, strict: false, hit, touched: Vec::new() };
         let handler = plan.handler.take();
         Self { shared, orders, plan, handler, routes, batch: VecDeque::new() }
     }
@@ -90,6 +82,9 @@ impl Reader {
 
     /// One attempt: the provider's answer, then resolve, TCP, TLS and upgrade within the budget.
     fn attempt(&mut self, epoch: u64, attempt: u32, stop: &Stop) -> Result<Decoder, EndReason> {
+        // What the provider takes counts, too.
+        let total = self.plan.attempt_budget;
+        let budget = Budget { deadline: clock::mono() + total, total };
         let previous = self.shared.lock().session.last_end().cloned();
         let context = AttemptContext { epoch, attempt, previous };
         let provider = &mut self.plan.provider;
@@ -108,8 +103,6 @@ impl Reader {
             subprotocols: &target.subprotocols,
             settings: &self.plan.transport,
         };
-        let total = self.plan.attempt_budget;
-        let budget = Budget { deadline: begin.mono + total, total };
         let Dialed { mut read, write, peer, subprotocol } = transport::dial(&request, &budget, stop)?;
         read.watch(Arc::clone(&self.shared.turns));
         // The controller must find the writing half when the machine has something to write.
@@ -275,7 +268,7 @@ impl Routes {
         let routes: Vec<_> =
             routes.into_iter().map(|(key, spec)| (key, spec.id.clone(), spec.matcher.clone())).collect();
         self.router = Router::new(&plan.heartbeats, &routes);
-        self.any = !routes.is_empty();
+        self.strict = !routes.is_empty() && routes.iter().all(|(.., matcher)| matcher.is_some());
         self.version = version;
     }
 }
@@ -359,9 +352,10 @@ impl Intake<'_> {
                 return;
             }
         } else {
-            self.cycle.data += 1;
-            if routes.any && routes.hit.keys.is_empty() {
+            if routes.strict && routes.hit.keys.is_empty() {
                 self.cycle.unmatched += 1;
+            } else {
+                self.cycle.data += 1;
             }
             for key in &routes.hit.keys {
                 // Runs of one subscription are common, and there are few subscriptions in one cycle.

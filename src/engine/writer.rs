@@ -1,13 +1,14 @@
 //! Writing: frames out of the outbox, encoded and handed to the operating system in short slices.
 
+use super::core::Caller;
+use super::order::Link;
 use super::plan::{Render, RenderContext};
-use super::shared::{Caller, Shared};
+use super::shared::Shared;
 use crate::clock::{self, Stamp};
 use crate::error::EndReason;
 use crate::message::Content;
 use crate::panics;
 use crate::policy::outbox::Out;
-use crate::transport::{Stop, WriteHalf};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,14 +20,6 @@ const LOT: usize = 64 * 1024;
 
 /// One slice counts as at most this much of a stall: longer means that this process did not run.
 const SLICE: Duration = Duration::from_millis(100);
-
-/// The writing half of a connection, with what belongs to it.
-pub(super) struct Link {
-    pub(super) epoch: u64,
-    pub(super) attempt: u32,
-    pub(super) half: WriteHalf,
-    pub(super) stop: Stop,
-}
 
 /// Limits of writing.
 #[derive(Debug, Clone, Copy)]

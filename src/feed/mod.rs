@@ -7,7 +7,7 @@ use crate::clock::{self, Stamp};
 use crate::config::{FeedBuilder, FeedConfig, FeedUrl, Subscription, check_subscription};
 use crate::engine::Engine;
 use crate::engine::bell::{Batch, BatchIter};
-use crate::engine::shared::Caller;
+use crate::engine::core::Caller;
 use crate::error::Error;
 use crate::event::Event;
 use crate::health::Health;
@@ -30,7 +30,7 @@ use std::time::Duration;
 /// # Closing
 ///
 /// [`close`](Self::close) ends the connection properly within a time limit. Dropping the feed ends it at once
-/// and does not wait. What is in the queue by then can still be read through [`batches`](Self::batches).
+/// and does not wait. What is in the queue by then can still be read through a clone of [`batches`](Self::batches).
 ///
 /// # Example
 ///
@@ -259,7 +259,8 @@ impl Feed {
     }
 
     /// Asks for a new connection: the present one is closed, or the wait for the next attempt is cut to the
-    /// shortest delay. For those who know more than livefeed: the network is back, the token has changed.
+    /// shortest delay. An attempt that is under way goes on. For those who know more than livefeed: the network is
+    /// back, the token has changed.
     pub fn reconnect(&self) {
         self.engine.shared.with(Caller::User, |core| core.session.handle_reconnect(Stamp::now()));
     }

@@ -56,7 +56,8 @@ impl Receipt {
     ///
     /// # Errors
     ///
-    /// [`Error::Timeout`] if it is still to be written (retry).
+    /// [`Error::Timeout`] if it is still to be written (retry); [`Error::NotConnected`] if the outcome was taken
+    /// before, since it is given out once.
     pub fn wait(&self, timeout: Duration) -> Result<Outcome, Error> {
         let outcome = match clock::mono().checked_add(timeout) {
             Some(deadline) => self.0.recv_deadline(deadline),
@@ -70,7 +71,7 @@ impl Receipt {
         }
     }
 
-    /// The outcome, if it is known by now.
+    /// The outcome, if it is known by now and was not taken before. Never waits.
     pub fn outcome(&self) -> Option<Outcome> {
         self.0.try_recv().ok()
     }

@@ -293,14 +293,17 @@ impl Journal {
     ) -> Option<Entry> {
         let deadline = mono().checked_add(timeout);
         let mut seen: u64 = 0;
+        let mut grown: Option<u64> = None;
         let mut state = self.state();
         loop {
-            // The last entry seen may have grown since, so it is looked at again.
-            let skip = seen.saturating_sub(state.forgotten).saturating_sub(1);
-            let skip = usize::try_from(skip).unwrap_or(usize::MAX);
+            // The last entry seen is looked at again if it has grown since.
+            let index = usize::try_from(seen.saturating_sub(state.forgotten)).unwrap_or(usize::MAX);
+            let last = index.checked_sub(1).and_then(|last| state.entries.get(last)).map(count);
+            let skip = index - usize::from(last.is_some() && last != grown);
             let fresh: Vec<Entry> = state.entries.iter().skip(skip).cloned().collect();
             seen = state.forgotten + state.entries.len() as u64;
-            let mark = (seen, state.entries.back().map(count));
+            grown = state.entries.back().map(count);
+            let mark = (seen, grown);
             drop(state);
             if let Some(found) = fresh.into_iter().find(|entry| wanted(entry)) {
                 return Some(found);

@@ -69,13 +69,6 @@ impl Freshness {
         self.earliest
     }
 
-    /// Moves the lower bound on where data has outrun it, so that it is not looked at for nothing.
-    pub(crate) fn settle(&mut self, now: Instant) {
-        if self.earliest.is_some_and(|earliest| now >= earliest) {
-            self.earliest = self.tracks.values().filter_map(Track::deadline).min();
-        }
-    }
-
     /// The track that is longest over its limit. Moves the earliest deadline on when nothing is.
     pub(crate) fn overdue(&mut self, now: Instant) -> Option<Overdue> {
         if self.earliest.is_none_or(|earliest| now < earliest) {

@@ -17,6 +17,8 @@ pub(crate) struct Entry {
     pub(crate) payload: bool,
     /// It takes the place of one that was in force on this connection: its data does not join up.
     pub(crate) gap: bool,
+    /// `Subscribed` was said on this connection.
+    pub(crate) announced: bool,
     pub(crate) state: SubscriptionState,
     /// The last data, on whichever connection.
     pub(crate) last_data: Option<Stamp>,
@@ -47,7 +49,7 @@ impl Subscriptions {
         let old = replaced.and_then(|old| self.entries.remove(&old));
         let (last_data, messages) = old.map_or((None, 0), |old| (old.last_data, old.messages));
         let state = SubscriptionState::Desired;
-        let entry = Entry { id, limit, payload, gap: false, state, last_data, messages };
+        let entry = Entry { id, limit, payload, gap: false, announced: false, state, last_data, messages };
         self.entries.insert(key, entry);
         (key, replaced)
     }

@@ -259,6 +259,8 @@ impl Read for ReadHalf {
             if self.permit.take().is_some() {
                 self.received_at = Stamp::now();
                 self.outcome = Outcome::Bytes(count);
+            } else if let Outcome::Bytes(sum) = &mut self.outcome {
+                *sum += count;
             }
             return Ok(count);
         }

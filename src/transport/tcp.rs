@@ -235,6 +235,7 @@ impl Dialing {
     }
 
     /// Writes what goes at once, for last words.
+    #[cfg_attr(not(feature = "native-tls"), allow(dead_code, reason = "only TLS has last words"))]
     pub(super) fn send_some(&self, bytes: &[u8]) {
         let _ = (&*self.socket).write(bytes);
     }

@@ -2,6 +2,10 @@
 //!
 //! The TLS library works on [`Memory`]: ciphertext that was received goes in, ciphertext to be sent comes
 //! out, from the handshake on. Whoever waits for the peer does so outside.
+#![cfg_attr(
+    not(feature = "native-tls"),
+    allow(dead_code, reason = "the types stay, so that users of them need no cfg")
+)]
 
 use super::tcp::Dialing;
 use crate::error::{EndReason, Stage};
@@ -28,7 +32,7 @@ pub(super) const CIPHER_BYTES: usize = 32 * 1024;
 pub(super) const RECORD_BYTES: usize = 16 * 1024;
 
 /// How servers are verified. By default: the system's roots, the name of the URL, TLS 1.2 or later.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct TlsSettings {
     /// Further roots, each one certificate as DER.
     pub(crate) roots_der: Vec<Vec<u8>>,

@@ -27,10 +27,15 @@ fn three_then_mute() -> Script {
 /// The verdict is not early by our own clock, and not late.
 #[track_caller]
 fn assert_exact(stale: &Stale, limit: Duration, since: Instant) {
+    assert_exact_within(stale, limit, since, LATE);
+}
+
+#[track_caller]
+fn assert_exact_within(stale: &Stale, limit: Duration, since: Instant, late: Duration) {
     assert!(since.elapsed() >= limit, "early by our clock: {stale:?}");
     assert_eq!(stale.limit, limit);
     assert!(stale.age >= limit, "early: {stale:?}");
-    assert!(stale.lateness() < LATE, "late by {:?}: {stale:?}", stale.lateness());
+    assert!(stale.lateness() < late, "late by {:?}: {stale:?}", stale.lateness());
 }
 
 #[track_caller]
@@ -41,7 +46,7 @@ fn assert_never_ended(events: &[Event]) {
 
 /// Three messages, then only this: the feed has to go stale at its limit.
 #[track_caller]
-fn stale_despite(noise: Command) -> Lab {
+fn stale_despite(noise: Command, late: Duration) -> Lab {
     let lab = Lab::start(three_then_mute().then(noise)).unwrap();
     let feed = feed(&lab)
         .stale_after(LIMIT)
@@ -52,7 +57,7 @@ fn stale_despite(noise: Command) -> Lab {
     let (events, stale) = until_stale(&feed);
     let last = messages(&events).last().map(|message| message.received()).unwrap();
     assert_eq!(messages(&events).len(), 3, "{:?}", names(&events));
-    assert_exact(&stale, LIMIT, last);
+    assert_exact_within(&stale, LIMIT, last, late);
     assert_eq!((stale.epoch, &stale.subscription), (1, &None));
     let end = until(&feed, |event| matches!(event, Event::Disconnected(_)));
     let [Event::Disconnected(end)] = &end[..] else { panic!("{:?}", names(&end)) };
@@ -62,17 +67,17 @@ fn stale_despite(noise: Command) -> Lab {
 
 #[test]
 fn f1_pings_and_heartbeats_never_refresh_freshness() {
-    let lab = stale_despite(Command::Heartbeats(HEARTBEAT.into(), ms(10)));
+    let lab = stale_despite(Command::Heartbeats(HEARTBEAT.into(), ms(10)), LATE);
     assert!(lab.transcript().sent(1, Sent::Heartbeat) >= 5, "{}", lab.transcript());
     for every in [ms(10), Duration::from_micros(200)] {
-        let lab = stale_despite(Command::Pings(every));
+        let lab = stale_despite(Command::Pings(every), LATE);
         assert!(lab.transcript().sent(1, Sent::Ping) >= 5, "{}", lab.transcript());
     }
 }
 
 #[test]
 fn f1_pongs_never_refresh_freshness() {
-    let lab = stale_despite(Command::Pong(b"unasked".to_vec()));
+    let lab = stale_despite(Command::Pong(b"unasked".to_vec()), LATE);
     assert!(lab.transcript().sent(1, Sent::Pong) >= 4, "{}", lab.transcript()); // one unasked, and those asked for
 }
 
@@ -80,7 +85,8 @@ fn f1_pongs_never_refresh_freshness() {
 #[test]
 #[ignore = "fails: under a flood the socket is never seen empty, so that there is no verdict (F5 against F1)"]
 fn f1_a_ping_flood_never_refreshes_freshness() {
-    let lab = stale_despite(Command::PingFlood);
+    // A socket that is never empty puts the verdict off, but by no more than the limit once again.
+    let lab = stale_despite(Command::PingFlood, LIMIT + LATE);
     assert!(lab.transcript().sent(1, Sent::Flood) >= 1_000, "{}", lab.transcript());
 }
 
@@ -230,8 +236,8 @@ fn f3_the_verdict_is_never_early_and_hardly_late() {
 #[test]
 fn f4_a_trickled_half_frame_does_not_hold_the_verdict_up() {
     let text = "x".repeat(1_000);
-    stale_despite(Command::Trickle(text.clone(), ms(3)));
-    stale_despite(Command::HalfFrame(text));
+    stale_despite(Command::Trickle(text.clone(), ms(3)), LATE);
+    stale_despite(Command::HalfFrame(text), LATE);
 }
 
 #[test]

@@ -3,7 +3,14 @@
 //! What can be decided in virtual time is tested beside the policies; here the whole feed is.
 #![allow(clippy::disallowed_methods, reason = "tests may read clocks")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(unreachable_pub, reason = "nobody uses a test")]
 
+mod closing;
 mod common;
 mod continuity;
+
+mod delivery;
 mod freshness;
+mod recovery;
+mod trust;
+mod watch;

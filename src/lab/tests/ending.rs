@@ -1,3 +1,5 @@
+//! The ways a connection ends.
+
 use super::*;
 
 #[test]

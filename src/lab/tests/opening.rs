@@ -1,3 +1,5 @@
+//! The ways the upgrade request is met.
+
 use super::*;
 
 #[test]

@@ -1,3 +1,5 @@
+//! What a control handle changes at run time.
+
 use super::*;
 
 #[test]

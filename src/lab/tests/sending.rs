@@ -1,3 +1,5 @@
+//! Topics, floods and single messages.
+
 use super::*;
 
 #[test]
@@ -166,4 +168,25 @@ fn payloads_can_be_padded() {
     let lab = Lab::start(Script::of_topics([Topic::new("q\"").size(300).every(ms(1))])).unwrap();
     let message = text(&mut client(&lab));
     assert_eq!((message.len(), data(&message)), (300, ("q\"".into(), 1)));
+}
+
+#[test]
+fn an_entry_is_waited_for_once_and_again_only_when_it_has_grown() {
+    let lab = Lab::start(Script::new()).unwrap();
+    let _client = client(&lab);
+    let control = lab.control();
+    let mut commands = 0;
+    for _ in 0..20 {
+        control.all(Command::AnswerPings(true));
+    }
+    let seen = lab.wait_for(
+        |entry| {
+            commands += usize::from(matches!(entry.what, What::Command(_)));
+            commands == 20
+        },
+        ms(5000),
+    );
+    assert!(seen.is_some(), "{}", lab.transcript());
+    let all = lab.transcript().of(1).filter(|what| matches!(what, What::Command(_))).count();
+    assert_eq!(all, 20, "{}", lab.transcript());
 }

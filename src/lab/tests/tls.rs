@@ -1,3 +1,5 @@
+//! The lab under TLS.
+
 use native_tls::{TlsConnector, TlsStream};
 
 use super::super::Certificate;

@@ -57,6 +57,7 @@ impl Session {
         for entry in self.subscriptions.values_mut() {
             entry.state = SubscriptionState::Desired;
             entry.gap = false;
+            entry.announced = false;
         }
         let mut stable = reason == EndReason::Reconnect;
         if let Some(up) = &up {
@@ -65,6 +66,9 @@ impl Session {
             let lasted = now.mono.saturating_duration_since(up.since);
             if self.backoff.is_stable(lasted, up.last_data.is_some(), ended_stale) {
                 self.backoff.reset();
+            }
+            // A feed that goes stale now and then lives on: only delays remember that.
+            if self.backoff.is_stable(lasted, up.last_data.is_some(), false) {
                 self.failures = 0;
                 stable = true;
             }

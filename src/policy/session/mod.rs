@@ -411,12 +411,22 @@ impl Session {
         if entry.state != SubscriptionState::Live {
             entry.state = SubscriptionState::Subscribed;
         }
-        let subscription = entry.id.clone();
         if let (Phase::Up(up), Some(limit)) = (&mut self.phase, entry.limit) {
             up.arm(key, limit, now.mono);
         }
-        let event = Subscribed { time: now.wall, epoch: self.epoch, subscription };
-        self.events.push_back(Event::Subscribed(Box::new(event)));
+        self.announce(now, key);
+    }
+
+    /// Says `Subscribed`, once a connection: when the message is known to be written, or when data comes before
+    /// that is known.
+    fn announce(&mut self, now: Stamp, key: Key) {
+        if let Some(entry) = self.subscriptions.get_mut(key)
+            && !std::mem::replace(&mut entry.announced, true)
+        {
+            let subscription = entry.id.clone();
+            let event = Subscribed { time: now.wall, epoch: self.epoch, subscription };
+            self.events.push_back(Event::Subscribed(Box::new(event)));
+        }
     }
 
     fn give_up_at(&self) -> Option<Instant> {

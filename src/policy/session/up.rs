@@ -6,7 +6,7 @@ use crate::error::EndReason;
 use crate::event::{Connected, Event, Repair, Stale};
 use crate::health::SubscriptionState;
 use crate::policy::attention::Attention;
-use crate::policy::freshness::{CONNECTION, Freshness, Key};
+use crate::policy::freshness::{CONNECTION, Freshness, Key, Overdue};
 use crate::policy::liveness::Liveness;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -44,7 +44,7 @@ pub(crate) struct Cycle<'a> {
     pub(crate) messages: u64,
     /// How many of them were data.
     pub(crate) data: u64,
-    /// Data that met no subscription's matcher though there are some.
+    /// Messages that met no matcher though each subscription has one: not data.
     pub(crate) unmatched: u64,
     /// The subscriptions that got data, and how many messages.
     pub(crate) touched: &'a [(Key, u64)],
@@ -255,11 +255,22 @@ impl Session {
                 entry.messages += count;
             }
         }
-        up.freshness.settle(at);
+        // A peer that floods with what is no data would put a verdict off for ever. Who has read without a pause
+        // for twice the limit has long read everything that lay in the socket at the deadline.
+        let overdue = up
+            .freshness
+            .overdue(at)
+            .filter(|overdue| up.is_open() && !up.hold && overdue.age >= overdue.limit.saturating_mul(2));
         if let Some(payload) = &cycle.ping
             && !up.peer_closed
         {
             self.outbox.push_pong(payload.clone());
+        }
+        for (key, _) in cycle.touched {
+            self.announce(now, *key);
+        }
+        if let Some(overdue) = overdue {
+            self.judge_stale(now, overdue);
         }
         if let Some((code, reason)) = &cycle.close {
             self.handle_peer_close(now, *code, reason);
@@ -290,7 +301,14 @@ impl Session {
         if up.hold {
             return;
         }
-        let Some(overdue) = up.freshness.overdue(at) else { return };
+        if let Some(overdue) = up.freshness.overdue(at) {
+            self.judge_stale(now, overdue);
+        }
+    }
+
+    /// The verdict.
+    fn judge_stale(&mut self, now: Stamp, overdue: Overdue) {
+        let Phase::Up(up) = &mut self.phase else { return };
         let subscription = self.subscriptions.get_mut(overdue.key).map(|entry| {
             entry.state = SubscriptionState::Stale;
             entry.id.clone()

@@ -9,19 +9,49 @@ use std::fmt;
 use std::io::{self, ErrorKind, Read, Write};
 use std::mem;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
-/// A TLS client, built once per feed.
+/// A TLS client. Built at the first handshake, because reading the system's roots takes tens of milliseconds, and
+/// shared by all feeds with the same settings, because it holds all of those roots.
 #[derive(Clone)]
 pub(crate) struct Tls {
-    connector: TlsConnector,
-    server_name: Option<String>,
+    settings: Arc<TlsSettings>,
+    built: Arc<OnceLock<Result<TlsConnector, String>>>,
 }
 
+type Built = (Arc<TlsSettings>, Weak<OnceLock<Result<TlsConnector, String>>>);
+
+/// What feeds share. An entry goes with its last feed.
+static SHARED: Mutex<Vec<Built>> = Mutex::new(Vec::new());
+
 impl Tls {
-    /// Builds it; the error says which of the settings is wrong.
+    /// Checks the settings; the error says which is wrong.
     pub(crate) fn new(settings: &TlsSettings) -> Result<Self, String> {
+        for der in &settings.roots_der {
+            Certificate::from_der(der)
+                .map_err(|error| format!("a root certificate is not valid: {error}"))?;
+        }
+        let mut shared = lock(&SHARED);
+        shared.retain(|(_, built)| built.strong_count() > 0);
+        for (known, built) in shared.iter() {
+            if **known == *settings
+                && let Some(built) = built.upgrade()
+            {
+                return Ok(Self { settings: Arc::clone(known), built });
+            }
+        }
+        let tls = Self { settings: Arc::new(settings.clone()), built: Arc::default() };
+        shared.push((Arc::clone(&tls.settings), Arc::downgrade(&tls.built)));
+        Ok(tls)
+    }
+
+    fn connector(&self) -> Result<&TlsConnector, EndReason> {
+        let built = self.built.get_or_init(|| Self::build(&self.settings));
+        built.as_ref().map_err(|detail| EndReason::Tls { detail: detail.clone(), untrusted: false })
+    }
+
+    fn build(settings: &TlsSettings) -> Result<TlsConnector, String> {
         let mut builder = TlsConnector::builder();
         builder
             .min_protocol_version(Some(match settings.min_version {
@@ -35,9 +65,7 @@ impl Tls {
                 .map_err(|error| format!("a root certificate is not valid: {error}"))?;
             builder.add_root_certificate(root);
         }
-        let connector =
-            builder.build().map_err(|error| format!("the TLS library refuses the settings: {error}"))?;
-        Ok(Self { connector, server_name: settings.server_name.clone() })
+        builder.build().map_err(|error| format!("the TLS library refuses the settings: {error}"))
     }
 
     /// Shakes hands within the attempt's budget. At most `bound` bytes of ciphertext ever wait in memory.
@@ -47,7 +75,8 @@ impl Tls {
         dialing: &Dialing,
         bound: usize,
     ) -> Result<Session, EndReason> {
-        let name = match (&self.server_name, host) {
+        let connector = self.connector()?;
+        let name = match (&self.settings.server_name, host) {
             (Some(name), _) => name.clone(),
             // The dot at the end is for the resolver (RFC 6066 section 3).
             (None, Host::Name(name)) => name.strip_suffix('.').unwrap_or(name).to_owned(),
@@ -55,7 +84,7 @@ impl Tls {
         };
         let outbound = Arc::<Mutex<Vec<u8>>>::default();
         let mut cipher = Vec::new();
-        let mut step = self.connector.connect(&name, Memory::new(outbound.clone(), bound));
+        let mut step = connector.connect(&name, Memory::new(outbound.clone(), bound));
         loop {
             let ready = mem::take(&mut *lock(&outbound));
             match step {
@@ -90,7 +119,7 @@ impl Tls {
 
 impl fmt::Debug for Tls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Tls").field("server_name", &self.server_name).finish_non_exhaustive()
+        f.debug_struct("Tls").field("server_name", &self.settings.server_name).finish_non_exhaustive()
     }
 }
 

@@ -96,7 +96,7 @@ fn f5_only_an_empty_socket_can_be_stale() {
     let mut world = World::new(settings());
     let key = world.subscribe("a", Some(SECOND));
     world.connect();
-    world.pass(100 * SECOND);
+    world.pass(1900 * MS);
     // Something came, if not of this subscription: its data may be right behind.
     world.bytes();
     world.timeout();
@@ -104,6 +104,20 @@ fn f5_only_an_empty_socket_can_be_stale() {
     world.data(&[key]);
     world.empty();
     assert!(world.stale().is_none());
+}
+
+#[test]
+fn f1_a_socket_that_is_never_empty_hides_nothing_for_ever() {
+    let mut world = World::new(settings());
+    world.connect();
+    for _ in 0..119 {
+        world.pass(SECOND);
+        world.bytes();
+        assert!(world.stale().is_none());
+    }
+    world.pass(SECOND);
+    world.bytes();
+    assert_eq!(world.stale().map(|stale| stale.age), Some(120 * SECOND));
 }
 
 #[test]

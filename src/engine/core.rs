@@ -1,0 +1,316 @@
+//! The core: the session machine, the event queue, and what belongs to both. Plain data under one mutex.
+//!
+//! What a change calls for comes out as [`Effects`], to be done once the lock is released.
+
+use super::plan::{Plan, Spec};
+use super::queue::Queue;
+use super::record;
+use crate::clock::Stamp;
+use crate::error::Error;
+use crate::event::{AlertKind, Event};
+use crate::message::{Content, SubscriptionId};
+use crate::policy::approach::{self, Wait};
+use crate::policy::freshness::Key;
+use crate::policy::session::{Cycle, Outcome, Session};
+use crossbeam_channel::{Receiver, Sender, bounded};
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// A panicking callback raises an alert at most this often; each panic is logged.
+const PANIC_ALERT: Duration = Duration::from_secs(10);
+
+/// A slow consumer is said at most this often.
+const SLOW_ALERT: Duration = Duration::from_secs(10);
+
+/// A drained buffer is kept for use again up to this many events.
+const SPARE: usize = 16 * 1024;
+
+/// On whose thread a change is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Caller {
+    User,
+    Reader,
+    Controller,
+}
+
+/// The pure data that both threads and all users share.
+pub(crate) struct Core {
+    pub(crate) session: Session,
+    pub(crate) queue: Queue,
+    /// By key: the desired ones, and those whose unsubscribe message is still to be written.
+    specs: HashMap<Key, Arc<Spec>>,
+    /// The keys that data is routed to, in order; a new version with each change.
+    routed: Vec<Key>,
+    /// Read by the reader without the lock, after each `recv`.
+    routes_version: Arc<AtomicU64>,
+    receipts: HashMap<u64, Sender<Outcome>>,
+    /// When the reader's `recv` times out by itself; `None`: it has no timeout.
+    pub(super) parked_until: Option<Instant>,
+    /// What the controller sleeps until; `None`: without an end.
+    pub(super) controller_until: Option<Instant>,
+    /// TLS output was produced by reading: the writer has to send it.
+    pub(super) flush: bool,
+    /// `on_wake` is owed: the queue was filled on a user's thread.
+    wake_owed: bool,
+    pub(super) reader_waits: bool,
+    pub(super) waiters: usize,
+    slow_since: Option<Instant>,
+    slow: bool,
+    panics: HashMap<&'static str, Instant>,
+    spare: VecDeque<Event>,
+    /// Events to be logged after the lock.
+    log: Vec<Event>,
+}
+
+/// What the reader does next.
+pub(super) struct Next {
+    pub(super) wait: Wait,
+    /// The connection is over.
+    pub(super) end: bool,
+    /// The queue is full: wait for room first.
+    pub(super) full: bool,
+}
+
+/// What the controller has to be awake for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Deadlines {
+    /// When the session machine wants to hear of the time.
+    pub(super) timer: Option<Instant>,
+    /// See [`Core::judge_at`].
+    pub(super) judge_at: Option<Instant>,
+}
+
+impl Deadlines {
+    /// Whether one is earlier than the same one of `seen`.
+    pub(super) fn come_before(self, seen: Self) -> bool {
+        let earlier = |new: Option<Instant>, old: Option<Instant>| {
+            new.is_some_and(|new| old.is_none_or(|old| new < old))
+        };
+        earlier(self.timer, seen.timer) || earlier(self.judge_at, seen.judge_at)
+    }
+}
+
+impl Core {
+    pub(super) fn new(plan: &mut Plan, routes_version: Arc<AtomicU64>) -> Self {
+        let session = Session::new(plan.session.clone(), Stamp::now(), rand::random());
+        let mut core = Self {
+            session,
+            queue: Queue::new(plan.queue),
+            specs: HashMap::new(),
+            routed: Vec::new(),
+            routes_version,
+            receipts: HashMap::new(),
+            parked_until: None,
+            controller_until: None,
+            flush: false,
+            wake_owed: false,
+            reader_waits: false,
+            waiters: 0,
+            slow_since: None,
+            slow: false,
+            panics: HashMap::new(),
+            spare: VecDeque::new(),
+            log: Vec::new(),
+        };
+        for spec in std::mem::take(&mut plan.specs) {
+            core.subscribe(Stamp::now(), spec);
+        }
+        core
+    }
+
+    /// One cycle of the reader. `armed` is the socket read timeout in force.
+    pub(super) fn handle_cycle(
+        &mut self,
+        now: Stamp,
+        cycle: &Cycle<'_>,
+        batch: &mut VecDeque<Event>,
+        bytes: usize,
+    ) -> Next {
+        self.session.handle_recv(now, cycle);
+        if !batch.is_empty() {
+            // What the machine said stands before the data that made it say so.
+            self.take_in();
+            // Nobody is waited for at the end: what then finds no room is dropped, and marked.
+            if self.session.is_ending() && self.queue.is_full() {
+                self.queue.discard(batch);
+            } else {
+                self.queue.append(batch, bytes);
+            }
+        }
+        if self.queue.is_nearly_full() && !self.slow {
+            self.slow = true;
+            self.alert_slow(now);
+        }
+        self.next(now.mono, cycle.armed, cycle.empty)
+    }
+
+    pub(super) fn next(&mut self, now: Instant, armed: Option<Duration>, empty: bool) -> Next {
+        let wait = approach::wait(self.session.recv_deadline(), now, armed, empty);
+        self.parked_until = match wait {
+            Wait::Until(timeout) => timeout.and_then(|timeout| now.checked_add(timeout)),
+            Wait::Probe => Some(now),
+        };
+        Next {
+            wait,
+            end: self.session.must_end(now),
+            full: self.queue.is_full() && !self.session.is_ending(),
+        }
+    }
+
+    fn alert_slow(&mut self, now: Stamp) {
+        let recent = self.slow_since.is_some_and(|at| now.mono.saturating_duration_since(at) < SLOW_ALERT);
+        if !recent {
+            self.slow_since = Some(now.mono);
+            let (messages, bytes) = (self.queue.messages(), self.queue.bytes());
+            self.session.alert(now, AlertKind::SlowConsumer { messages, bytes });
+        }
+    }
+
+    /// A deadline that the controller has to judge, because the reader's `recv` returns only after it.
+    pub(super) fn judge_at(&self) -> Option<Instant> {
+        let deadline = self.session.recv_deadline()?;
+        self.parked_until.is_none_or(|parked| deadline < parked).then_some(deadline)
+    }
+
+    /// What the controller goes to sleep with.
+    pub(super) fn deadlines(&self) -> Deadlines {
+        Deadlines { timer: self.session.next_deadline(), judge_at: self.judge_at() }
+    }
+
+    pub(crate) fn subscribe(&mut self, now: Stamp, spec: Spec) {
+        let (key, replaced) =
+            self.session.handle_subscribe(now, spec.id.clone(), spec.limit, spec.subscribe.is_some());
+        if let Some(old) = replaced {
+            self.routed.retain(|key| *key != old);
+            if !self.session.is_connected() {
+                self.specs.remove(&old);
+            }
+        }
+        self.specs.insert(key, Arc::new(spec));
+        self.routed.push(key);
+        self.routes_version.fetch_add(1, Ordering::Release);
+    }
+
+    pub(crate) fn unsubscribe(&mut self, id: &SubscriptionId) -> Result<(), Error> {
+        let Some((key, to_write)) = self.session.handle_unsubscribe(id) else {
+            return Err(Error::UnknownSubscription(id.clone()));
+        };
+        self.routed.retain(|routed| *routed != key);
+        self.routes_version.fetch_add(1, Ordering::Release);
+        if !to_write {
+            self.specs.remove(&key);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn send(&mut self, content: Content) -> Result<Receiver<Outcome>, Error> {
+        let ticket = self.session.handle_send(content)?;
+        let (sender, receiver) = bounded(1);
+        self.receipts.insert(ticket, sender);
+        Ok(receiver)
+    }
+
+    pub(super) fn spec(&self, key: Key) -> Option<Arc<Spec>> {
+        self.specs.get(&key).map(Arc::clone)
+    }
+
+    /// Takes the spec of a subscription that is no longer desired, with its last use.
+    pub(super) fn retire(&mut self, key: Key) -> Option<Arc<Spec>> {
+        if self.routed.contains(&key) { self.spec(key) } else { self.specs.remove(&key) }
+    }
+
+    /// What the router is built from, and its version.
+    pub(super) fn routes(&self) -> (u64, Vec<(Key, Arc<Spec>)>) {
+        let routes = self.routed.iter().filter_map(|key| Some((*key, self.spec(*key)?))).collect();
+        (self.routes_version.load(Ordering::Acquire), routes)
+    }
+
+    /// Drops what only the connection that ended still needed.
+    pub(super) fn forget_retired(&mut self) {
+        let routed = &self.routed;
+        self.specs.retain(|key, _| routed.contains(key));
+    }
+
+    pub(super) fn take_wake_owed(&mut self) -> bool {
+        std::mem::take(&mut self.wake_owed)
+    }
+
+    /// Raises the alert of a panicking callback, unless there was one of late.
+    pub(super) fn alert_panic(&mut self, now: Stamp, callback: &'static str, message: String) {
+        let last = self.panics.get(callback);
+        if last.is_none_or(|at| now.mono.saturating_duration_since(*at) >= PANIC_ALERT) {
+            self.panics.insert(callback, now.mono);
+            self.session.alert(now, AlertKind::CallbackPanicked { callback, message });
+        }
+    }
+
+    /// Takes all events that wait.
+    pub(super) fn claim(&mut self) -> VecDeque<Event> {
+        let spare = std::mem::take(&mut self.spare);
+        self.queue.claim(spare)
+    }
+
+    /// Keeps a drained buffer for the next claim.
+    pub(super) fn recycle(&mut self, spare: VecDeque<Event>) {
+        if spare.capacity() <= SPARE && self.spare.capacity() < spare.capacity() {
+            self.spare = spare;
+        }
+    }
+
+    /// Moves the machine's events to the queue.
+    fn take_in(&mut self) {
+        while let Some(event) = self.session.poll_event() {
+            if record::is_wanted(&event) {
+                self.log.push(event.clone());
+            }
+            self.queue.push(event);
+        }
+    }
+
+    /// Collects what the change calls for.
+    pub(super) fn settle(&mut self, was_empty: bool, caller: Caller) -> Effects {
+        self.take_in();
+        let mut effects = Effects { log: std::mem::take(&mut self.log), ..Effects::default() };
+        while let Some((ticket, outcome)) = self.session.poll_outcome() {
+            if let Some(sender) = self.receipts.remove(&ticket) {
+                effects.outcomes.push((sender, outcome));
+            }
+        }
+        if self.slow && self.queue.is_relaxed() {
+            self.slow = false;
+        }
+        effects.ring = was_empty && !self.queue.is_empty();
+        effects.room = self.reader_waits && (!self.queue.is_full() || self.session.is_ending());
+        effects.changed = self.waiters > 0;
+        if effects.ring && caller == Caller::User {
+            self.wake_owed = true;
+        }
+        let earlier =
+            |at: Option<Instant>| at.is_some_and(|at| self.controller_until.is_none_or(|until| at < until));
+        effects.kick = caller != Caller::Controller
+            && (self.session.has_actions()
+                || self.session.has_out()
+                || self.flush
+                || self.wake_owed
+                || earlier(self.session.next_deadline())
+                || earlier(self.judge_at()));
+        effects
+    }
+}
+
+/// What a change calls for, once the lock is released.
+#[derive(Default)]
+pub(super) struct Effects {
+    /// The queue was empty, and is not any more.
+    pub(super) ring: bool,
+    /// The controller has something to do.
+    pub(super) kick: bool,
+    /// The reader need not wait for room any longer.
+    pub(super) room: bool,
+    /// Somebody waits for a state.
+    pub(super) changed: bool,
+    pub(super) outcomes: Vec<(Sender<Outcome>, Outcome)>,
+    pub(super) log: Vec<Event>,
+}

@@ -1,0 +1,48 @@
+//! The defaults in the README are those of the configuration.
+
+use livefeed::FeedConfig;
+use serde_json::Value;
+
+/// The rows of the tables: setting and default, as written.
+fn rows(readme: &str) -> Vec<(&str, &str)> {
+    let cells = |line| -> Option<(&str, &str)> {
+        let mut cells = str::split(line, " | ");
+        let setting = cells.next()?.strip_prefix("| `")?.strip_suffix('`')?;
+        Some((setting, cells.next()?.trim_matches('`')))
+    };
+    readme.lines().filter_map(cells).collect()
+}
+
+/// Whether a default as written stands for a value of the configuration.
+fn means(text: &str, value: &Value) -> bool {
+    let bytes = [(" KiB", 1_u64 << 10), (" MiB", 1 << 20)].into_iter().find_map(|(unit, factor)| {
+        text.strip_suffix(unit).and_then(|number| number.parse::<u64>().ok()).map(|number| number * factor)
+    });
+    let duration = |text: &str| humantime::parse_duration(text).ok();
+    match value {
+        Value::Null => text == "none",
+        Value::String(value) => text == value || duration(text).is_some_and(|d| Some(d) == duration(value)),
+        Value::Number(value) if bytes.is_some() => value.as_u64() == bytes,
+        value => serde_json::from_str::<Value>(text).is_ok_and(|text| text == *value),
+    }
+}
+
+#[test]
+fn its_tables_hold_each_default() {
+    let config = serde_json::to_value(FeedConfig::new("ws://h/")).unwrap();
+    let rows = rows(include_str!("../README.md"));
+    for (setting, default) in &rows {
+        if *setting == "subscriptions[].stale_after" {
+            continue; // its default is another setting
+        }
+        let pointer = format!("/{}", setting.replace('.', "/"));
+        let value = config.pointer(&pointer).unwrap_or_else(|| panic!("there is no setting {setting}"));
+        assert!(means(default, value), "{setting}: the README says {default}, it is {value}");
+    }
+    for section in ["connect", "tls", "ping", "reconnect", "queue", "limits"] {
+        for field in config[section].as_object().unwrap().keys() {
+            let setting = format!("{section}.{field}");
+            assert!(rows.iter().any(|(row, _)| **row == setting), "the README lacks {setting}");
+        }
+    }
+}
