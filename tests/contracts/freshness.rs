@@ -487,7 +487,10 @@ fn wait_connected_waits_for_a_connection_and_for_nothing_else() {
     assert!(matches!(hasty.wait_connected(CEILING), Err(Error::Closed(_))));
     assert!(matches!(hasty.wait_fresh(CEILING), Err(Error::Closed(_))));
     lab.control().listen_again().unwrap();
-    patient.wait_connected(CEILING).unwrap();
+    if let Err(error) = patient.wait_connected(CEILING) {
+        let events: Vec<_> = patient.try_iter().collect();
+        panic!("{error}; {:?}; {events:?}; transcript:\n{}", patient.health(), lab.transcript());
+    }
     assert_eq!(patient.health().state, State::Live);
     assert_eq!(patient.wait_fresh(LIMIT), Err(Error::Timeout), "there is no data");
 }
