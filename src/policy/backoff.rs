@@ -39,6 +39,11 @@ impl Backoff {
         delay.max(asked(at_least))
     }
 
+    /// A first delay, whatever came before; the bound does not grow. For ends that are nobody's fault.
+    pub(crate) fn soon(&mut self) -> Duration {
+        self.between(self.settings.floor, self.settings.first.min(self.settings.max))
+    }
+
     /// The longest delay, jittered: between half the cap and the cap.
     pub(crate) fn longest(&mut self, at_least: Option<Duration>) -> Duration {
         self.bound = self.settings.max;

@@ -99,7 +99,9 @@ impl Session {
             EndReason::UpgradeRefused { retry_after, .. } => *retry_after,
             _ => None,
         };
-        let delay = if decision == Decision::RetrySlowly {
+        let delay = if reason == EndReason::Reconnect {
+            self.backoff.soon()
+        } else if decision == Decision::RetrySlowly {
             self.alert(now, AlertKind::NeedsAttention { reason: reason.clone() });
             self.backoff.longest(retry_after)
         } else {
