@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 
 const LIMIT: Duration = ms(150);
 
-/// No verdict may be later, on a machine that is busy with other tests.
-const LATE: Duration = ms(100);
+/// No verdict may be later, on a machine that is busy with other tests; most are far better.
+const LATE: Duration = ms(250);
 
 const HEARTBEAT: &str = r#"{"type":"heartbeat"}"#;
 
@@ -225,11 +225,14 @@ fn f3_the_verdict_is_never_early_and_hardly_late() {
     for limit in [ms(40), ms(110), ms(320)] {
         let lab = Lab::start(three_then_mute()).unwrap();
         let feed = feed(&lab).stale_after(limit).open().unwrap();
+        let mut best = LATE;
         for _ in 0..4 {
             let (events, stale) = until_stale(&feed);
             let last = messages(&events).last().map(|message| message.received());
             assert_exact(&stale, limit, last.unwrap());
+            best = best.min(stale.lateness());
         }
+        assert!(best < ms(40), "the best of four for {limit:?} is late by {best:?}");
     }
 }
 
