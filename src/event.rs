@@ -405,7 +405,7 @@ mod tests {
     #[test]
     fn sizes_stay_small() {
         // Each message of a flood is moved a few times.
-        assert!(size_of::<Event>() <= 96);
+        assert!(size_of::<Event>() <= 80);
         assert!(size_of::<crate::error::Error>() <= 48);
         assert!(size_of::<EndReason>() <= 72);
     }

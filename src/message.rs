@@ -3,7 +3,7 @@
 use crate::clock::Stamp;
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 use tungstenite::{Bytes, Utf8Bytes};
 
 /// The name of a subscription, chosen by the application. Cheap to clone.
@@ -115,13 +115,31 @@ impl Content {
     }
 }
 
+/// The names of the subscriptions of a message: a thin pointer, because messages are moved often.
+pub(crate) type Names = Arc<Vec<SubscriptionId>>;
+
+/// When something was received, in as few bytes as will do.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Received {
+    mono: Instant,
+    /// Nanoseconds since 1970, good until the year 2554.
+    wall: u64,
+}
+
+impl From<Stamp> for Received {
+    fn from(stamp: Stamp) -> Self {
+        let wall = stamp.wall.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        Self { mono: stamp.mono, wall: u64::try_from(wall.as_nanos()).unwrap_or(u64::MAX) }
+    }
+}
+
 /// A message of the feed, with the connection it came on and when it was received.
 #[derive(Clone)]
 pub struct Message {
     pub(crate) content: Content,
     pub(crate) epoch: u64,
-    pub(crate) received: Stamp,
-    pub(crate) subscriptions: Option<Arc<[SubscriptionId]>>,
+    pub(crate) received: Received,
+    pub(crate) subscriptions: Option<Names>,
 }
 
 impl Message {
@@ -162,12 +180,12 @@ impl Message {
 
     /// When it was received, by the wall clock.
     pub fn time(&self) -> SystemTime {
-        self.received.wall
+        SystemTime::UNIX_EPOCH + Duration::from_nanos(self.received.wall)
     }
 
     /// The subscriptions whose data matcher it met; empty if none did.
     pub fn subscriptions(&self) -> &[SubscriptionId] {
-        self.subscriptions.as_deref().unwrap_or(&[])
+        self.subscriptions.as_ref().map_or(&[], |names| names.as_slice())
     }
 }
 

@@ -2,10 +2,9 @@
 
 use super::matcher::{MatchFn, Matcher};
 use super::scan::{self, Number, Pointer, Scalar};
-use crate::message::{Payload, SubscriptionId};
+use crate::message::{Names, Payload, SubscriptionId};
 use crate::panics::caught;
 use std::collections::HashMap;
-use std::sync::Arc;
 
 /// A subscription as the router sees it: its key, its name, and what its data looks like (`None`: any data).
 pub(crate) type Route = (u64, SubscriptionId, Option<Matcher>);
@@ -25,7 +24,7 @@ pub(crate) struct Hit {
     /// The keys of the routes that were met, in the order of the routes.
     pub(crate) keys: Vec<u64>,
     /// Their names; `None` if there are none.
-    pub(crate) names: Option<Arc<[SubscriptionId]>>,
+    pub(crate) names: Option<Names>,
     /// What a matcher said that panicked; the first, if several did.
     pub(crate) panicked: Option<String>,
     targets: Vec<usize>,
@@ -65,7 +64,7 @@ struct Target {
     heartbeat: bool,
     /// Indices of routes, ascending.
     slots: Vec<usize>,
-    names: Option<Arc<[SubscriptionId]>>,
+    names: Option<Names>,
 }
 
 /// A field and the targets of its values.
@@ -150,7 +149,8 @@ impl Router {
         router.pointers.sort_by_key(|field| !field.heartbeat);
         for target in &mut router.targets {
             if !target.slots.is_empty() {
-                target.names = Some(target.slots.iter().map(|slot| router.routes[*slot].1.clone()).collect());
+                let names = target.slots.iter().map(|slot| router.routes[*slot].1.clone()).collect();
+                target.names = Some(Names::new(names));
             }
         }
         router
@@ -261,7 +261,7 @@ impl Router {
             hit.targets.iter().flat_map(|target| &self.targets[*target].slots).copied().collect();
         slots.sort_unstable();
         hit.keys.extend(slots.iter().map(|slot| self.routes[*slot].0));
-        hit.names = Some(slots.iter().map(|slot| self.routes[*slot].1.clone()).collect());
+        hit.names = Some(Names::new(slots.iter().map(|slot| self.routes[*slot].1.clone()).collect()));
     }
 }
 

@@ -9,11 +9,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 fn message(epoch: u64, topic: &str, text: &str) -> Event {
-    let subscriptions = (!topic.is_empty()).then(|| Arc::from([SubscriptionId::from(topic)]));
+    let subscriptions = (!topic.is_empty()).then(|| Arc::new(vec![SubscriptionId::from(topic)]));
     Event::Message(Message {
         content: Content::Text(text.into()),
         epoch,
-        received: Stamp::now(),
+        received: Stamp::now().into(),
         subscriptions,
     })
 }

@@ -13,7 +13,7 @@ use crate::clock::{self, Stamp};
 use crate::dialect::{Class, Hit, Router};
 use crate::error::EndReason;
 use crate::event::Event;
-use crate::message::{Content, Message};
+use crate::message::{Content, Message, Received};
 use crate::panics;
 use crate::policy::approach::Wait;
 use crate::policy::freshness::Key;
@@ -194,6 +194,7 @@ impl Reader {
             batch: &mut self.batch,
             routes: &mut self.routes,
             bytes: 0,
+            received: None,
             cycle: Cycle { outside, ..Cycle::default() },
             panicked: None,
         };
@@ -288,6 +289,8 @@ struct Intake<'a> {
     batch: &'a mut VecDeque<Event>,
     routes: &'a mut Routes,
     bytes: usize,
+    /// The time of the `recv`, once a message wants it.
+    received: Option<Received>,
     cycle: Cycle<'static>,
     panicked: Option<String>,
 }
@@ -302,7 +305,7 @@ impl Sink for Intake<'_> {
         self.cycle.messages += 1;
         if self.trivial {
             self.cycle.data += 1;
-            let (epoch, received) = (self.epoch, *received);
+            let (epoch, received) = (self.epoch, self.received_at(received));
             let message = Message { content: Content::Text(text), epoch, received, subscriptions: None };
             self.batch.push_back(Event::Message(message));
         } else {
@@ -318,7 +321,7 @@ impl Sink for Intake<'_> {
         self.cycle.messages += 1;
         if self.trivial {
             self.cycle.data += 1;
-            let (epoch, received) = (self.epoch, *received);
+            let (epoch, received) = (self.epoch, self.received_at(received));
             let message = Message { content: Content::Binary(bytes), epoch, received, subscriptions: None };
             self.batch.push_back(Event::Message(message));
         } else {
@@ -336,6 +339,11 @@ impl Sink for Intake<'_> {
 }
 
 impl Intake<'_> {
+    #[inline]
+    fn received_at(&mut self, stamp: &Stamp) -> Received {
+        *self.received.get_or_insert_with(|| (*stamp).into())
+    }
+
     /// Looks at the routes once the `recv` is back: a new subscription's first data may have come with it.
     fn refresh(&mut self) {
         if self.routes.version != self.shared.routes_version() {
@@ -370,7 +378,8 @@ impl Intake<'_> {
             }
         }
         let subscriptions = routes.hit.names.take();
-        let message = Message { content, epoch: self.epoch, received: *received, subscriptions };
+        let received = self.received_at(received);
+        let message = Message { content, epoch: self.epoch, received, subscriptions };
         self.batch.push_back(Event::Message(message));
     }
 }
