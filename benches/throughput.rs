@@ -75,7 +75,7 @@ fn read<S: std::io::Read + std::io::Write>(mut socket: WebSocket<S>, total: u64)
 }
 
 fn builder(server: &Server) -> livefeed::FeedBuilder {
-    let read_buffer: usize = option("--read-buffer", 32 * 1024);
+    let read_buffer: usize = option("--read-buffer", 64 * 1024);
     let builder = Feed::builder(server.url.as_str()).limits(|limits| limits.read_buffer_bytes = read_buffer);
     if server.ca_pem.is_empty() {
         builder

@@ -203,7 +203,7 @@ pub struct Limits {
     #[serde(with = "limit::duration")]
     pub write_timeout: Duration,
     /// The size of the read buffer, in bytes, allocated for each feed. From 1 KiB to 16 MiB. A larger one costs
-    /// memory and saves system calls on a busy feed. Default: `32 KiB`.
+    /// memory, and a little time for each `recv`, and saves system calls on a busy feed. Default: `64 KiB`.
     pub read_buffer_bytes: usize,
 }
 
@@ -215,7 +215,7 @@ impl Default for Limits {
             send_bytes: 4 << 20,
             subscribe_bytes: 1 << 20,
             write_timeout: Duration::from_secs(10),
-            read_buffer_bytes: 32 << 10,
+            read_buffer_bytes: 64 << 10,
         }
     }
 }

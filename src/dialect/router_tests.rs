@@ -1,6 +1,7 @@
 //! What class a message gets, and which subscriptions.
 
 use super::*;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 fn route(key: u64, matcher: Option<Matcher>) -> Route {

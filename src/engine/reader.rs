@@ -3,20 +3,17 @@
 //! One cycle: one `recv`; one clock reading; decode and classify all of it, without the lock; one locked
 //! `handle_cycle`; ring the bell. At the end of a connection `handle_ended` comes last.
 
-use super::bell::BatchIter;
 use super::core::{Caller, Next};
-use super::decoder::{Broken, Decoder, Sink};
+use super::decoder::{Broken, Decoder};
+use super::intake::{self, Intake, Routes, Setting};
 use super::order::{Link, Order};
 use super::plan::{AttemptContext, EndContext, Handler, Plan};
 use super::shared::Shared;
 use crate::clock::{self, Stamp};
-use crate::dialect::{Class, Hit, Router};
 use crate::error::EndReason;
 use crate::event::Event;
-use crate::message::{Content, Message, Received};
 use crate::panics;
 use crate::policy::approach::Wait;
-use crate::policy::freshness::Key;
 use crate::policy::session::{Cycle, Established};
 use crate::policy::verdict;
 use crate::transport::{self, Budget, Dialed, Outcome, Request, Stop};
@@ -24,7 +21,6 @@ use crossbeam_channel::Receiver;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
-use tungstenite::{Bytes, Utf8Bytes};
 
 /// A handler that took longer than this has its time reported at once, not with the next cycle.
 const NOTICEABLE: Duration = Duration::from_millis(1);
@@ -38,21 +34,9 @@ pub(super) struct Reader {
     batch: VecDeque<Event>,
 }
 
-/// The reader's own copy of what the router needs, and what one cycle found.
-struct Routes {
-    version: u64,
-    router: Router,
-    /// Each subscription has a matcher: what meets none is no data (an ack, an error, a notice).
-    strict: bool,
-    hit: Hit,
-    touched: Vec<(Key, u64)>,
-}
-
 impl Reader {
     pub(super) fn new(shared: Arc<Shared>, orders: Receiver<Order>, mut plan: Plan) -> Self {
-        let router = Router::new(&plan.heartbeats, &[]);
-        let hit = Hit::default();
-        let routes = Routes { version: 0, router, strict: false, hit, touched: Vec::new() };
+        let routes = Routes::new(&plan);
         let handler = plan.handler.take();
         Self { shared, orders, plan, handler, routes, batch: VecDeque::new() }
     }
@@ -184,26 +168,25 @@ impl Reader {
         wait: Wait,
         outside: Duration,
     ) -> (Stamp, Next, Option<Broken>) {
-        self.routes.touched.clear();
-        let mut intake = Intake {
+        // The longest that this `recv` may take: a timeout that fits is kept, one that does not is armed anew.
+        let armed = match wait {
+            Wait::Probe => Some(Duration::ZERO),
+            Wait::Until(wanted) => wanted.map(|wanted| wanted.max(decoder.armed().unwrap_or_default())),
+        };
+        let mut intake = Intake::new(Setting {
             epoch,
-            deliver_heartbeats: self.plan.deliver_heartbeats,
-            trivial: self.routes.router.is_trivial(),
+            armed,
+            outside,
             shared: &self.shared,
             plan: &self.plan,
+            handler: self.handler.as_mut(),
             batch: &mut self.batch,
             routes: &mut self.routes,
-            bytes: 0,
-            received: None,
-            cycle: Cycle { outside, ..Cycle::default() },
-            panicked: None,
-        };
+        });
         let (now, received, result) = decoder.cycle(wait, &mut intake);
-        let Intake { bytes, mut cycle, panicked, .. } = intake;
-        if let Some(message) = panicked {
-            self.shared.report_panic(Caller::Reader, "matcher", message);
-        }
-        cycle.armed = if wait == Wait::Probe { Some(Duration::ZERO) } else { decoder.armed() };
+        let (mut cycle, bytes) = intake.finish();
+        // Only a permit that blocks arms the socket.
+        cycle.armed = if wait == Wait::Probe { armed } else { decoder.armed() };
         match received {
             Outcome::Bytes(count) => cycle.bytes = count,
             Outcome::Nothing => {
@@ -249,138 +232,9 @@ impl Reader {
 
     /// Hands all events to the handler, if there is one: the reader is then its own consumer.
     fn drain(&mut self) {
-        let Some(handler) = &mut self.handler else { return };
-        let mut panicked = None;
-        loop {
-            let mut events = BatchIter::claim(Some(Arc::clone(&self.shared)));
-            if events.len() == 0 {
-                break;
-            }
-            // A panic costs one event; the others are still handed over.
-            while let Err(message) = panics::caught(|| events.by_ref().for_each(&mut *handler)) {
-                panicked.get_or_insert(message);
-            }
-            if let Some(message) = panicked.take() {
-                self.shared.report_panic(Caller::Reader, "handler", message);
-            }
+        if let Some(handler) = &mut self.handler {
+            intake::drain(&self.shared, handler);
         }
-    }
-}
-
-impl Routes {
-    fn rebuild(&mut self, shared: &Shared, plan: &Plan) {
-        let (version, routes) = shared.lock().routes();
-        let routes: Vec<_> =
-            routes.into_iter().map(|(key, spec)| (key, spec.id.clone(), spec.matcher.clone())).collect();
-        self.router = Router::new(&plan.heartbeats, &routes);
-        self.strict = !routes.is_empty() && routes.iter().all(|(.., matcher)| matcher.is_some());
-        self.version = version;
-    }
-}
-
-/// Takes in what one `recv` completes.
-struct Intake<'a> {
-    epoch: u64,
-    deliver_heartbeats: bool,
-    /// There is nothing to classify by: all is data, of the connection alone.
-    trivial: bool,
-    shared: &'a Shared,
-    plan: &'a Plan,
-    batch: &'a mut VecDeque<Event>,
-    routes: &'a mut Routes,
-    bytes: usize,
-    /// The time of the `recv`, once a message wants it.
-    received: Option<Received>,
-    cycle: Cycle<'static>,
-    panicked: Option<String>,
-}
-
-impl Sink for Intake<'_> {
-    #[inline]
-    fn text(&mut self, text: Utf8Bytes, received: &Stamp) {
-        if self.cycle.messages == 0 {
-            self.refresh();
-        }
-        self.bytes += text.len();
-        self.cycle.messages += 1;
-        if self.trivial {
-            self.cycle.data += 1;
-            let (epoch, received) = (self.epoch, self.received_at(received));
-            let message = Message { content: Content::Text(text), epoch, received, subscriptions: None };
-            self.batch.push_back(Event::Message(message));
-        } else {
-            self.classified(Content::Text(text), received);
-        }
-    }
-
-    fn binary(&mut self, bytes: Bytes, received: &Stamp) {
-        if self.cycle.messages == 0 {
-            self.refresh();
-        }
-        self.bytes += bytes.len();
-        self.cycle.messages += 1;
-        if self.trivial {
-            self.cycle.data += 1;
-            let (epoch, received) = (self.epoch, self.received_at(received));
-            let message = Message { content: Content::Binary(bytes), epoch, received, subscriptions: None };
-            self.batch.push_back(Event::Message(message));
-        } else {
-            self.classified(Content::Binary(bytes), received);
-        }
-    }
-
-    fn ping(&mut self, payload: Bytes) {
-        self.cycle.ping = Some(payload);
-    }
-
-    fn close(&mut self, code: Option<u16>, reason: String) {
-        self.cycle.close = Some((code, reason));
-    }
-}
-
-impl Intake<'_> {
-    #[inline]
-    fn received_at(&mut self, stamp: &Stamp) -> Received {
-        *self.received.get_or_insert_with(|| (*stamp).into())
-    }
-
-    /// Looks at the routes once the `recv` is back: a new subscription's first data may have come with it.
-    fn refresh(&mut self) {
-        if self.routes.version != self.shared.routes_version() {
-            self.routes.rebuild(self.shared, self.plan);
-            self.trivial = self.routes.router.is_trivial();
-        }
-    }
-
-    fn classified(&mut self, content: Content, received: &Stamp) {
-        let routes = &mut *self.routes;
-        routes.router.classify(content.payload(), &mut routes.hit);
-        if let Some(message) = routes.hit.panicked.take() {
-            self.panicked.get_or_insert(message);
-        }
-        if routes.hit.class == Class::Heartbeat {
-            if !self.deliver_heartbeats {
-                self.bytes -= content.len();
-                return;
-            }
-        } else {
-            if routes.strict && routes.hit.keys.is_empty() {
-                self.cycle.unmatched += 1;
-            } else {
-                self.cycle.data += 1;
-            }
-            for key in &routes.hit.keys {
-                // Runs of one subscription are common, and there are few subscriptions in one cycle.
-                match routes.touched.iter_mut().rev().find(|(touched, _)| touched == key) {
-                    Some((_, count)) => *count += 1,
-                    None => routes.touched.push((*key, 1)),
-                }
-            }
-        }
-        let subscriptions = routes.hit.names.take();
-        let received = self.received_at(received);
-        let message = Message { content, epoch: self.epoch, received, subscriptions };
-        self.batch.push_back(Event::Message(message));
     }
 }
 
