@@ -150,6 +150,7 @@ impl Core {
         let wait = approach::wait(self.session.recv_deadline(), now, armed, empty);
         self.parked_until = match wait {
             Wait::Until(timeout) => timeout.and_then(|timeout| now.checked_add(timeout)),
+            Wait::Exactly(time) => now.checked_add(time),
             Wait::Probe => Some(now),
         };
         Next {

@@ -62,6 +62,7 @@ impl Decoder {
     ) -> (Stamp, Outcome, Result<(), Broken>) {
         self.socket.get_mut().permit(match wait {
             approach::Wait::Until(timeout) => Wait::Until(timeout),
+            approach::Wait::Exactly(time) => Wait::Exactly(time),
             approach::Wait::Probe => Wait::Probe,
         });
         let result = if self.discarding { self.discard() } else { self.decode(sink) };

@@ -171,6 +171,7 @@ impl Reader {
         // The longest that this `recv` may take: a timeout that fits is kept, one that does not is armed anew.
         let armed = match wait {
             Wait::Probe => Some(Duration::ZERO),
+            Wait::Exactly(time) => Some(time),
             Wait::Until(wanted) => wanted.map(|wanted| wanted.max(decoder.armed().unwrap_or_default())),
         };
         let mut intake = Intake::new(Setting {
@@ -186,7 +187,7 @@ impl Reader {
         let (now, received, result) = decoder.cycle(wait, &mut intake);
         let (mut cycle, bytes) = intake.finish();
         // Only a permit that blocks arms the socket.
-        cycle.armed = if wait == Wait::Probe { armed } else { decoder.armed() };
+        cycle.armed = if matches!(wait, Wait::Until(_)) { decoder.armed() } else { armed };
         match received {
             Outcome::Bytes(count) => cycle.bytes = count,
             Outcome::Nothing => {
@@ -198,7 +199,7 @@ impl Reader {
         let cycle = Cycle { touched: &self.routes.touched, ..cycle };
         let batch = &mut self.batch;
         let mut next = self.shared.with(Caller::Reader, |core| core.handle_cycle(now, &cycle, batch, bytes));
-        if wait == Wait::Probe {
+        if !matches!(wait, Wait::Until(_)) {
             // The timeout in force is not the one that was asked for.
             next = self.shared.with(Caller::Reader, |core| core.next(now.mono, decoder.armed(), false));
         }

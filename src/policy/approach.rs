@@ -1,18 +1,24 @@
 //! How a coarse socket read timeout approaches a deadline.
 //!
-//! A socket timeout returns late, the later the longer it is (on Linux up to a sixteenth), and never early. So
-//! most of what remains is waited for first, and only the last little bit to its end.
+//! A socket timeout returns late: by up to two ticks of the kernel's coarse clock, and the later the longer it is (on
+//! Linux up to a sixteenth); never early. So most of what remains is waited for by it, in few steps. For the last
+//! bit, which is shorter than it can measure, the reader waits by a finer clock before it looks.
 
 use std::time::{Duration, Instant};
 
-/// What remains is waited for to its end once it is this short.
-const SHORT: Duration = Duration::from_millis(16);
+/// How late the shortest socket timeout may return: two ticks of 4 ms, and something for a busy machine.
+const COARSE: Duration = Duration::from_millis(10);
+
+/// A socket timeout under this is not worth arming.
+const WORTH: Duration = Duration::from_millis(8);
 
 /// How the next `recv` waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Wait {
     /// At most this long (the socket read timeout to be in force); `None`: without an end.
     Until(Option<Duration>),
+    /// To the end of this time, by the finest clock there is.
+    Exactly(Duration),
     /// Not at all: a deadline has passed, and whether the socket is empty decides.
     Probe,
 }
@@ -31,12 +37,11 @@ pub(crate) fn wait(deadline: Option<Instant>, now: Instant, armed: Option<Durati
     }
     match armed {
         Some(armed) if !empty && armed <= left => Wait::Until(Some(armed)),
-        _ => Wait::Until(Some(step(left))),
+        _ => {
+            let most = (left - left / 8).saturating_sub(COARSE);
+            if most < WORTH { Wait::Exactly(left) } else { Wait::Until(Some(most)) }
+        }
     }
-}
-
-fn step(left: Duration) -> Duration {
-    if left <= SHORT { left } else { left - left / 8 }
 }
 
 #[cfg(test)]
@@ -52,14 +57,19 @@ mod tests {
             let deadline = start + limit * MS;
             let (mut now, mut steps, mut armed) = (start, 0, None);
             while now < deadline {
-                let Wait::Until(Some(timeout)) = wait(Some(deadline), now, armed, true) else { panic!() };
-                assert!(!timeout.is_zero());
-                // The worst that was measured: a sixteenth late, and two ticks of 4 ms.
-                now += timeout + timeout / 16 + 8 * MS;
-                armed = Some(timeout);
+                match wait(Some(deadline), now, armed, true) {
+                    // The worst that was measured: a sixteenth late, and two ticks of 4 ms.
+                    Wait::Until(Some(timeout)) => {
+                        assert!(timeout >= WORTH);
+                        now += timeout + timeout / 16 + 8 * MS;
+                        armed = Some(timeout);
+                    }
+                    Wait::Exactly(time) => now += time,
+                    other => panic!("{other:?}"),
+                }
                 steps += 1;
             }
-            assert!(now <= deadline + 10 * MS, "limit {limit} ms: {:?} late", now - deadline);
+            assert!(now == deadline, "limit {limit} ms: {:?} late", now - deadline);
             assert!(steps <= 9, "limit {limit} ms: {steps} steps");
         }
     }
@@ -69,7 +79,7 @@ mod tests {
         let now = crate::clock::mono();
         let armed = Some(500 * MS);
         assert_eq!(wait(Some(now + 600 * MS), now, armed, false), Wait::Until(armed));
-        assert_eq!(wait(Some(now + 400 * MS), now, armed, false), Wait::Until(Some(350 * MS)));
+        assert_eq!(wait(Some(now + 400 * MS), now, armed, false), Wait::Until(Some(340 * MS)));
         assert_eq!(wait(None, now, armed, false), Wait::Until(armed));
         assert_eq!(wait(None, now, armed, true), Wait::Until(None));
         assert_eq!(wait(Some(now), now, armed, false), Wait::Probe);

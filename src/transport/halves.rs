@@ -55,6 +55,8 @@ pub(crate) enum Wait {
     /// At most about so long (`None`: without end), by the socket's own coarse timeout. One that is armed
     /// already, and lies between half of it and all of it, is kept: that saves a system call.
     Until(Option<Duration>),
+    /// So long, by a finer clock than the socket's timeout has (on Unix `poll`; elsewhere that timeout).
+    Exactly(Duration),
     /// Not at all.
     Probe,
 }
@@ -98,6 +100,7 @@ pub(crate) struct ReadHalf {
 #[derive(Debug)]
 enum Permit {
     Block,
+    Poll(Duration),
     Probe,
     /// The timeout could not be armed; blocking might have no end.
     Broken(EndReason),
@@ -110,6 +113,10 @@ impl ReadHalf {
         self.wants_write = false;
         self.permit = Some(match wait {
             Wait::Probe => Permit::Probe,
+            #[cfg(unix)]
+            Wait::Exactly(time) => Permit::Poll(time),
+            #[cfg(not(unix))]
+            Wait::Exactly(time) => return self.permit(Wait::Until(Some(time))),
             Wait::Until(timeout) => {
                 let timeout = timeout.map(|timeout| timeout.max(MIN_TIMEOUT));
                 let fits = match (self.armed, timeout) {
@@ -178,6 +185,11 @@ impl ReadHalf {
         self.turns.store(turn.wrapping_add(1), Ordering::SeqCst);
         let received = match permit {
             Permit::Block => (&*self.socket).read(buffer),
+            Permit::Poll(time) => {
+                // Whatever it says, the look at the socket decides.
+                let _ = wait_readable(&self.socket, time);
+                probe(&self.socket, buffer, &mut self.armed)
+            }
             Permit::Probe | Permit::Broken(_) => probe(&self.socket, buffer, &mut self.armed),
         };
         self.turns.store(turn.wrapping_add(2), Ordering::SeqCst);
@@ -289,6 +301,18 @@ impl fmt::Debug for ReadHalf {
             .field("outcome", &self.outcome)
             .finish_non_exhaustive()
     }
+}
+
+#[cfg(unix)]
+fn wait_readable(socket: &TcpStream, time: Duration) -> io::Result<()> {
+    use rustix::event::{PollFd, PollFlags};
+    super::tcp::poll(&mut [PollFd::new(socket, PollFlags::IN)], time)
+}
+
+/// Is never asked for.
+#[cfg(not(unix))]
+fn wait_readable(_socket: &TcpStream, _time: Duration) -> io::Result<()> {
+    Ok(())
 }
 
 #[cfg(unix)]

@@ -187,7 +187,7 @@ impl Waiter {
 }
 
 #[cfg(unix)]
-fn poll(descriptors: &mut [rustix::event::PollFd<'_>], wait: Duration) -> io::Result<()> {
+pub(super) fn poll(descriptors: &mut [rustix::event::PollFd<'_>], wait: Duration) -> io::Result<()> {
     // Longer waits than a day are cut: the callers loop.
     let wait = wait.min(Duration::from_secs(86_400));
     let timeout = rustix::event::Timespec {
