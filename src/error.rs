@@ -297,14 +297,16 @@ impl fmt::Display for EndReason {
             Self::AttemptTimeout { stage, budget } => {
                 write!(f, "{name}: not past {stage} within {:.3} s", budget.as_secs_f64())
             }
-            Self::UpgradeRefused { status, location, .. } => {
+            Self::UpgradeRefused { status, location, body, .. } => {
                 write!(f, "{name}: status {status}")?;
                 match location {
                     None if *status == 200 => {
                         f.write_str(": an ordinary answer, not an upgrade; is the path that of a WebSocket?")
                     }
                     Some(to) => write!(f, ", redirects to {to} (not followed: open that URL instead)"),
-                    None => Ok(()),
+                    None if body.is_empty() => Ok(()),
+                    // The server's own words, cut short; secrets of ours are blotted out of them.
+                    None => write!(f, ": {:?}", body.chars().take(80).collect::<String>()),
                 }
             }
             Self::TooLarge { size, limit } => {

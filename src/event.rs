@@ -194,8 +194,8 @@ pub struct Alert {
 #[non_exhaustive]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AlertKind {
-    /// The queue is full and the policy is to block: livefeed has stopped reading, pings go unanswered, and
-    /// the server may hang up. Read faster, make the queue larger, or choose another policy.
+    /// Three quarters of the queue are in use and the policy is to block. Once it is full livefeed stops reading:
+    /// pings go unanswered, and the server may hang up. Read faster, make the queue larger, or choose another policy.
     SlowConsumer {
         /// Messages in the queue.
         messages: usize,
@@ -392,15 +392,21 @@ fn alert_json(kind: &AlertKind) -> Value {
 }
 
 fn rfc3339(time: SystemTime) -> String {
-    // The formatter knows the years 1970 to 9999; a clock outside of them is shown as the epoch.
-    if time < SystemTime::UNIX_EPOCH {
-        return humantime::format_rfc3339_millis(SystemTime::UNIX_EPOCH).to_string();
-    }
-    humantime::format_rfc3339_millis(time).to_string()
+    // The formatter knows the years 1970 to 9999; a clock outside of them is shown at the nearer end.
+    const LAST: Duration = Duration::from_secs(253_402_300_799);
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    humantime::format_rfc3339_millis(SystemTime::UNIX_EPOCH + since.min(LAST)).to_string()
 }
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_clock_makes_the_json_panic() {
+        let far = SystemTime::UNIX_EPOCH + Duration::from_secs(1 << 40);
+        assert!(rfc3339(far).starts_with("9999-12-31T23:59:59"));
+        assert!(rfc3339(SystemTime::UNIX_EPOCH - Duration::from_secs(1)).starts_with("1970-01-01"));
+    }
 
     #[test]
     fn sizes_stay_small() {

@@ -1,6 +1,6 @@
 //! How a feed is: a snapshot for monitors.
 
-use crate::error::CloseReason;
+use crate::error::{CloseReason, EndReason};
 use crate::message::SubscriptionId;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -15,10 +15,9 @@ pub enum State {
     Connecting,
     /// Waiting for the next attempt.
     Waiting,
-    /// Connected; no data on this connection yet.
+    /// Connected; data is still owed on this connection, by the server as a whole or for a subscription with a limit.
     Live,
-    /// Connected, and data came within the limit: of the connection, so also data that is no subscription's. Look at
-    /// [`Health::subscriptions`] for each one.
+    /// Connected, data came on this connection, also for each subscription that has a limit, and no limit is over.
     Fresh,
     /// No data for longer than the limit; the repair is under way.
     Stale,
@@ -84,6 +83,9 @@ pub struct Health {
     pub connections: u64,
     /// How connections and attempts ended, counted by the reason's name.
     pub ends: BTreeMap<&'static str, u64>,
+    /// How the last connection or attempt ended; what to look at when there is no connection.
+    #[serde(serialize_with = "text")]
+    pub last_end: Option<EndReason>,
     /// Stale verdicts so far.
     pub stale_verdicts: u64,
     /// Messages received so far, of any class.
@@ -143,7 +145,7 @@ fn seconds<S: serde::Serializer>(value: &Option<Duration>, serializer: S) -> Res
 }
 
 #[allow(clippy::ref_option, reason = "the signature that serde asks for")]
-fn text<S: serde::Serializer>(value: &Option<CloseReason>, serializer: S) -> Result<S::Ok, S::Error> {
+fn text<T: ToString, S: serde::Serializer>(value: &Option<T>, serializer: S) -> Result<S::Ok, S::Error> {
     match value {
         Some(reason) => serializer.serialize_some(&reason.to_string()),
         None => serializer.serialize_none(),

@@ -138,6 +138,7 @@ pub use config::{
     Reconnect, RetryContext, SubscribeContext, SubscribeFn, SubscribePayload, Subscription, Target, Tls,
     TlsVersion,
 };
+pub use crossbeam_channel;
 pub use dialect::{MatchFn, Matcher};
 pub use engine::bell::{Batch, BatchIter};
 pub use error::{CloseReason, EndReason, Error, Stage};

@@ -118,8 +118,8 @@ pub struct Reconnect {
     /// stale never counts. From 1 ms to 365 days. Default: `30s`.
     #[serde(with = "limit::duration")]
     pub stable_after: Duration,
-    /// The feed closes after this many ends in a row, of attempts or of connections, without a connection between
-    /// them that was good enough to start the delays anew (see `stable_after`). At least 1. Default: `none`.
+    /// The feed closes after this many attempts in a row that led to no data: they failed, or their connections
+    /// ended without any. At least 1. Default: `none`.
     pub max_attempts: Option<u32>,
     /// The feed closes after this long without a connection. From 1 ms to 365 days, or `none`.
     /// Default: `none`.

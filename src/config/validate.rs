@@ -127,7 +127,10 @@ pub(super) fn check_headers(headers: &BTreeMap<String, Secret>) -> Checked {
     for (name, value) in headers {
         let path = || format!("headers[{name:?}]");
         if !is_token(name) {
-            return refuse(path(), "is no header name: use letters, digits and - (RFC 9110 section 5.6.2)");
+            // Not shown: a whole header line in place of a name is a common slip, with the secret in it.
+            let problem = "the name of a header is none: use letters, digits and - (RFC 9110 section 5.6.2), and \
+                           give the value apart";
+            return refuse("headers", problem);
         }
         let lower = name.to_ascii_lowercase();
         if let Some(hint) = owned_header(&lower) {

@@ -3,16 +3,12 @@
 //! A [`Batch`] stands for whatever the queue holds at the moment it is claimed. So what is queued can still be
 //! changed (dropped, folded, replaced) until then, and one channel operation serves any number of messages.
 
-use super::core::Caller;
 use super::shared::Shared;
 use crate::event::Event;
 use crossbeam_channel::Sender;
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
-/// Consumed messages are given back to the queue's bounds in lots of this many.
-const LOT: usize = 1024;
 
 /// The sending side.
 ///
@@ -76,8 +72,8 @@ impl Bell {
 
 /// Events that wait. Iterating it takes all that the queue holds at that moment, which may be none.
 ///
-/// A batch that is dropped without being iterated rings again: its events stay in the queue. Once iteration has
-/// begun they are yours, and what you do not take is gone.
+/// A batch that is dropped without being iterated rings again: its events stay in the queue. What you do not take
+/// of one goes back there as the next, when its iterator is dropped.
 ///
 /// ```
 /// # fn read(feed: &livefeed::Feed) {
@@ -106,6 +102,13 @@ impl Drop for Batch {
     }
 }
 
+impl Batch {
+    /// The bell was answered; the events are taken from the queue one by one.
+    pub(crate) fn answer(mut self) {
+        self.shared = None;
+    }
+}
+
 impl IntoIterator for Batch {
     type Item = Event;
     type IntoIter = BatchIter;
@@ -119,28 +122,29 @@ impl IntoIterator for Batch {
 pub struct BatchIter {
     shared: Option<Arc<Shared>>,
     events: VecDeque<Event>,
-    /// Consumed and not yet given back.
+    /// Consumed and not yet given back to the queue's bounds.
     messages: usize,
     bytes: usize,
+    lot: (usize, usize),
+    done: bool,
 }
 
 impl BatchIter {
-    pub(super) fn claim(shared: Option<Arc<Shared>>) -> Self {
-        let events = shared.as_ref().map(Shared::claim).unwrap_or_default();
-        Self { shared, events, messages: 0, bytes: 0 }
+    pub(crate) fn claim(shared: Option<Arc<Shared>>) -> Self {
+        let events = shared.as_ref().map(|shared| shared.claim()).unwrap_or_default();
+        let lot = shared.as_ref().map(|shared| shared.lot()).unwrap_or_default();
+        Self { shared, events, messages: 0, bytes: 0, lot, done: false }
     }
 
-    /// Appends the events of a later claim.
-    pub(crate) fn chain_with(&mut self, mut later: Self) {
-        self.events.append(&mut later.events);
-    }
-
+    #[cold]
     fn release(&mut self) {
-        if self.messages > 0
-            && let Some(shared) = &self.shared
-        {
-            let (messages, bytes) = (self.messages, self.bytes);
-            shared.with(Caller::User, |core| core.queue.release(messages, bytes));
+        let done = self.events.is_empty();
+        if self.done && self.messages == 0 {
+            return;
+        }
+        self.done = done;
+        if let Some(shared) = &self.shared {
+            shared.consumed(self.messages, self.bytes, done);
             (self.messages, self.bytes) = (0, 0);
         }
     }
@@ -156,7 +160,7 @@ impl Iterator for BatchIter {
             Some(Event::Message(message)) => {
                 self.messages += 1;
                 self.bytes += message.len();
-                if self.messages == LOT {
+                if self.messages >= self.lot.0 || self.bytes >= self.lot.1 {
                     self.release();
                 }
             }
@@ -174,16 +178,18 @@ impl Iterator for BatchIter {
 impl ExactSizeIterator for BatchIter {}
 
 impl Drop for BatchIter {
+    /// What was not taken goes back, as the next.
     fn drop(&mut self) {
-        for event in self.events.drain(..) {
-            if let Event::Message(message) = event {
-                self.messages += 1;
-                self.bytes += message.len();
-            }
+        if self.events.is_empty() {
+            self.release();
         }
-        self.release();
-        if let Some(shared) = &self.shared {
-            shared.recycle(std::mem::take(&mut self.events));
+        let rest = std::mem::take(&mut self.events);
+        let Some(shared) = &self.shared else { return };
+        if rest.is_empty() {
+            shared.recycle(rest);
+        } else {
+            shared.consumed(self.messages, self.bytes, false);
+            shared.give_back(rest);
         }
     }
 }

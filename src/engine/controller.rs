@@ -25,7 +25,7 @@ pub(super) struct Controller {
     limits: Limits,
     writer: Option<Writer>,
     /// The socket was seen empty, over its deadline, with the reader in this `recv`.
-    suspect: Option<u64>,
+    suspect: Option<(u64, Instant)>,
 }
 
 impl Controller {
@@ -45,15 +45,13 @@ impl Controller {
                 break;
             }
             self.adopt();
-            if self.writer.as_mut().is_some_and(|writer| writer.work(&self.shared)) {
-                continue; // the slice was the wait
-            }
+            let more = self.writer.as_mut().is_some_and(|writer| writer.work(&self.shared));
             let seen = self.shared.lock().deadlines();
             let until = self.judge(seen);
             if self.shared.with(Caller::Controller, |core| {
                 core.controller_until = until;
                 // What came up since was compared with an older `controller_until`: it may not have kicked.
-                core.session.has_actions() || core.deadlines().come_before(seen)
+                more || core.session.has_actions() || core.deadlines().come_before(seen)
             }) {
                 continue;
             }
@@ -138,16 +136,22 @@ impl Controller {
             // It is about to look itself, or it is away: then it looks when it comes back.
             return Some(now + 5 * GRACE);
         }
-        if !writer.is_socket_empty() {
-            return Some(now + GRACE); // what is there wakes the reader
+        match writer.is_socket_empty() {
+            Some(true) => {}
+            Some(false) => return Some(now + GRACE), // what is there wakes the reader
+            None => return timer,                    // it can't be told here: the reader looks when it wakes
         }
-        if suspect == Some(turn) {
+        if let Some((_, since)) = suspect.filter(|(suspected, _)| *suspected == turn) {
+            if now < since + GRACE {
+                self.suspect = suspect;
+                return Some(since + GRACE);
+            }
             self.shared.with(Caller::Controller, |core| {
                 core.session.handle_empty(Stamp::now(), clock::suspended());
             });
             return Some(now);
         }
-        self.suspect = Some(turn);
+        self.suspect = Some((turn, now));
         Some(now + GRACE)
     }
 }

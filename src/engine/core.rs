@@ -13,7 +13,7 @@ use crate::policy::approach::{self, Wait};
 use crate::policy::freshness::Key;
 use crate::policy::session::{Cycle, Outcome, Session};
 use crossbeam_channel::{Receiver, Sender, bounded};
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 const PANIC_ALERT: Duration = Duration::from_secs(10);
 
 /// A slow consumer is said at most this often.
-const SLOW_ALERT: Duration = Duration::from_secs(10);
+pub(super) const SLOW_ALERT: Duration = Duration::from_secs(10);
 
 /// A drained buffer is kept for use again up to this many events.
 const SPARE: usize = 16 * 1024;
@@ -41,8 +41,8 @@ pub(crate) struct Core {
     pub(crate) queue: Queue,
     /// By key: the desired ones, and those whose unsubscribe message is still to be written.
     specs: HashMap<Key, Arc<Spec>>,
-    /// The keys that data is routed to, in order; a new version with each change.
-    routed: Vec<Key>,
+    /// The keys that data is routed to, in the order of the subscriptions; a new version with each change.
+    routed: BTreeSet<Key>,
     /// Read by the reader without the lock, after each `recv`.
     routes_version: Arc<AtomicU64>,
     receipts: HashMap<u64, Sender<Outcome>>,
@@ -50,6 +50,8 @@ pub(crate) struct Core {
     pub(super) parked_until: Option<Instant>,
     /// What the controller sleeps until; `None`: without an end.
     pub(super) controller_until: Option<Instant>,
+    /// Events go to a handler on the reader thread.
+    handled: bool,
     /// TLS output was produced by reading: the writer has to send it.
     pub(super) flush: bool,
     /// `on_wake` is owed: the queue was filled on a user's thread.
@@ -99,11 +101,12 @@ impl Core {
             session,
             queue: Queue::new(plan.queue),
             specs: HashMap::new(),
-            routed: Vec::new(),
+            routed: BTreeSet::new(),
             routes_version,
             receipts: HashMap::new(),
             parked_until: None,
             controller_until: None,
+            handled: plan.handler.is_some(),
             flush: false,
             wake_owed: false,
             reader_waits: false,
@@ -129,6 +132,12 @@ impl Core {
         bytes: usize,
     ) -> Next {
         self.session.handle_recv(now, cycle);
+        if self.handled {
+            self.session.handle_away(now.mono); // until the handler has returned
+        }
+        if self.session.closed().is_some() {
+            batch.clear(); // a thread died: nothing comes after Closed
+        }
         if !batch.is_empty() {
             // What the machine said stands before the data that made it say so.
             self.take_in();
@@ -139,8 +148,7 @@ impl Core {
                 self.queue.append(batch, bytes);
             }
         }
-        if self.queue.is_nearly_full() && !self.slow {
-            self.slow = true;
+        if self.queue.is_nearly_full() {
             self.alert_slow(now);
         }
         self.next(now.mono, cycle.armed, cycle.empty)
@@ -160,17 +168,32 @@ impl Core {
         }
     }
 
-    fn alert_slow(&mut self, now: Stamp) {
+    /// Says that the consumer is slow: once until it has caught up, and not too often.
+    pub(super) fn alert_slow(&mut self, now: Stamp) {
         let recent = self.slow_since.is_some_and(|at| now.mono.saturating_duration_since(at) < SLOW_ALERT);
-        if !recent {
+        if !recent && !self.slow {
+            self.slow = true;
             self.slow_since = Some(now.mono);
             let (messages, bytes) = (self.queue.messages(), self.queue.bytes());
             self.session.alert(now, AlertKind::SlowConsumer { messages, bytes });
         }
     }
 
+    /// Whether the present slowness of the consumer was said.
+    pub(super) fn is_slow_said(&self) -> bool {
+        self.slow
+    }
+
+    /// Whether the feed is closed, and all of its events were taken and consumed.
+    pub(super) fn is_read_to_the_end(&self) -> bool {
+        self.session.closed().is_some() && self.queue.is_empty()
+    }
+
     /// A deadline that the controller has to judge, because the reader's `recv` returns only after it.
     pub(super) fn judge_at(&self) -> Option<Instant> {
+        if self.session.is_away() {
+            return None; // the reader looks when it is back
+        }
         let deadline = self.session.recv_deadline()?;
         self.parked_until.is_none_or(|parked| deadline < parked).then_some(deadline)
     }
@@ -183,14 +206,14 @@ impl Core {
     pub(crate) fn subscribe(&mut self, now: Stamp, spec: Spec) {
         let (key, replaced) =
             self.session.handle_subscribe(now, spec.id.clone(), spec.limit, spec.subscribe.is_some());
-        if let Some(old) = replaced {
-            self.routed.retain(|key| *key != old);
-            if !self.session.is_connected() {
+        if let Some((old, to_write)) = replaced {
+            self.routed.remove(&old);
+            if !to_write {
                 self.specs.remove(&old);
             }
         }
         self.specs.insert(key, Arc::new(spec));
-        self.routed.push(key);
+        self.routed.insert(key);
         self.routes_version.fetch_add(1, Ordering::Release);
     }
 
@@ -198,7 +221,7 @@ impl Core {
         let Some((key, to_write)) = self.session.handle_unsubscribe(id) else {
             return Err(Error::UnknownSubscription(id.clone()));
         };
-        self.routed.retain(|routed| *routed != key);
+        self.routed.remove(&key);
         self.routes_version.fetch_add(1, Ordering::Release);
         if !to_write {
             self.specs.remove(&key);

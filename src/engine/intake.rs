@@ -48,7 +48,6 @@ impl Routes {
 pub(super) struct Setting<'a> {
     pub(super) epoch: u64,
     pub(super) armed: Option<Duration>,
-    pub(super) outside: Duration,
     pub(super) shared: &'a Arc<Shared>,
     pub(super) plan: &'a Plan,
     pub(super) handler: Option<&'a mut Handler>,
@@ -75,7 +74,7 @@ impl<'a> Intake<'a> {
     pub(super) fn new(setting: Setting<'a>) -> Self {
         setting.routes.touched.clear();
         Self {
-            cycle: Cycle { outside: setting.outside, ..Cycle::default() },
+            cycle: Cycle::default(),
             setting,
             received: None,
             trivial: false,
@@ -111,11 +110,10 @@ impl<'a> Intake<'a> {
             && let Some(handler) = &mut self.setting.handler
         {
             // The core hears of it before the handler does, so that what the handler asks then is answered right.
-            let outside = std::mem::take(&mut self.cycle.outside);
-            let cycle =
-                Cycle { armed: self.setting.armed, outside, messages: 1, data: 1, ..Cycle::default() };
+            let cycle = Cycle { armed: self.setting.armed, messages: 1, data: 1, ..Cycle::default() };
             let pending = self.setting.shared.with(Caller::Reader, |core| {
                 core.session.handle_recv(*stamp, &cycle);
+                core.session.handle_away(stamp.mono);
                 !core.queue.is_empty()
             });
             if pending {

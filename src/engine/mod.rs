@@ -55,8 +55,11 @@ impl Engine {
         threads.push(thread::spawn(format!("livefeed-r-{name}"), move || {
             if let Err(panic) = panics::caught(|| reader.run()) {
                 reader.shared().die(Caller::Reader, panic);
+                let _ = panics::caught(|| reader.drain());
             }
             reader.shared().reader_is_gone();
+            // The application's closures go before the end is told: whoever waits for it does not wait for them.
+            let _ = panics::caught(|| drop(reader));
             drop(reader_alive);
         })?);
         // Should this one fail to start, `controller` is dropped with its sender of orders, and so are ours:
@@ -65,6 +68,7 @@ impl Engine {
             if let Err(panic) = panics::caught(|| controller.run()) {
                 controller.shared().die(Caller::Controller, panic);
             }
+            let _ = panics::caught(|| drop(controller));
             drop(alive);
         });
         match spawned {

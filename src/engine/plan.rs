@@ -51,7 +51,7 @@ pub(crate) type RetryPolicy = Box<dyn Fn(&EndReason, &EndContext) -> Option<Deci
 /// What a decision on an end may depend on.
 pub(crate) struct EndContext {
     pub(crate) ever_up: bool,
-    /// Ends in a row without a stable connection between them.
+    /// Attempts and connections in a row that delivered no data.
     pub(crate) failures: u32,
     /// How long there has been no connection.
     pub(crate) down: Duration,

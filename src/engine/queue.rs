@@ -207,6 +207,33 @@ impl Queue {
         spare
     }
 
+    /// Hands out the next event alone; it counts as consumed.
+    pub(crate) fn pop(&mut self) -> Option<Event> {
+        let event = self.events.pop_front();
+        if let Some(Event::Message(message)) = &event {
+            self.messages -= 1;
+            self.bytes -= message.len();
+            self.last_claimed = Some(message.time());
+        }
+        event
+    }
+
+    /// Takes back what was claimed and not looked at: it is the next again.
+    pub(crate) fn unclaim(&mut self, mut events: VecDeque<Event>) {
+        let (mut messages, mut bytes) = (0, 0);
+        for event in &events {
+            if let Event::Message(message) = event {
+                messages += 1;
+                bytes += message.len();
+            }
+        }
+        self.release(messages, bytes);
+        self.messages += messages;
+        self.bytes += bytes;
+        events.append(&mut self.events);
+        self.events = events;
+    }
+
     /// Claimed messages were consumed.
     pub(crate) fn release(&mut self, messages: usize, bytes: usize) {
         self.claimed_messages = self.claimed_messages.saturating_sub(messages);

@@ -22,9 +22,6 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A handler that took longer than this has its time reported at once, not with the next cycle.
-const NOTICEABLE: Duration = Duration::from_millis(1);
-
 pub(super) struct Reader {
     shared: Arc<Shared>,
     orders: Receiver<Order>,
@@ -48,6 +45,10 @@ impl Reader {
     pub(super) fn run(&mut self) {
         self.shared.own_this_thread();
         while let Ok(order) = self.orders.recv() {
+            if self.shared.lock().session.closed().is_some() {
+                self.drain(); // also where the order to end found no room
+                return;
+            }
             match order {
                 Order::Dial { epoch, attempt, stop } => {
                     let found = match self.attempt(epoch, attempt, &stop) {
@@ -121,7 +122,6 @@ impl Reader {
             core.session.handle_back(begin);
             core.next(begin, None, true)
         });
-        let mut outside = Duration::ZERO;
         loop {
             if next.full {
                 next = self.shared.wait_for_room(decoder.armed());
@@ -129,23 +129,18 @@ impl Reader {
             if next.end {
                 return EndReason::Eof; // the machine knows the reason
             }
-            let (now, broken);
-            (now, next, broken) = self.cycle(epoch, &mut decoder, next.wait, outside);
+            let (now, found_nothing, broken);
+            (now, next, found_nothing, broken) = self.cycle(epoch, &mut decoder, next.wait);
             if decoder.wants_write() {
                 self.shared.with(Caller::Reader, |core| core.flush = true);
             }
-            outside = Duration::ZERO;
             if self.handler.is_some() {
                 self.drain();
                 let back = clock::mono();
-                outside = back.saturating_duration_since(now.mono);
-                if outside > NOTICEABLE {
-                    outside = Duration::ZERO;
-                    next = self.shared.with(Caller::Reader, |core| {
-                        core.session.handle_back(back);
-                        core.next(back, decoder.armed(), false)
-                    });
-                }
+                next = self.shared.with(Caller::Reader, |core| {
+                    core.session.handle_back(back);
+                    core.next(back, decoder.armed(), found_nothing)
+                });
             }
             match broken {
                 Some(Broken::Gone(reason)) => return reason,
@@ -166,8 +161,7 @@ impl Reader {
         epoch: u64,
         decoder: &mut Decoder,
         wait: Wait,
-        outside: Duration,
-    ) -> (Stamp, Next, Option<Broken>) {
+    ) -> (Stamp, Next, bool, Option<Broken>) {
         // The longest that this `recv` may take: a timeout that fits is kept, one that does not is armed anew.
         let armed = match wait {
             Wait::Probe => Some(Duration::ZERO),
@@ -177,7 +171,6 @@ impl Reader {
         let mut intake = Intake::new(Setting {
             epoch,
             armed,
-            outside,
             shared: &self.shared,
             plan: &self.plan,
             handler: self.handler.as_mut(),
@@ -197,13 +190,15 @@ impl Reader {
             Outcome::Eof | Outcome::Failed(_) | Outcome::Unused => {}
         }
         let cycle = Cycle { touched: &self.routes.touched, ..cycle };
+        // Only of a timeout in force can it be said that it has just run out.
+        let empty = cycle.empty && matches!(wait, Wait::Until(_));
         let batch = &mut self.batch;
         let mut next = self.shared.with(Caller::Reader, |core| core.handle_cycle(now, &cycle, batch, bytes));
         if !matches!(wait, Wait::Until(_)) {
             // The timeout in force is not the one that was asked for.
-            next = self.shared.with(Caller::Reader, |core| core.next(now.mono, decoder.armed(), false));
+            next = self.shared.with(Caller::Reader, |core| core.next(now.mono, decoder.armed(), empty));
         }
-        (now, next, result.err())
+        (now, next, empty, result.err())
     }
 
     /// The connection or attempt is over: the last thing said of it.
@@ -232,7 +227,7 @@ impl Reader {
     }
 
     /// Hands all events to the handler, if there is one: the reader is then its own consumer.
-    fn drain(&mut self) {
+    pub(super) fn drain(&mut self) {
         if let Some(handler) = &mut self.handler {
             intake::drain(&self.shared, handler);
         }

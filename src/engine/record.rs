@@ -1,21 +1,26 @@
 //! Log records of lifecycle events. Messages are never logged.
 
-use crate::event::Event;
+use crate::error::EndReason;
+use crate::event::{Disconnected, Event};
 use crate::message::SubscriptionId;
 
 /// The target of all log records.
 pub(super) const TARGET: &str = "livefeed";
 
-/// Whether anybody wants it logged. Cheap, and called under the lock.
+fn is_asked_for(end: &Disconnected) -> bool {
+    matches!(end.reason, EndReason::ClosedByUser | EndReason::Reconnect)
+}
+
+/// Whether it may be logged at all. Called under the lock, so the logger, which is the application's, is not asked.
 pub(super) fn is_wanted(event: &Event) -> bool {
-    if matches!(event, Event::Message(_)) {
-        return false;
-    }
-    log::log_enabled!(target: TARGET, log::Level::Debug)
-        || matches!(event, Event::Stale(_) | Event::Disconnected(_) | Event::Alert(_) | Event::Closed(_))
-            && log::log_enabled!(target: TARGET, log::Level::Warn)
-        || matches!(event, Event::Connected(_) | Event::Gap(_))
-            && log::log_enabled!(target: TARGET, log::Level::Info)
+    let level = match event {
+        Event::Message(_) => return false,
+        Event::Disconnected(e) if is_asked_for(e) => log::Level::Info,
+        Event::Stale(_) | Event::Disconnected(_) | Event::Alert(_) => log::Level::Warn,
+        Event::Connected(_) | Event::Gap(_) | Event::Closed(_) => log::Level::Info,
+        Event::Connecting(_) | Event::Subscribed(_) => log::Level::Debug,
+    };
+    level <= log::max_level()
 }
 
 /// Logs it; never under the lock.
@@ -32,6 +37,9 @@ pub(super) fn write(name: &str, event: &Event) {
             e.age.as_secs_f64(),
             e.subscription.as_ref().map_or("connection", SubscriptionId::as_str),
         ),
+        Event::Disconnected(e) if is_asked_for(e) => {
+            log::info!(target: TARGET, "{name}: disconnected, epoch {}: {}", e.epoch, e.reason);
+        }
         Event::Disconnected(e) => match e.retry_in {
             Some(delay) => log::warn!(
                 target: TARGET,

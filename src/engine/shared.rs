@@ -4,7 +4,7 @@
 //! the bell, waking a thread, logging, telling a sender its outcome) is collected under the lock and done after it.
 
 use super::bell::{Batch, Bell};
-use super::core::{Caller, Core, Effects, Next};
+use super::core::{Caller, Core, Effects, Next, SLOW_ALERT};
 use super::order::{Link, Order};
 use super::plan::{OnWake, Plan};
 use super::record;
@@ -28,6 +28,11 @@ thread_local! {
     static OWNER: Cell<u64> = const { Cell::new(0) };
 }
 
+/// Whether the calling thread belongs to the feed of this id.
+pub(crate) fn is_thread_of(id: u64) -> bool {
+    OWNER.get() == id
+}
+
 /// The core behind its mutex, and everything that its changes set in motion.
 pub(crate) struct Shared {
     core: Mutex<Core>,
@@ -41,6 +46,7 @@ pub(crate) struct Shared {
     on_wake: Option<OnWake>,
     /// Events go to a handler on the reader thread.
     handled: bool,
+    lot: (usize, usize),
     name: String,
     close_wait: Duration,
     id: u64,
@@ -66,6 +72,8 @@ impl Shared {
             orders,
             on_wake: plan.on_wake.clone(),
             handled: plan.handler.is_some(),
+            // An eighth of the bounds: the reader need not wait until a whole claim is consumed.
+            lot: ((plan.queue.messages / 8).clamp(1, 1024), (plan.queue.bytes / 8).max(1)),
             name: plan.name.clone(),
             close_wait: plan.session.close_wait,
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
@@ -140,6 +148,9 @@ impl Shared {
 
     /// The reader has ended: no event comes after that.
     pub(super) fn reader_is_gone(&self) {
+        if self.handled {
+            self.bell.hang_up(); // the handler was told everything there is
+        }
         self.bell.threads_are_gone();
     }
 
@@ -158,7 +169,9 @@ impl Shared {
 
     /// A callback panicked: logged, and raised as an alert, but not more often than people want to hear it.
     pub(super) fn report_panic(self: &Arc<Self>, caller: Caller, callback: &'static str, message: String) {
-        log::error!(target: record::TARGET, "{}: {callback} panicked: {message}", self.name);
+        let _ = panics::caught(|| {
+            log::error!(target: record::TARGET, "{}: {callback} panicked: {message}", self.name);
+        });
         let now = Stamp::now();
         self.with(caller, |core| {
             core.alert_panic(now, callback, message);
@@ -166,15 +179,49 @@ impl Shared {
     }
 
     /// Takes all events that wait.
-    pub(super) fn claim(self: &Arc<Self>) -> VecDeque<Event> {
-        let mut core = self.lock();
-        let events = core.claim();
-        let over = core.session.closed().is_some();
-        drop(core);
+    pub(super) fn claim(&self) -> VecDeque<Event> {
+        self.lock().claim()
+    }
+
+    /// Takes the next event alone. `rung`: the bell was answered for it, so it rings again if there are more.
+    pub(crate) fn pop(self: &Arc<Self>, rung: bool) -> Option<Event> {
+        let (event, more, over) = self.with(Caller::User, |core| {
+            let event = core.queue.pop();
+            (event, !core.queue.is_empty(), core.is_read_to_the_end())
+        });
         if over {
             self.bell.hang_up();
+        } else if more && rung {
+            self.bell.ring(self);
         }
-        events
+        event
+    }
+
+    /// Whether the feed is closed and its last event was taken.
+    pub(crate) fn is_over(&self) -> bool {
+        let core = self.lock();
+        core.session.closed().is_some() && core.queue.is_empty()
+    }
+
+    /// So much of what was claimed was consumed, and, if `done`, all of that claim.
+    pub(super) fn consumed(self: &Arc<Self>, messages: usize, bytes: usize, done: bool) {
+        let over = self.with(Caller::User, |core| {
+            core.queue.release(messages, bytes);
+            core.is_read_to_the_end()
+        });
+        if done && over {
+            self.bell.hang_up();
+        }
+    }
+
+    /// Takes back what was claimed and not looked at: it is the next again.
+    pub(super) fn give_back(self: &Arc<Self>, events: VecDeque<Event>) {
+        self.with(Caller::User, |core| core.queue.unclaim(events));
+    }
+
+    /// How much is consumed before room is given back, in messages and bytes.
+    pub(super) fn lot(&self) -> (usize, usize) {
+        self.lot
     }
 
     /// Keeps a drained buffer for the next claim.
@@ -199,13 +246,32 @@ impl Shared {
     pub(super) fn wait_for_room(self: &Arc<Self>, armed: Option<Duration>) -> Next {
         let left_at = Stamp::now();
         self.with(Caller::Reader, |core| core.session.handle_away(left_at.mono));
-        let mut core = self.lock();
-        core.reader_waits = true;
-        while core.queue.is_full() && !core.session.is_ending() {
-            core = self.room.wait(core).unwrap_or_else(PoisonError::into_inner);
+        loop {
+            let mut core = self.lock();
+            core.reader_waits = true;
+            let mut said = core.is_slow_said();
+            while core.queue.is_full() && !core.session.is_ending() {
+                if said {
+                    core = self.room.wait(core).unwrap_or_else(PoisonError::into_inner);
+                } else {
+                    // It was said of late that the consumer is slow; should it stay so, it is said again.
+                    let (again, timeout) =
+                        self.room.wait_timeout(core, SLOW_ALERT).unwrap_or_else(PoisonError::into_inner);
+                    core = again;
+                    if timeout.timed_out() {
+                        break;
+                    }
+                }
+                said = core.is_slow_said();
+            }
+            core.reader_waits = false;
+            let again = core.queue.is_full() && !core.session.is_ending();
+            drop(core);
+            if !again {
+                break;
+            }
+            self.with(Caller::Reader, |core| core.alert_slow(Stamp::now()));
         }
-        core.reader_waits = false;
-        drop(core);
         let back = clock::mono();
         self.with(Caller::Reader, |core| {
             core.session.handle_back(back);
@@ -269,7 +335,12 @@ impl Shared {
 
     /// Whether the calling thread is one of this feed's own, so that waiting for it would never end.
     pub(crate) fn is_own_thread(&self) -> bool {
-        OWNER.get() == self.id
+        is_thread_of(self.id)
+    }
+
+    /// Names the feed for [`is_thread_of`].
+    pub(crate) fn id(&self) -> u64 {
+        self.id
     }
 
     pub(super) fn set_stop(&self, stop: Stop) {

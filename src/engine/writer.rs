@@ -59,9 +59,9 @@ impl Writer {
         self.link.epoch
     }
 
-    pub(super) fn is_socket_empty(&self) -> bool {
-        // A socket in error is left to the reader.
-        self.link.half.is_socket_empty().unwrap_or(false)
+    /// Whether nothing waits to be received; `None` where that can't be told.
+    pub(super) fn is_socket_empty(&self) -> Option<bool> {
+        self.link.half.is_socket_empty().ok()
     }
 
     pub(super) fn abort(&self) {

@@ -12,11 +12,11 @@ use crate::error::Error;
 use crate::event::Event;
 use crate::health::Health;
 use crate::message::{Message, SubscriptionId};
-use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError};
+use crossbeam_channel::{Receiver, RecvTimeoutError};
 pub use send::{Receipt, Sendable};
 use std::fmt;
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// A blocking WebSocket feed that reconnects by itself, watches its data, and marks every gap.
 ///
@@ -48,8 +48,6 @@ use std::time::Duration;
 pub struct Feed {
     engine: Engine,
     config: FeedConfig,
-    /// What was claimed from the queue and not yet handed out by `recv`.
-    claimed: Mutex<Option<BatchIter>>,
     handled: bool,
 }
 
@@ -92,7 +90,7 @@ impl Feed {
         let (config, hooks) = builder.into_parts()?;
         let handled = hooks.handler.is_some();
         let engine = Engine::start(open::plan(&config, hooks)?)?;
-        Ok(Self { engine, config, claimed: Mutex::new(None), handled })
+        Ok(Self { engine, config, handled })
     }
 
     /// The feed's name: as configured, else the host.
@@ -126,36 +124,38 @@ impl Feed {
     ///
     /// [`Error::Empty`] if there is none (retry); [`Error::Closed`] after the last event (final).
     pub fn try_recv(&self) -> Result<Event, Error> {
-        loop {
-            if let Some(event) = self.next_claimed() {
-                return Ok(event);
-            }
-            match self.engine.bell.try_recv() {
-                Ok(batch) => self.keep(batch.into_iter()),
-                Err(TryRecvError::Empty) => return Err(Error::Empty),
-                Err(TryRecvError::Disconnected) => return Err(self.over()),
-            }
+        match self.engine.shared.pop(false) {
+            Some(event) => Ok(event),
+            None if self.engine.shared.is_over() => Err(self.over()),
+            None => Err(Error::Empty),
         }
     }
 
     fn recv_until(&self, timeout: Option<Duration>) -> Result<Event, Error> {
         let deadline = timeout.and_then(|timeout| clock::mono().checked_add(timeout));
+        let mut rung = false;
         loop {
-            if let Some(event) = self.next_claimed() {
+            if let Some(event) = self.engine.shared.pop(rung) {
                 return Ok(event);
             }
             if self.engine.shared.is_own_thread() {
                 return Err(Error::WouldDeadlock);
             }
-            let batch = match deadline {
-                Some(deadline) => self.engine.bell.recv_deadline(deadline),
-                None => self.engine.bell.recv().map_err(|_| RecvTimeoutError::Disconnected),
-            };
-            match batch {
-                Ok(batch) => self.keep(batch.into_iter()),
+            match self.wait_for_bell(deadline) {
+                Ok(batch) => batch.answer(),
                 Err(RecvTimeoutError::Timeout) => return Err(Error::Timeout),
-                Err(RecvTimeoutError::Disconnected) => return Err(self.over()),
+                Err(RecvTimeoutError::Disconnected) => {
+                    return self.engine.shared.pop(false).ok_or_else(|| self.over());
+                }
             }
+            rung = true;
+        }
+    }
+
+    fn wait_for_bell(&self, deadline: Option<Instant>) -> Result<Batch, RecvTimeoutError> {
+        match deadline {
+            Some(deadline) => self.engine.bell.recv_deadline(deadline),
+            None => self.engine.bell.recv().map_err(|_| RecvTimeoutError::Disconnected),
         }
     }
 
@@ -191,24 +191,6 @@ impl Feed {
         }
     }
 
-    fn claimed(&self) -> MutexGuard<'_, Option<BatchIter>> {
-        self.claimed.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn next_claimed(&self) -> Option<Event> {
-        self.claimed().as_mut().and_then(Iterator::next)
-    }
-
-    /// Keeps the rest of a batch for later readers.
-    fn keep(&self, batch: BatchIter) {
-        let mut claimed = self.claimed();
-        match claimed.as_mut() {
-            // Another thread kept one in between: its events are older.
-            Some(earlier) if earlier.len() > 0 => earlier.chain_with(batch),
-            _ => *claimed = Some(batch),
-        }
-    }
-
     fn over(&self) -> Error {
         self.engine.shared.closed_error()
     }
@@ -227,7 +209,7 @@ impl Feed {
     pub fn send(&self, payload: impl Into<Sendable>) -> Result<Receipt, Error> {
         let content = payload.into().0;
         let outcome = self.engine.shared.with(Caller::User, |core| core.send(content))?;
-        Ok(Receipt::new(outcome))
+        Ok(Receipt::new(outcome, self.engine.shared.id()))
     }
 
     /// Adds a subscription, now and on each connection to come. One of the same name is taken the place of: a
@@ -347,7 +329,7 @@ impl<'a> IntoIterator for &'a Feed {
 #[derive(Debug)]
 pub struct Iter<'a> {
     feed: &'a Feed,
-    /// Held here, so that going on to the next event takes no lock.
+    /// Held here, so that going on to the next event takes no lock. What is not taken goes back when it is dropped.
     batch: Option<BatchIter>,
     wait: bool,
 }
@@ -367,20 +349,22 @@ impl Iterator for Iter<'_> {
 impl Iter<'_> {
     #[cold]
     fn next_batch(&mut self) -> Option<Event> {
-        let event = if self.wait { self.feed.recv() } else { self.feed.try_recv() }.ok()?;
-        self.batch = self.feed.claimed().take();
-        Some(event)
-    }
-}
-
-impl Drop for Iter<'_> {
-    fn drop(&mut self) {
-        if let Some(mut batch) = self.batch.take().filter(|batch| batch.len() > 0) {
-            let mut claimed = self.feed.claimed();
-            if let Some(later) = claimed.take() {
-                batch.chain_with(later);
+        let feed = self.feed;
+        let shared = &feed.engine.shared;
+        loop {
+            let mut batch = BatchIter::claim(Some(Arc::clone(shared)));
+            if let Some(event) = batch.next() {
+                self.batch = Some(batch);
+                return Some(event);
             }
-            *claimed = Some(batch);
+            if !self.wait || shared.is_over() || shared.is_own_thread() {
+                return None;
+            }
+            match feed.wait_for_bell(None) {
+                Ok(batch) => batch.answer(),
+                // One more look: what another reader gave back comes without the bell then.
+                Err(_) => return shared.pop(false),
+            }
         }
     }
 }
@@ -389,7 +373,6 @@ impl Drop for Iter<'_> {
 mod tests {
     use super::*;
     use crate::lab::{Lab, Script};
-    use std::sync::Arc;
 
     #[test]
     fn nothing_of_a_feed_outlives_it() {

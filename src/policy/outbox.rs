@@ -1,6 +1,6 @@
 //! What waits to be written, bounded in bytes, in order of priority.
 //!
-//! Pongs and pings come first, then subscriptions, then what the application sends. At most one pong waits:
+//! Pongs and pings come first, then the subscriptions of a new connection, then what the application asks for. At most one pong waits:
 //! only the latest ping has to be answered (RFC 6455 section 5.5.3). After a Close nothing else is handed out.
 
 use super::freshness::Key;
@@ -29,12 +29,18 @@ pub(crate) enum Out {
     Close(Option<CloseCode>),
 }
 
+/// What one message of the application costs beside its payload, in bytes: its places in the outbox and in the
+/// register of receipts. Without it an empty message would cost nothing, and any number of them would be admitted.
+pub(crate) const OVERHEAD: usize = 256;
+
 #[derive(Default)]
 pub(crate) struct Outbox {
     pong: Option<Bytes>,
     ping: bool,
-    subscriptions: VecDeque<Out>,
-    app: VecDeque<(u64, Content)>,
+    /// The subscriptions that are replayed on a new connection.
+    replay: VecDeque<Out>,
+    /// What the application asks for, in its order: messages, subscriptions, their ends.
+    asked: VecDeque<Out>,
     app_bytes: usize,
     close: Option<Option<CloseCode>>,
     /// A Close was handed out: nothing may follow it (RFC 6455 section 5.5.1).
@@ -50,25 +56,36 @@ impl Outbox {
         self.ping = true;
     }
 
+    /// A subscription of a new connection: before all that the application asks for.
+    pub(crate) fn push_replay(&mut self, key: Key) {
+        self.replay.push_back(Out::Subscribe(key));
+    }
+
     pub(crate) fn push_subscribe(&mut self, key: Key) {
-        self.subscriptions.push_back(Out::Subscribe(key));
+        self.asked.push_back(Out::Subscribe(key));
     }
 
     /// Takes back a subscribe that was not written yet; says whether there was one.
     pub(crate) fn cancel_subscribe(&mut self, key: Key) -> bool {
-        let before = self.subscriptions.len();
-        self.subscriptions.retain(|out| *out != Out::Subscribe(key));
-        self.subscriptions.len() != before
+        let before = self.replay.len() + self.asked.len();
+        self.replay.retain(|out| *out != Out::Subscribe(key));
+        self.asked.retain(|out| *out != Out::Subscribe(key));
+        self.replay.len() + self.asked.len() != before
     }
 
     pub(crate) fn push_unsubscribe(&mut self, key: Key) {
-        self.subscriptions.push_back(Out::Unsubscribe(key));
+        self.asked.push_back(Out::Unsubscribe(key));
     }
 
-    /// Admits what the application sends; the caller has checked [`Self::app_bytes`] against the bound.
+    /// Whether a message of this size fits under the bound. One alone always does.
+    pub(crate) fn has_room(&self, size: usize, bound: usize) -> bool {
+        self.app_bytes == 0 || self.app_bytes + size + OVERHEAD <= bound
+    }
+
+    /// Admits what the application sends; the caller has asked [`Self::has_room`].
     pub(crate) fn push_app(&mut self, ticket: u64, content: Content) {
-        self.app_bytes += content.len();
-        self.app.push_back((ticket, content));
+        self.app_bytes += content.len() + OVERHEAD;
+        self.asked.push_back(Out::App { ticket, content });
     }
 
     /// A Close after all that waits.
@@ -83,7 +100,7 @@ impl Outbox {
         dropped
     }
 
-    /// Bytes of the application that wait.
+    /// Bytes of the application that wait, [`OVERHEAD`] included.
     pub(crate) fn app_bytes(&self) -> usize {
         self.app_bytes
     }
@@ -92,8 +109,8 @@ impl Outbox {
         self.shut
             || (self.pong.is_none()
                 && !self.ping
-                && self.subscriptions.is_empty()
-                && self.app.is_empty()
+                && self.replay.is_empty()
+                && self.asked.is_empty()
                 && self.close.is_none())
     }
 
@@ -107,12 +124,11 @@ impl Outbox {
         if std::mem::take(&mut self.ping) {
             return Some(Out::Ping);
         }
-        if let Some(out) = self.subscriptions.pop_front() {
+        if let Some(out) = self.replay.pop_front().or_else(|| self.asked.pop_front()) {
+            if let Out::App { content, .. } = &out {
+                self.app_bytes -= content.len() + OVERHEAD;
+            }
             return Some(out);
-        }
-        if let Some((ticket, content)) = self.app.pop_front() {
-            self.app_bytes -= content.len();
-            return Some(Out::App { ticket, content });
         }
         let code = self.close.take()?;
         self.shut = true;
@@ -121,7 +137,8 @@ impl Outbox {
 
     /// Forgets everything; the tickets that are dropped come back.
     pub(crate) fn clear(&mut self) -> Vec<u64> {
-        let tickets = self.app.drain(..).map(|(ticket, _)| ticket).collect();
+        let ticket = |out: Out| if let Out::App { ticket, .. } = out { Some(ticket) } else { None };
+        let tickets = self.asked.drain(..).filter_map(ticket).collect();
         let shut = self.shut;
         *self = Self { shut, ..Self::default() };
         tickets
@@ -151,7 +168,8 @@ mod tests {
         outbox.push_close(Some(1000));
         outbox.push_app(1, Content::Text("x".into()));
         outbox.push_app(2, Content::Text("x".into()));
-        outbox.push_subscribe(5);
+        outbox.push_replay(5);
+        outbox.push_subscribe(6);
         outbox.push_ping();
         outbox.push_pong(Bytes::new());
         let order = drain(&mut outbox);
@@ -163,6 +181,7 @@ mod tests {
                     Out::Subscribe(5),
                     app(1),
                     app(2),
+                    Out::Subscribe(6),
                     Out::Close(Some(1000))
                 ]
         );
@@ -195,7 +214,8 @@ mod tests {
     fn bytes_are_counted_until_handed_out() {
         let mut outbox = Outbox::default();
         outbox.push_app(1, Content::Text("abc".into()));
-        assert_eq!(outbox.app_bytes(), 3);
+        assert_eq!(outbox.app_bytes(), 3 + OVERHEAD);
+        assert!(outbox.has_room(1, 4 + 2 * OVERHEAD) && !outbox.has_room(2, 4 + 2 * OVERHEAD));
         outbox.pop();
         assert_eq!(outbox.app_bytes(), 0);
     }

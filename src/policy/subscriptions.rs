@@ -35,19 +35,20 @@ pub(crate) struct Subscriptions {
 }
 
 impl Subscriptions {
-    /// Adds one; the key of the one it takes the place of comes back too.
+    /// Adds one; the one it takes the place of comes back.
     pub(crate) fn insert(
         &mut self,
         id: SubscriptionId,
         limit: Option<Duration>,
         payload: bool,
-    ) -> (Key, Option<Key>) {
+    ) -> (Key, Option<(Key, Entry)>) {
         self.last_key += 1;
         let key = self.last_key;
         let replaced = self.by_id.insert(id.clone(), key);
+        let replaced = replaced.and_then(|old| Some((old, self.entries.remove(&old)?)));
         // What the name has got so far stays: the gap says when the last message before it came.
-        let old = replaced.and_then(|old| self.entries.remove(&old));
-        let (last_data, messages) = old.map_or((None, 0), |old| (old.last_data, old.messages));
+        let (last_data, messages) =
+            replaced.as_ref().map_or((None, 0), |(_, old)| (old.last_data, old.messages));
         let state = SubscriptionState::Desired;
         let entry = Entry { id, limit, payload, gap: false, announced: false, state, last_data, messages };
         self.entries.insert(key, entry);
@@ -57,10 +58,6 @@ impl Subscriptions {
     pub(crate) fn remove(&mut self, id: &SubscriptionId) -> Option<(Key, Entry)> {
         let key = self.by_id.remove(id)?;
         Some((key, self.entries.remove(&key)?))
-    }
-
-    pub(crate) fn get(&self, key: Key) -> Option<&Entry> {
-        self.entries.get(&key)
     }
 
     pub(crate) fn get_mut(&mut self, key: Key) -> Option<&mut Entry> {

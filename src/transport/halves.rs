@@ -459,7 +459,7 @@ impl WriteHalf {
     /// Whether nothing waits to be received: can't be told here.
     #[cfg(not(unix))]
     pub(crate) fn is_socket_empty(&self) -> io::Result<bool> {
-        Ok(false)
+        Err(ErrorKind::Unsupported.into())
     }
 
     fn note_written(&mut self, count: usize) {

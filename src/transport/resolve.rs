@@ -82,6 +82,7 @@ impl Resolver {
         let ticket = Arc::new(AtomicU8::new(WAITING));
         let guard = Guard::new(self.counters.clone(), ticket.clone());
         let lookup = self.lookup.clone();
+        let shown = name.clone();
         thread::Builder::new()
             .name("livefeed-dns".to_owned())
             .stack_size(STACK_BYTES)
@@ -93,14 +94,16 @@ impl Resolver {
             .map_err(|error| dns(format!("could not start a thread for the lookup: {error}")))?;
         let ended = select! {
             recv(answered) -> found => return match found {
-                Ok(found) => found.map_err(|error| dns(error.to_string())).and_then(order),
+                Ok(found) => found.map_err(|error| dns(format!("{shown}: {error}"))).and_then(order),
                 Err(_) => Err(dns("the lookup panicked".to_owned())),
             },
             recv(stop.woken()) -> _ => EndReason::ClosedByUser,
             recv(after(left)) -> _ => budget.overrun(Stage::Resolve),
         };
-        if ticket.compare_exchange(WAITING, ABANDONED, Ordering::SeqCst, Ordering::SeqCst).is_ok() {
-            self.counters.abandoned.fetch_add(1, Ordering::SeqCst);
+        // Counted before it is marked: the helper takes one off as soon as it sees the mark.
+        self.counters.abandoned.fetch_add(1, Ordering::SeqCst);
+        if ticket.compare_exchange(WAITING, ABANDONED, Ordering::SeqCst, Ordering::SeqCst).is_err() {
+            self.counters.abandoned.fetch_sub(1, Ordering::SeqCst);
         }
         Err(ended)
     }

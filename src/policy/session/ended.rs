@@ -23,7 +23,7 @@ impl Session {
         self.epoch > 0
     }
 
-    /// Ends in a row without a stable connection between them, the present one not counted.
+    /// Attempts and connections in a row that delivered no data, the present one not counted.
     pub(crate) fn failures(&self) -> u32 {
         self.failures
     }
@@ -59,7 +59,7 @@ impl Session {
             entry.gap = false;
             entry.announced = false;
         }
-        let mut stable = reason == EndReason::Reconnect;
+        let mut good = reason == EndReason::Reconnect;
         if let Some(up) = &up {
             self.down_since = now.mono;
             let ended_stale = matches!(reason, EndReason::Stale { .. });
@@ -67,10 +67,10 @@ impl Session {
             if self.backoff.is_stable(lasted, up.last_data.is_some(), ended_stale) {
                 self.backoff.reset();
             }
-            // A feed that goes stale now and then lives on: only delays remember that.
-            if self.backoff.is_stable(lasted, up.last_data.is_some(), false) {
+            // Whatever delivered data was no failure; only the delays remember how it ended.
+            if up.last_data.is_some() {
                 self.failures = 0;
-                stable = true;
+                good = true;
             }
         }
         if self.closing.is_some() {
@@ -80,11 +80,11 @@ impl Session {
             self.finish(now);
             return;
         }
-        if !stable {
+        if !good {
             self.failures = self.failures.saturating_add(1);
         }
         self.last_end = Some(reason.clone());
-        let exhausted = self.settings.max_attempts.is_some_and(|max| !stable && self.failures >= max);
+        let exhausted = self.settings.max_attempts.is_some_and(|max| !good && self.failures >= max);
         if decision == Decision::Fatal || exhausted {
             self.disconnected(now, epoch, was_connected, reason.clone(), None);
             self.closing = Some(if decision == Decision::Fatal {

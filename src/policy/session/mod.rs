@@ -33,7 +33,7 @@ pub(crate) struct Settings {
     pub(crate) liveness: liveness::Settings,
     /// The connection's limit on the age of data; `None`: none.
     pub(crate) stale_after: Option<Duration>,
-    /// Attempts in a row without a stable connection, after which the feed gives up.
+    /// Attempts in a row that led to no data, after which the feed gives up.
     pub(crate) max_attempts: Option<u32>,
     /// Time without a connection, after which the feed gives up.
     pub(crate) max_downtime: Option<Duration>,
@@ -85,7 +85,7 @@ pub(crate) struct Session {
     epoch: u64,
     /// Attempts since the last connection.
     attempt: u32,
-    /// Ends in a row without a stable connection between them.
+    /// Attempts and connections in a row that delivered no data.
     failures: u32,
     down_since: Instant,
     last_end: Option<EndReason>,
@@ -126,31 +126,36 @@ impl Session {
     // ---- what the application asks for -------------------------------------------------------------------
 
     /// Wants a subscription, from now on and on each connection to come. `payload`: something has to be written.
-    /// The key of the one it takes the place of comes back too.
+    /// The key of the one it takes the place of comes back too, and whether something is to be written to end it.
     pub(crate) fn handle_subscribe(
         &mut self,
         now: Stamp,
         id: SubscriptionId,
         limit: Option<Duration>,
         payload: bool,
-    ) -> (Key, Option<Key>) {
+    ) -> (Key, Option<(Key, bool)>) {
         let (key, replaced) = self.subscriptions.insert(id, limit, payload);
-        let never_written = replaced.is_some_and(|old| self.outbox.cancel_subscribe(old));
+        let mut ended = false;
+        let waiting = replaced.as_ref().is_some_and(|(old, _)| self.outbox.cancel_subscribe(*old));
         if let Phase::Up(up) = &mut self.phase {
-            if let Some(old) = replaced {
-                up.freshness.disarm(old);
+            if let Some((old, _)) = &replaced {
+                up.freshness.disarm(*old);
             }
             if up.is_open() {
-                if let Some(old) = replaced.filter(|_| !never_written) {
-                    self.outbox.push_unsubscribe(old);
+                if let Some((old, before)) = &replaced {
+                    ended = !waiting && before.state != SubscriptionState::Desired;
+                    if ended {
+                        self.outbox.push_unsubscribe(*old);
+                    }
+                    // One that was never written owes no gap of its own, but it may owe that of another.
                     if let Some(entry) = self.subscriptions.get_mut(key) {
-                        entry.gap = true;
+                        entry.gap = ended || before.gap;
                     }
                 }
-                self.enlist(now, key);
+                self.enlist(now, key, false);
             }
         }
-        (key, replaced)
+        (key, replaced.map(|(old, _)| (old, ended)))
     }
 
     /// Wants a subscription no more. Says its key, and whether something has to be written to end it.
@@ -179,7 +184,7 @@ impl Session {
         if !matches!(&self.phase, Phase::Up(up) if up.is_open()) || self.closing.is_some() {
             return Err(Error::NotConnected);
         }
-        if self.outbox.app_bytes() + size > limit {
+        if !self.outbox.has_room(size, limit) {
             return Err(Error::OutboxFull { limit });
         }
         self.last_ticket += 1;
@@ -272,7 +277,8 @@ impl Session {
     /// A subscribe payload could not be made. The subscription is watched all the same: with a limit it goes
     /// stale, and that is repaired with a payload made afresh.
     pub(crate) fn handle_render_failed(&mut self, now: Stamp, key: Key, detail: String) {
-        let Some(entry) = self.subscriptions.get(key) else { return };
+        let Some(entry) = self.subscriptions.get_mut(key) else { return };
+        entry.state = SubscriptionState::Desired;
         let kind = AlertKind::SubscribeFailed { subscription: entry.id.clone(), detail };
         let limit = entry.limit;
         self.alert(now, kind);
@@ -364,6 +370,11 @@ impl Session {
         self.closing.is_some()
     }
 
+    /// Whether the reader leaves the socket alone at the moment.
+    pub(crate) fn is_away(&self) -> bool {
+        matches!(&self.phase, Phase::Up(up) if up.attention.is_away())
+    }
+
     /// Whether there is a connection, if only one that is ending.
     pub(crate) fn is_up(&self) -> bool {
         matches!(self.phase, Phase::Up(_))
@@ -383,10 +394,12 @@ impl Session {
     // ---- shared steps ------------------------------------------------------------------------------------
 
     /// A desired subscription joins the connection: its message is queued, or it is in force without one.
-    fn enlist(&mut self, now: Stamp, key: Key) {
+    pub(super) fn enlist(&mut self, now: Stamp, key: Key, replay: bool) {
         let Some(entry) = self.subscriptions.get_mut(key) else { return };
         entry.state = SubscriptionState::Queued;
-        if entry.payload {
+        if entry.payload && replay {
+            self.outbox.push_replay(key);
+        } else if entry.payload {
             self.outbox.push_subscribe(key);
         } else {
             self.mark_gap(now, key);

@@ -53,15 +53,19 @@ impl Session {
             Phase::Waiting { .. } => State::Waiting,
             Phase::Dialing => State::Connecting,
             Phase::Up(up) if matches!(up.ending, Some(EndReason::Stale { .. })) => State::Stale,
-            Phase::Up(up) if up.last_data.is_some() => State::Fresh,
+            Phase::Up(up) if up.last_data.is_some() && !self.is_data_owed() => State::Fresh,
             Phase::Up(_) => State::Live,
         }
     }
 
-    /// Whether data came on this connection, for each subscription that has a limit.
-    pub(crate) fn is_fresh(&self) -> bool {
+    /// Whether a subscription with a limit has had no data yet on this connection.
+    fn is_data_owed(&self) -> bool {
         let owed = |entry: &Entry| entry.limit.is_some() && entry.state != SubscriptionState::Live;
-        self.state() == State::Fresh && !self.subscriptions.iter().any(|(_, entry)| owed(entry))
+        self.subscriptions.iter().any(|(_, entry)| owed(entry))
+    }
+
+    pub(crate) fn is_fresh(&self) -> bool {
+        self.state() == State::Fresh
     }
 
     pub(crate) fn is_connected(&self) -> bool {
@@ -104,6 +108,7 @@ impl Session {
             stale_after: self.settings.stale_after,
             subscriptions: subscriptions.collect(),
             connections: self.totals.connections,
+            last_end: self.last_end.clone(),
             ends: self.totals.ends.clone(),
             stale_verdicts: self.totals.stale_verdicts,
             messages: self.totals.messages,

@@ -18,6 +18,9 @@ const LINGER: Duration = Duration::from_millis(250);
 /// A machine that was suspended for longer than this has slept.
 const SLEPT: Duration = Duration::from_secs(1);
 
+/// A socket that is never empty is read for at least so much longer than the limit before there is a verdict.
+const FLOODED: Duration = Duration::from_millis(100);
+
 /// Where suspension can't be read off exactly: the wall clock ran ahead of the monotonic clock by this much.
 const WALL_AHEAD: Duration = Duration::from_secs(5);
 
@@ -34,8 +37,6 @@ pub(crate) struct Established {
 pub(crate) struct Cycle<'a> {
     /// The socket read timeout that was in force; `None`: none.
     pub(crate) armed: Option<Duration>,
-    /// Time spent elsewhere (in a handler) since the last cycle.
-    pub(crate) outside: Duration,
     /// The `recv` came back with nothing: the socket was empty.
     pub(crate) empty: bool,
     /// Bytes received.
@@ -65,6 +66,8 @@ pub(super) struct Up {
     pub(super) last_byte: Option<Stamp>,
     pub(super) last_message: Option<Stamp>,
     pub(super) last_data: Option<Stamp>,
+    /// The last data, or the beginning, in attended time.
+    data_at: Instant,
     /// Why the connection is to end, once that is decided.
     pub(super) ending: Option<EndReason>,
     /// The close handshake is under way: the end waits for the peer, until `abort_at`.
@@ -204,6 +207,7 @@ impl Session {
             last_byte: Some(now),
             last_message: None,
             last_data: None,
+            data_at: now.mono,
             ending: None,
             closing: false,
             peer_closed: false,
@@ -219,7 +223,7 @@ impl Session {
             self.gap_of_reconnect(now);
         }
         for key in self.subscriptions.keys() {
-            self.enlist(now, key);
+            self.enlist(now, key, true);
         }
         true
     }
@@ -227,7 +231,7 @@ impl Session {
     /// One cycle of the reader.
     pub(crate) fn handle_recv(&mut self, now: Stamp, cycle: &Cycle<'_>) {
         let Phase::Up(up) = &mut self.phase else { return };
-        up.attention.handle_recv(now.mono, cycle.armed, cycle.outside);
+        up.attention.handle_recv(now.mono, cycle.armed);
         if cycle.empty {
             self.handle_empty(now, cycle.suspended);
             return;
@@ -244,6 +248,7 @@ impl Session {
         }
         if cycle.data > 0 {
             up.freshness.handle_data(CONNECTION, at);
+            up.data_at = at;
             up.last_data = Some(now);
             self.last_data = Some(now);
         }
@@ -255,12 +260,14 @@ impl Session {
                 entry.messages += count;
             }
         }
-        // A peer that floods with what is no data would put a verdict off for ever. Who has read without a pause
-        // for twice the limit has long read everything that lay in the socket at the deadline.
-        let overdue = up
-            .freshness
-            .overdue(at)
-            .filter(|overdue| up.is_open() && !up.hold && overdue.age >= overdue.limit.saturating_mul(2));
+        // A peer that floods with what is no data would put a verdict off for ever. Who has read nothing else for
+        // twice the limit has long read all that lay in the socket at the deadline. While data of others comes
+        // it is different: then this client may be the one that is slow.
+        let overdue = up.freshness.overdue(at).filter(|overdue| {
+            let enough = overdue.limit.saturating_add(overdue.limit.max(FLOODED));
+            let barren = at.saturating_duration_since(up.data_at);
+            up.is_open() && !up.hold && overdue.age >= enough && barren >= enough
+        });
         if let Some(payload) = &cycle.ping
             && !up.peer_closed
         {

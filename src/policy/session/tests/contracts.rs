@@ -121,6 +121,21 @@ fn f1_a_socket_that_is_never_empty_hides_nothing_for_ever() {
 }
 
 #[test]
+fn f5_data_of_others_in_a_full_socket_is_no_evidence() {
+    let mut world = World::new(settings());
+    let lively = world.subscribe("lively", Some(SECOND));
+    world.subscribe("starved", Some(SECOND));
+    world.connect();
+    for _ in 0..1000 {
+        world.pass(100 * MS);
+        world.data(&[lively]);
+    }
+    assert!(world.stale().is_none(), "its data may wait behind the others'");
+    world.empty();
+    assert!(world.stale().is_some());
+}
+
+#[test]
 fn f5_time_away_shifts_every_deadline_pong_included() {
     let mut world = World::new(settings());
     world.connect();
@@ -255,6 +270,38 @@ fn c1_a_subscription_made_anew_has_a_gap_before_its_next_message() {
     world.subscribe("a", None);
     assert_eq!(world.names(), ["gap", "subscribed"]);
     assert!(world.outs.iter().any(|out| matches!(out, Out::Unsubscribe(_))));
+}
+
+#[test]
+fn c1_a_subscription_made_anew_twice_has_its_gap_too() {
+    let mut world = World::new(settings());
+    world.subscribe("a", None);
+    world.connect();
+    world.names();
+    world.session.handle_subscribe(world.now, "a".into(), None, true);
+    world.session.handle_subscribe(world.now, "a".into(), None, true);
+    world.settle();
+    assert_eq!(world.names(), ["gap", "subscribed"]);
+}
+
+#[test]
+fn what_was_never_asked_for_is_not_ended() {
+    let mut world = World::new(settings());
+    world.connect();
+    let key = world.session.handle_subscribe(world.now, "a".into(), None, true).0;
+    world.session.poll_out(world.now);
+    world.session.handle_render_failed(world.now, key, "no token".into());
+    assert_eq!(world.session.handle_unsubscribe(&"a".into()), Some((key, false)));
+}
+
+#[test]
+fn what_the_application_asks_for_keeps_its_order() {
+    let mut world = World::new(settings());
+    world.connect();
+    world.session.handle_send(Content::Text("login".into())).unwrap();
+    world.session.handle_subscribe(world.now, "a".into(), None, true);
+    world.settle();
+    assert!(matches!(&world.outs[..], [Out::App { .. }, Out::Subscribe(_)]));
 }
 
 #[test]
