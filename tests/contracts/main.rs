@@ -11,6 +11,7 @@ mod continuity;
 
 mod delivery;
 mod freshness;
+mod reading;
 mod recovery;
 mod trust;
 mod watch;
