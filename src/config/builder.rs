@@ -126,7 +126,7 @@ impl FeedBuilder {
         self
     }
 
-    /// Closes the feed after this many ends in a row without a stable connection: see [`Reconnect::max_attempts`].
+    /// Closes the feed after this many attempts in a row that led to no data: see [`Reconnect::max_attempts`].
     pub fn max_attempts(self, attempts: u32) -> Self {
         self.reconnect(|reconnect| reconnect.max_attempts = Some(attempts))
     }

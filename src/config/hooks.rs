@@ -147,8 +147,8 @@ impl std::error::Error for ProviderError {}
 pub struct RetryContext {
     /// Whether the feed has been up at least once.
     pub ever_connected: bool,
-    /// Ends in a row, of attempts or of connections, since the last stable connection (see
-    /// [`Reconnect::stable_after`](crate::Reconnect::stable_after)); this one is not counted.
+    /// The attempts in a row, before this one, that led to no data: they failed, or their connections ended
+    /// without any.
     pub attempts: u32,
     /// How long there has been no connection.
     pub down: Duration,

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use std::fmt;
 use std::time::Duration;
 
-/// A time limit, or none. In data `"60s"` or `"none"`.
+/// A time limit, or none. In JSON `"60s"` or `"none"`.
 ///
 /// ```
 /// use livefeed::Limit;

@@ -30,7 +30,7 @@ use std::time::Duration;
 /// Everything about a feed that data can express: the same for the Rust builder, the C ABI, the command line
 /// and configuration files.
 ///
-/// Only `url` has to be given. In data, durations are texts such as `"2s"` or `"500ms"`, sizes are numbers of
+/// Only `url` has to be given. In JSON, durations are texts such as `"2s"` or `"500ms"`, sizes are numbers of
 /// bytes, and unknown fields are refused. Serialized and in `Debug`, secrets are redacted: userinfo and query
 /// values of the URL, header values, subscribe payloads.
 ///

@@ -175,12 +175,12 @@ impl Default for Queue {
 #[non_exhaustive]
 pub enum Overflow {
     /// Nothing more is read until there is room. Nothing is lost, but meanwhile pings go unanswered, and the
-    /// server may hang up. In data `"block"`.
+    /// server may hang up. In JSON `"block"`.
     Block,
-    /// The oldest messages are dropped, counted, and marked by a gap. In data `"drop_oldest"`.
+    /// The oldest messages are dropped, counted, and marked by a gap. In JSON `"drop_oldest"`.
     DropOldest,
     /// Of each subscription the latest message is kept; the others are dropped, counted, and marked by a
-    /// gap. In data `"keep_latest"`.
+    /// gap. In JSON `"keep_latest"`.
     KeepLatest,
 }
 

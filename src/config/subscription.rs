@@ -31,7 +31,7 @@ pub struct Subscription {
     pub id: SubscriptionId,
     /// What to write at each new connection. Default: none, for servers that send without being asked.
     ///
-    /// In data a string is sent as it is, and any other JSON value as compact JSON, with the members of
+    /// In JSON a string is sent as it is, and any other JSON value as compact JSON, with the members of
     /// objects sorted by name. Bounded by `limits.subscribe_bytes`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subscribe: Option<SubscribePayload>,
