@@ -7,6 +7,7 @@ pub(crate) mod bell;
 mod controller;
 pub(crate) mod core;
 mod decoder;
+mod fold;
 mod intake;
 mod order;
 pub(crate) mod plan;

@@ -1,9 +1,10 @@
 //! The event queue: bounded in messages and bytes, with lifecycle events that are never dropped but fold.
 //!
 //! Invariants: what is dropped is counted and marked by one gap in its place; between two messages stand few
-//! lifecycle events, because a `Disconnected` swallows the failures before it that nobody has read.
+//! lifecycle events, because what nobody has read is folded ([`super::fold`]).
 
-use crate::event::{Disconnected, Event, Gap, GapCause};
+use super::fold;
+use crate::event::{Event, Gap, GapCause};
 use crate::message::{Message, SubscriptionId};
 use std::collections::{HashSet, VecDeque};
 use std::time::SystemTime;
@@ -39,6 +40,8 @@ pub(crate) struct Queue {
     claimed_bytes: usize,
     /// When the last claimed message was received.
     last_claimed: Option<SystemTime>,
+    /// Lifecycle events left by the last pass of folding.
+    folded: usize,
     dropped: u64,
     gaps: u64,
 }
@@ -53,6 +56,7 @@ impl Queue {
             claimed_messages: 0,
             claimed_bytes: 0,
             last_claimed: None,
+            folded: 0,
             dropped: 0,
             gaps: 0,
         }
@@ -143,23 +147,21 @@ impl Queue {
 
     /// Adds a lifecycle event.
     pub(crate) fn push(&mut self, event: Event) {
-        match event {
-            Event::Disconnected(disconnected) => self.push_disconnected(disconnected),
-            Event::Alert(alert) => {
-                let same = |event: &Event| matches!(event, Event::Alert(old) if old.kind == alert.kind);
-                let tail = self.tail();
-                if let Some(at) = (tail..self.events.len()).find(|at| same(&self.events[*at])) {
-                    self.events.remove(at);
-                }
-                self.events.push_back(Event::Alert(alert));
-            }
-            other => self.events.push_back(other),
+        let folds = matches!(event, Event::Disconnected(_) | Event::Alert(_));
+        self.events.push_back(event);
+        if folds {
+            let tail = self.tail();
+            let run = self.events.split_off(tail);
+            self.events.extend(fold::run(run.into()));
         }
-        if self.events.len() - self.messages > LIFECYCLE
-            && let Some(at) = self.events.iter().position(|event| matches!(event, Event::Subscribed(_)))
-        {
-            self.events.remove(at);
+        if self.lifecycle() > 2 * self.folded + 64 {
+            self.compact();
         }
+    }
+
+    /// Lifecycle events in the queue.
+    fn lifecycle(&self) -> usize {
+        self.events.len() - self.messages
     }
 
     /// Where the run of lifecycle events at the end begins.
@@ -167,31 +169,30 @@ impl Queue {
         self.events.iter().rposition(|event| matches!(event, Event::Message(_))).map_or(0, |at| at + 1)
     }
 
-    /// Folds the failures since the last message that nobody has read into one.
-    fn push_disconnected(&mut self, mut new: Box<Disconnected>) {
-        let tail = self.tail();
-        let first = (tail..self.events.len()).find(|at| matches!(self.events[*at], Event::Disconnected(_)));
-        if let Some(first) = first {
-            let mut kept = Vec::new();
-            for event in self.events.drain(first..) {
-                match event {
-                    Event::Disconnected(old) => {
-                        new.attempts = new.attempts.saturating_add(old.attempts);
-                        if old.was_connected {
-                            // The one whose `Connected` stands before it in the stream.
-                            new.epoch = new.epoch.min(old.epoch);
-                            new.was_connected = true;
-                        }
-                    }
-                    // No data came between, so the gap of the next connection covers these.
-                    Event::Connecting(_) | Event::Connected(_) | Event::Subscribed(_) | Event::Stale(_) => {}
-                    Event::Gap(gap) if gap.cause != GapCause::Overflow => {}
-                    other => kept.push(other),
-                }
+    /// Folds each run of lifecycle events: where the messages between two runs were dropped they have become one.
+    /// Done when their number has doubled, so that it costs little, and between two messages few are left.
+    fn compact(&mut self) {
+        let mut run = Vec::new();
+        let mut kept = VecDeque::with_capacity(self.events.len());
+        for event in std::mem::take(&mut self.events) {
+            if matches!(event, Event::Message(_)) {
+                kept.extend(fold::run(std::mem::take(&mut run)));
+                kept.push_back(event);
+            } else {
+                run.push(event);
             }
-            self.events.extend(kept);
         }
-        self.events.push_back(Event::Disconnected(new));
+        kept.extend(fold::run(run));
+        self.events = kept;
+        if self.lifecycle() > LIFECYCLE {
+            let mut spare = self.lifecycle() - LIFECYCLE / 2;
+            self.events.retain(|event| {
+                let goes = spare > 0 && matches!(event, Event::Subscribed(_));
+                spare -= usize::from(goes);
+                !goes
+            });
+        }
+        self.folded = self.lifecycle();
     }
 
     /// Hands out all that is there. `spare` is an empty buffer, taken in exchange.
@@ -362,7 +363,7 @@ fn widen(gap: &mut Gap, message: &Message) {
 }
 
 /// A neighbouring gap joins it.
-fn join(gap: &mut Gap, next: &Gap) {
+pub(super) fn join(gap: &mut Gap, next: &Gap) {
     gap.lost = gap.lost.zip(next.lost).map(|(a, b)| a + b);
     if next.subscriptions.is_empty() {
         gap.subscriptions.clear();

@@ -3,7 +3,7 @@
 use super::*;
 use crate::clock::Stamp;
 use crate::error::{EndReason, Stage};
-use crate::event::{Alert, AlertKind, Connected, Connecting};
+use crate::event::{Alert, AlertKind, Connected, Connecting, Disconnected};
 use crate::message::Content;
 use std::sync::Arc;
 use std::time::Duration;
@@ -87,6 +87,68 @@ fn c3_flapping_connections_nobody_reads_stay_bounded() {
         queue.push(connected(epoch + 1));
     }
     assert_eq!(words(&mut queue), ["a", "disconnected*1000", "connecting", "connected"]);
+}
+
+/// A server that accepts, sends one message and closes, and nobody reads.
+fn flap(queue: &mut Queue, epochs: u64) -> usize {
+    let mut longest = 0;
+    for epoch in 1..=epochs {
+        queue.push(connecting(epoch, 1));
+        queue.push(connected(epoch));
+        append(queue, [message(epoch, "x", &format!("{epoch}"))]);
+        queue.push(failed(epoch, true));
+        longest = longest.max(queue.events.len());
+    }
+    longest
+}
+
+#[test]
+fn c3_flapping_connections_with_a_message_each_stay_bounded_too() {
+    for overflow in [Overflow::DropOldest, Overflow::KeepLatest] {
+        let mut queue = bounded(4, 1000, overflow);
+        let longest = flap(&mut queue, 10_000);
+        assert!(longest < 200, "{overflow:?}: {longest}");
+        queue.compact();
+        let events = queue.claim(VecDeque::new());
+        let ends: u32 =
+            events.iter().map(|e| if let Event::Disconnected(d) = e { d.attempts } else { 0 }).sum();
+        let lost: u64 = events.iter().map(|e| if let Event::Gap(g) = e { g.lost.unwrap() } else { 0 }).sum();
+        let got = events.iter().filter(|event| matches!(event, Event::Message(_))).count() as u64;
+        assert_eq!((u64::from(ends), got + lost), (10_000, 10_000), "{overflow:?}");
+        assert!(events.len() < 40, "{overflow:?}: {}", events.len());
+    }
+}
+
+#[test]
+fn c3_subscribing_without_ever_reading_stays_bounded() {
+    let mut queue = bounded(4, 1000, Overflow::Block);
+    let time = Stamp::now().wall;
+    for n in 0..100_000_u32 {
+        let subscription = SubscriptionId::from(format!("s{}", n % 3));
+        let subscriptions = vec![subscription.clone()];
+        queue.push(Event::Gap(Box::new(Gap {
+            time,
+            epoch: 1,
+            cause: GapCause::Resubscribed,
+            subscriptions,
+            last_message: None,
+            lost: None,
+        })));
+        queue.push(Event::Subscribed(Box::new(crate::event::Subscribed { time, epoch: 1, subscription })));
+        assert!(queue.events.len() < 200);
+    }
+}
+
+#[test]
+fn alerts_about_the_same_are_one() {
+    let mut queue = bounded(4, 1000, Overflow::Block);
+    for n in 0..1000 {
+        let reason = EndReason::Dns { detail: format!("{n}") };
+        let kind = AlertKind::NeedsAttention { reason };
+        queue.push(Event::Alert(Box::new(Alert { time: Stamp::now().wall, epoch: 1, kind })));
+        queue.push(failed(1, false));
+    }
+    assert_eq!(words(&mut queue), ["alert", "disconnected*1000"]);
 }
 
 #[test]
