@@ -105,7 +105,13 @@ fn is_scheme_byte(byte: u8) -> bool {
 /// A path is shown: `/ws/btcusdt@trade` is one.
 pub(crate) fn redact_url(url: &str) -> String {
     let parts = Parts::of(url);
-    let scheme = parts.scheme.map(|scheme| format!("{scheme}://")).unwrap_or_default();
+    // What stands for the scheme is shown only where it is one: it may be a slip of the pen, with a secret.
+    let known = |scheme: &str| ["ws", "wss", "http", "https"].iter().any(|k| scheme.eq_ignore_ascii_case(k));
+    let scheme = match parts.scheme {
+        Some(scheme) if known(scheme) => format!("{scheme}://"),
+        Some(_) => "***://".to_owned(),
+        None => String::new(),
+    };
     let host = parts.authority.rsplit_once('@').map_or(parts.authority, |(_, host)| host);
     let rest_has_at =
         [Some(parts.path), parts.query, parts.fragment].into_iter().flatten().any(|p| p.contains('@'));
