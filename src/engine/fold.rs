@@ -1,108 +1,189 @@
-//! Folds a run of lifecycle events, with no message among them, that nobody has read.
+//! Folds a run of lifecycle events that nobody has read, with no message among them, and the gaps of what was dropped.
 
-use super::queue::join;
-use crate::event::{Alert, AlertKind, Disconnected, Event, Gap, GapCause};
-use crate::message::SubscriptionId;
+use crate::event::{AlertKind, Disconnected, Event, Gap, GapCause};
+use crate::message::{Message, SubscriptionId};
 use std::collections::HashMap;
+use std::time::SystemTime;
 
-/// Of several ends one is left, which counts them; of what came between only losses and alerts. No data came
-/// between, so the gap of the next connection covers the connections that are gone. What is said twice of the same
-/// subscription, or raised twice about the same thing, is said once.
-pub(super) fn run(events: Vec<Event>) -> Vec<Event> {
-    let is_end = |event: &Event| matches!(event, Event::Disconnected(_));
-    let (first, last) = (events.iter().position(is_end), events.iter().rposition(is_end));
-    let (Some(first), Some(last)) = (first, last) else { return once(events) };
-    let mut before = Vec::new();
-    let mut after = Vec::new();
-    let mut end: Option<Box<Disconnected>> = None;
-    for (at, event) in events.into_iter().enumerate() {
+/// A gap names at most this many subscriptions; with more it stands for all.
+const NAMED: usize = 64;
+
+/// What an event is about, if a newer one about the same replaces it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Subject<'a> {
+    SlowConsumer,
+    NeedsAttention,
+    CallbackPanicked(&'static str),
+    SubscribeFailed(&'a SubscriptionId),
+    Subscribed(u64, &'a SubscriptionId),
+    Resubscribed(u64, &'a SubscriptionId),
+}
+
+impl<'a> Subject<'a> {
+    pub(super) fn of(event: &'a Event) -> Option<Self> {
         match event {
-            Event::Disconnected(mut later) => {
-                if let Some(earlier) = &end {
-                    later.attempts = later.attempts.saturating_add(earlier.attempts);
-                    if earlier.was_connected {
-                        // The one whose `Connected` stands before it in the stream.
-                        later.epoch = later.epoch.min(earlier.epoch);
-                        later.was_connected = true;
-                    }
-                }
-                end = Some(later);
-            }
-            event if at < first => before.push(event),
-            event if at > last => after.push(event),
-            Event::Gap(gap) if gap.cause == GapCause::Overflow => before.push(Event::Gap(gap)),
-            Event::Alert(alert) => before.push(Event::Alert(alert)),
-            _ => {}
+            Event::Alert(alert) => Some(match &alert.kind {
+                AlertKind::SlowConsumer { .. } => Self::SlowConsumer,
+                AlertKind::NeedsAttention { .. } => Self::NeedsAttention,
+                AlertKind::CallbackPanicked { callback, .. } => Self::CallbackPanicked(callback),
+                AlertKind::SubscribeFailed { subscription, .. } => Self::SubscribeFailed(subscription),
+            }),
+            Event::Subscribed(event) => Some(Self::Subscribed(event.epoch, &event.subscription)),
+            Event::Gap(gap) if gap.cause == GapCause::Resubscribed => match gap.subscriptions.as_slice() {
+                [one] => Some(Self::Resubscribed(gap.epoch, one)),
+                _ => None,
+            },
+            _ => None,
         }
     }
-    let mut folded = once(before);
-    folded.extend(end.map(Event::Disconnected));
-    // An alert that is raised again after the end is not raised before it too.
-    let again = |event: &Event| match event {
-        Event::Alert(old) => {
-            after.iter().any(|new| matches!(new, Event::Alert(new) if subject(new) == subject(old)))
+}
+
+/// Folds a run: its ends become one, in the place of the last; of each subject the newest stays; what was lost is
+/// counted once on each side of the end.
+pub(super) fn fold(run: Vec<Event>) -> Vec<Event> {
+    if run.len() < 2 {
+        return run;
+    }
+    let first = run.iter().position(is_disconnected).unwrap_or(run.len());
+    let last = run.iter().rposition(is_disconnected).unwrap_or(0);
+    let mut folded: Vec<Event> = Vec::with_capacity(run.len());
+    let mut end: Option<Box<Disconnected>> = None;
+    // Where the overflow gap on this side of the end stands.
+    let mut lost: Option<usize> = None;
+    for (at, event) in run.into_iter().enumerate() {
+        let between = first < at && at < last;
+        match event {
+            Event::Disconnected(mut new) => {
+                if let Some(old) = end.take() {
+                    merge(&mut new, &old);
+                }
+                if at < last {
+                    end = Some(new);
+                    continue;
+                }
+                // What was lost on connections that are no longer told of counts for the one that is.
+                if let Some(Event::Gap(gap)) = lost.take().and_then(|at| folded.get_mut(at))
+                    && new.was_connected
+                {
+                    gap.epoch = gap.epoch.min(new.epoch);
+                }
+                folded.push(Event::Disconnected(new));
+            }
+            Event::Gap(gap) if gap.cause == GapCause::Overflow => {
+                if let Some(Event::Gap(before)) = lost.and_then(|at| folded.get_mut(at)) {
+                    join(before, &gap);
+                } else {
+                    lost = Some(folded.len());
+                    folded.push(Event::Gap(gap));
+                }
+            }
+            // No data came between that is still there, so the gap of the next connection covers these.
+            Event::Connecting(_)
+            | Event::Connected(_)
+            | Event::Subscribed(_)
+            | Event::Stale(_)
+            | Event::Gap(_)
+                if between => {}
+            other => folded.push(other),
         }
-        _ => false,
-    };
-    folded.retain(|event| !again(event));
-    folded.extend(once(after));
+    }
+    keep_newest(&mut folded);
     folded
 }
 
-/// What an alert is about: of several about the same the newest will do.
-fn subject(alert: &Alert) -> (&'static str, &str) {
-    let about = match &alert.kind {
-        AlertKind::CallbackPanicked { callback, .. } => callback,
-        AlertKind::SubscribeFailed { subscription, .. } => subscription.as_str(),
-        AlertKind::SlowConsumer { .. } | AlertKind::NeedsAttention { .. } => "",
-    };
-    (alert.kind.name(), about)
-}
-
-/// Leaves of each kind about the same the newest, and one gap of what the queue dropped.
-fn once(events: Vec<Event>) -> Vec<Event> {
-    let mut slots: Vec<Option<Event>> = Vec::with_capacity(events.len());
-    let mut subscribed: HashMap<SubscriptionId, usize> = HashMap::new();
-    let mut resubscribed: HashMap<SubscriptionId, usize> = HashMap::new();
-    let mut alerts: HashMap<(&'static str, String), usize> = HashMap::new();
-    let mut overflow: Option<usize> = None;
-    for mut event in events {
-        let place = slots.len();
-        let earlier = match &mut event {
-            Event::Subscribed(e) => subscribed.insert(e.subscription.clone(), place),
-            Event::Alert(e) => {
-                let (kind, about) = subject(e);
-                alerts.insert((kind, about.to_owned()), place)
+/// Of each subject keeps the newest event; a gap begins where the oldest began.
+pub(super) fn keep_newest(run: &mut Vec<Event>) {
+    let mut newest: HashMap<Subject<'_>, usize> = HashMap::new();
+    let mut keep = vec![true; run.len()];
+    let mut begins: Vec<(usize, Option<SystemTime>)> = Vec::new();
+    for (at, event) in run.iter().enumerate().rev() {
+        let Some(subject) = Subject::of(event) else { continue };
+        let newest = *newest.entry(subject).or_insert(at);
+        if newest != at {
+            if let Some(keep) = keep.get_mut(at) {
+                *keep = false;
             }
-            Event::Gap(gap) if gap.cause == GapCause::Resubscribed && gap.subscriptions.len() == 1 => {
-                let earlier = resubscribed.insert(gap.subscriptions[0].clone(), place);
-                if let Some(Event::Gap(old)) = earlier.and_then(|at| slots[at].as_ref()) {
-                    gap.last_message = old.last_message; // none came since
-                }
-                earlier
+            if let Event::Gap(gap) = event {
+                begins.push((newest, gap.last_message));
             }
-            Event::Gap(gap) if gap.cause == GapCause::Overflow => match overflow {
-                Some(at) => {
-                    merge(&mut slots, at, gap);
-                    continue;
-                }
-                None => {
-                    overflow = Some(place);
-                    None
-                }
-            },
-            _ => None,
-        };
-        if let Some(at) = earlier {
-            slots[at] = None;
         }
-        slots.push(Some(event));
     }
-    slots.into_iter().flatten().collect()
+    for (at, last_message) in begins {
+        if let Some(Event::Gap(gap)) = run.get_mut(at) {
+            gap.last_message = last_message;
+        }
+    }
+    let mut keep = keep.into_iter();
+    run.retain(|_| keep.next().unwrap_or(true));
 }
 
-fn merge(slots: &mut [Option<Event>], at: usize, next: &Gap) {
-    if let Some(Some(Event::Gap(gap))) = slots.get_mut(at) {
-        join(gap, next);
+/// An older end becomes part of a newer one.
+pub(super) fn merge(new: &mut Disconnected, old: &Disconnected) {
+    new.attempts = new.attempts.saturating_add(old.attempts);
+    if old.was_connected {
+        // The one whose `Connected` stands before it in the stream.
+        new.epoch = new.epoch.min(old.epoch);
+        new.was_connected = true;
+    }
+}
+
+pub(super) fn is_message(event: &Event) -> bool {
+    matches!(event, Event::Message(_))
+}
+
+pub(super) fn is_disconnected(event: &Event) -> bool {
+    matches!(event, Event::Disconnected(_))
+}
+
+pub(super) fn message_time(event: &Event) -> Option<SystemTime> {
+    match event {
+        Event::Message(message) => Some(message.time()),
+        _ => None,
+    }
+}
+
+pub(super) fn overflow_gap(first: &Message, last_message: Option<SystemTime>) -> Box<Gap> {
+    Box::new(Gap {
+        time: first.time(),
+        epoch: first.epoch(),
+        cause: GapCause::Overflow,
+        subscriptions: first.subscriptions().to_vec(),
+        last_message,
+        lost: Some(1),
+    })
+}
+
+/// One more message fell into the gap.
+pub(super) fn widen(gap: &mut Gap, message: &Message) {
+    gap.lost = gap.lost.map(|lost| lost + 1);
+    name(gap, message.subscriptions());
+}
+
+/// A neighbouring gap joins it.
+pub(super) fn join(gap: &mut Gap, next: &Gap) {
+    gap.lost = gap.lost.zip(next.lost).map(|(a, b)| a + b);
+    if next.subscriptions.is_empty() {
+        gap.subscriptions.clear();
+    } else {
+        name(gap, &next.subscriptions);
+    }
+}
+
+/// Adds the names of what the gap affects; none at all stands for everything.
+pub(super) fn name(gap: &mut Gap, affected: &[SubscriptionId]) {
+    if gap.subscriptions.is_empty() {
+        return;
+    }
+    if affected.is_empty() {
+        gap.subscriptions.clear();
+        return;
+    }
+    for id in affected {
+        if !gap.subscriptions.contains(id) {
+            gap.subscriptions.push(id.clone());
+        }
+    }
+    if gap.subscriptions.len() > NAMED {
+        gap.subscriptions.clear();
     }
 }

@@ -1,11 +1,12 @@
 //! The event queue: bounded in messages and bytes, with lifecycle events that are never dropped but fold.
 //!
-//! Invariants: what is dropped is counted and marked by one gap in its place; between two messages stand few
-//! lifecycle events, because what nobody has read is folded ([`super::fold`]).
+//! Invariants: what is dropped is counted and marked by one gap in its place; between two messages stands one *run*
+//! of few lifecycle events, because a `Disconnected` swallows the failures before it that nobody has read, and of
+//! events about the same subject only the newest stays. A drop that makes two runs one folds them again.
 
-use super::fold;
-use crate::event::{Event, Gap, GapCause};
-use crate::message::{Message, SubscriptionId};
+use super::fold::{Subject, fold, is_disconnected, is_message, join, message_time, overflow_gap, widen};
+use crate::event::{AlertKind, Event, Gap, GapCause};
+use crate::message::SubscriptionId;
 use std::collections::{HashSet, VecDeque};
 use std::time::SystemTime;
 
@@ -25,11 +26,14 @@ pub(crate) struct Bounds {
     pub(crate) overflow: Overflow,
 }
 
-/// A gap names at most this many subscriptions; with more it stands for all.
-const NAMED: usize = 64;
-
 /// Unread lifecycle events of an application that subscribes without ever reading stop growing here.
 const LIFECYCLE: usize = 64 * 1024;
+
+/// How far back a new event looks for an older one of the same subject.
+const LOOK_BACK: usize = 256;
+
+/// A leading run up to this long is folded whenever it grows; a longer one when it has doubled.
+const SHORT: usize = 64;
 
 pub(crate) struct Queue {
     bounds: Bounds,
@@ -40,10 +44,14 @@ pub(crate) struct Queue {
     claimed_bytes: usize,
     /// When the last claimed message was received.
     last_claimed: Option<SystemTime>,
-    /// Lifecycle events left by the last pass of folding.
-    folded: usize,
     dropped: u64,
     gaps: u64,
+    /// That many events at the front are known to be no messages.
+    lead: usize,
+    /// What `lead` was when the leading run was last folded.
+    lead_folded: usize,
+    /// With more lifecycle events than this the queue is compacted.
+    compact_at: usize,
 }
 
 impl Queue {
@@ -56,9 +64,11 @@ impl Queue {
             claimed_messages: 0,
             claimed_bytes: 0,
             last_claimed: None,
-            folded: 0,
             dropped: 0,
             gaps: 0,
+            lead: 0,
+            lead_folded: 0,
+            compact_at: LIFECYCLE,
         }
     }
 
@@ -138,7 +148,7 @@ impl Queue {
                     Some(Event::Gap(gap)) if gap.cause == GapCause::Overflow => widen(gap, &message),
                     _ => {
                         self.gaps += 1;
-                        self.events.push_back(overflow_gap(&message, last));
+                        self.events.push_back(Event::Gap(overflow_gap(&message, last)));
                     }
                 }
             }
@@ -146,53 +156,77 @@ impl Queue {
     }
 
     /// Adds a lifecycle event.
-    pub(crate) fn push(&mut self, event: Event) {
-        let folds = matches!(event, Event::Disconnected(_) | Event::Alert(_));
-        self.events.push_back(event);
-        if folds {
-            let tail = self.tail();
-            let run = self.events.split_off(tail);
-            self.events.extend(fold::run(run.into()));
+    pub(crate) fn push(&mut self, mut event: Event) {
+        let older = Subject::of(&event).and_then(|subject| {
+            self.unread().take(LOOK_BACK).position(|old| Subject::of(old) == Some(subject))
+        });
+        if let Some(back) = older {
+            let at = self.events.len() - 1 - back;
+            self.lead = self.lead.min(at);
+            if let (Some(Event::Gap(old)), Event::Gap(new)) = (self.events.remove(at), &mut event) {
+                new.last_message = old.last_message;
+            }
         }
-        if self.lifecycle() > 2 * self.folded + 64 {
+        let ends_again = is_disconnected(&event) && self.unread().any(is_disconnected);
+        self.events.push_back(event);
+        if ends_again {
+            let tail = self.events.len() - self.unread().count();
+            let run = self.events.drain(tail..).collect();
+            self.events.extend(fold(run));
+            self.lead = self.lead.min(tail);
+        }
+        if self.events.len() - self.messages > self.compact_at {
             self.compact();
         }
     }
 
-    /// Lifecycle events in the queue.
-    fn lifecycle(&self) -> usize {
-        self.events.len() - self.messages
+    /// The lifecycle events since the last message, the newest first.
+    fn unread(&self) -> impl Iterator<Item = &Event> {
+        self.events.iter().rev().take_while(|event| !is_message(event))
     }
 
-    /// Where the run of lifecycle events at the end begins.
-    fn tail(&self) -> usize {
-        self.events.iter().rposition(|event| matches!(event, Event::Message(_))).map_or(0, |at| at + 1)
-    }
-
-    /// Folds each run of lifecycle events: where the messages between two runs were dropped they have become one.
-    /// Done when their number has doubled, so that it costs little, and between two messages few are left.
+    /// Folds all runs; if that does not help, lets go of the older half of what names single subscriptions.
     fn compact(&mut self) {
-        let mut run = Vec::new();
+        self.rebuild(|_| true);
+        if self.events.len() - self.messages > LIFECYCLE / 2 {
+            self.thin();
+        }
+        self.compact_at = LIFECYCLE.max(2 * (self.events.len() - self.messages));
+    }
+
+    /// Drops the older half of what names single subscriptions. Gaps are joined instead, up to the next message
+    /// or end.
+    fn thin(&mut self) {
+        let is_spare = |event: &Event| match event {
+            Event::Subscribed(_) => true,
+            Event::Gap(gap) => gap.cause == GapCause::Resubscribed,
+            Event::Alert(alert) => matches!(alert.kind, AlertKind::SubscribeFailed { .. }),
+            _ => false,
+        };
+        let spare = self.events.iter().filter(|event| is_spare(event)).count();
+        // However much else there is, what stays of them does not grow from one time to the next.
+        let mut excess = spare - (spare / 2).min(LIFECYCLE / 2);
         let mut kept = VecDeque::with_capacity(self.events.len());
+        let mut joined: Option<Box<Gap>> = None;
         for event in std::mem::take(&mut self.events) {
-            if matches!(event, Event::Message(_)) {
-                kept.extend(fold::run(std::mem::take(&mut run)));
-                kept.push_back(event);
-            } else {
-                run.push(event);
+            if excess > 0 && is_spare(&event) {
+                excess -= 1;
+                if let Event::Gap(mut gap) = event {
+                    if let Some(before) = joined.take() {
+                        join(&mut gap, &before);
+                        gap.last_message = before.last_message;
+                    }
+                    joined = Some(gap);
+                }
+                continue;
             }
+            if excess == 0 || is_message(&event) || is_disconnected(&event) {
+                kept.extend(joined.take().map(Event::Gap));
+            }
+            kept.push_back(event);
         }
-        kept.extend(fold::run(run));
+        kept.extend(joined.map(Event::Gap));
         self.events = kept;
-        if self.lifecycle() > LIFECYCLE {
-            let mut spare = self.lifecycle() - LIFECYCLE / 2;
-            self.events.retain(|event| {
-                let goes = spare > 0 && matches!(event, Event::Subscribed(_));
-                spare -= usize::from(goes);
-                !goes
-            });
-        }
-        self.folded = self.lifecycle();
     }
 
     /// Hands out all that is there. `spare` is an empty buffer, taken in exchange.
@@ -202,6 +236,7 @@ impl Queue {
         self.claimed_messages += self.messages;
         self.claimed_bytes += self.bytes;
         (self.messages, self.bytes) = (0, 0);
+        (self.lead, self.lead_folded, self.compact_at) = (0, 0, LIFECYCLE);
         if let Some(time) = spare.iter().rev().find_map(message_time) {
             self.last_claimed = Some(time);
         }
@@ -211,6 +246,8 @@ impl Queue {
     /// Hands out the next event alone; it counts as consumed.
     pub(crate) fn pop(&mut self) -> Option<Event> {
         let event = self.events.pop_front();
+        self.lead = self.lead.saturating_sub(1);
+        self.lead_folded = self.lead_folded.saturating_sub(1);
         if let Some(Event::Message(message)) = &event {
             self.messages -= 1;
             self.bytes -= message.len();
@@ -221,18 +258,17 @@ impl Queue {
 
     /// Takes back what was claimed and not looked at: it is the next again.
     pub(crate) fn unclaim(&mut self, mut events: VecDeque<Event>) {
-        let (mut messages, mut bytes) = (0, 0);
-        for event in &events {
-            if let Event::Message(message) = event {
-                messages += 1;
-                bytes += message.len();
-            }
-        }
+        let lengths = events.iter().filter_map(|event| match event {
+            Event::Message(message) => Some(message.len()),
+            _ => None,
+        });
+        let (messages, bytes) = lengths.fold((0, 0), |(count, sum), length| (count + 1, sum + length));
         self.release(messages, bytes);
         self.messages += messages;
         self.bytes += bytes;
         events.append(&mut self.events);
         self.events = events;
+        (self.lead, self.lead_folded) = (0, 0);
     }
 
     /// Claimed messages were consumed.
@@ -247,46 +283,56 @@ impl Queue {
     }
 
     fn drop_oldest(&mut self) {
-        let mut at = 0;
         while self.is_over() {
-            while !matches!(self.events.get(at), Some(Event::Message(_)) | None) {
-                at += 1;
-            }
-            let Some(Event::Message(message)) = self.events.get(at) else { return };
-            let message = message.clone();
-            self.messages -= 1;
-            self.bytes -= message.len();
-            self.dropped += 1;
-            let before = at.checked_sub(1).and_then(|before| self.events.get_mut(before));
-            if let Some(Event::Gap(gap)) = before
-                && gap.cause == GapCause::Overflow
+            self.skip_lead();
+            let at = self.lead;
+            let mut end = at;
+            let mut gap: Option<Box<Gap>> = None;
+            while self.is_over()
+                && let Some(Event::Message(message)) = self.events.get(end)
             {
-                widen(gap, &message);
-                self.events.remove(at);
-                self.join_at(at);
-            } else {
-                self.gaps += 1;
-                let gap = overflow_gap(&message, self.last_claimed);
-                if let Some(place) = self.events.get_mut(at) {
-                    *place = gap;
+                self.messages -= 1;
+                self.bytes -= message.len();
+                self.dropped += 1;
+                match &mut gap {
+                    Some(gap) => widen(gap, message),
+                    None => gap = Some(overflow_gap(message, self.last_claimed)),
                 }
-                at += 1;
-                self.join_at(at);
+                end += 1;
+            }
+            let Some(gap) = gap else { return };
+            match at.checked_sub(1).and_then(|before| self.events.get_mut(before)) {
+                Some(Event::Gap(before)) if before.cause == GapCause::Overflow => {
+                    join(before, &gap);
+                    self.events.drain(at..end);
+                }
+                _ => {
+                    self.gaps += 1;
+                    self.events.drain(at + 1..end);
+                    if let Some(place) = self.events.get_mut(at) {
+                        *place = Event::Gap(gap);
+                    }
+                    self.lead += 1;
+                }
+            }
+            // The run after it has become part of the leading one.
+            let before = self.lead;
+            self.skip_lead();
+            if self.lead > before && (self.lead <= SHORT || self.lead >= 2 * self.lead_folded) {
+                let run = self.events.drain(..self.lead).collect();
+                let folded = fold(run);
+                (self.lead, self.lead_folded) = (folded.len(), folded.len());
+                for event in folded.into_iter().rev() {
+                    self.events.push_front(event);
+                }
             }
         }
     }
 
-    /// Joins the gap at `at` to the gap before it, if both are of the queue's making.
-    fn join_at(&mut self, at: usize) {
-        let is_overflow =
-            |event: Option<&Event>| matches!(event, Some(Event::Gap(gap)) if gap.cause == GapCause::Overflow);
-        if at > 0
-            && is_overflow(self.events.get(at - 1))
-            && is_overflow(self.events.get(at))
-            && let Some(Event::Gap(next)) = self.events.remove(at)
-            && let Some(Event::Gap(gap)) = self.events.get_mut(at - 1)
-        {
-            join(gap, &next);
+    /// Finds the first message, from where it was last known not to be.
+    fn skip_lead(&mut self) {
+        while self.events.get(self.lead).is_some_and(|event| !is_message(event)) {
+            self.lead += 1;
         }
     }
 
@@ -307,87 +353,42 @@ impl Queue {
                 _ => true,
             });
         }
+        let mut keep = keep.into_iter().rev();
+        self.rebuild(|_| keep.next().unwrap_or(true));
+    }
+
+    /// One pass over the queue that drops the messages not to be kept, marks that, and folds all runs. `keep` is
+    /// asked for each event, in order, and counts for messages.
+    fn rebuild(&mut self, mut keep: impl FnMut(&Event) -> bool) {
         let mut last = self.last_claimed;
-        let mut kept: VecDeque<Event> = VecDeque::with_capacity(seen.len() * 2 + 8);
-        for (event, keep) in std::mem::take(&mut self.events).into_iter().zip(keep.into_iter().rev()) {
+        let mut kept = VecDeque::with_capacity(self.events.len());
+        let mut run: Vec<Event> = Vec::new();
+        for event in std::mem::take(&mut self.events) {
+            let keep = keep(&event);
             match event {
-                Event::Message(message) if !keep => {
+                Event::Message(message) if keep => {
+                    last = Some(message.time());
+                    kept.extend(fold(std::mem::take(&mut run)));
+                    kept.push_back(Event::Message(message));
+                }
+                Event::Message(message) => {
                     self.messages -= 1;
                     self.bytes -= message.len();
                     self.dropped += 1;
-                    match kept.back_mut() {
+                    match run.last_mut() {
                         Some(Event::Gap(gap)) if gap.cause == GapCause::Overflow => widen(gap, &message),
                         _ => {
                             self.gaps += 1;
-                            kept.push_back(overflow_gap(&message, last));
+                            run.push(Event::Gap(overflow_gap(&message, last)));
                         }
                     }
                 }
-                // Two gaps of earlier passes may have become neighbours.
-                Event::Gap(gap) if gap.cause == GapCause::Overflow => match kept.back_mut() {
-                    Some(Event::Gap(before)) if before.cause == GapCause::Overflow => join(before, &gap),
-                    _ => kept.push_back(Event::Gap(gap)),
-                },
-                other => {
-                    last = message_time(&other).or(last);
-                    kept.push_back(other);
-                }
+                other => run.push(other),
             }
         }
+        kept.extend(fold(run));
         self.events = kept;
-    }
-}
-
-fn message_time(event: &Event) -> Option<SystemTime> {
-    match event {
-        Event::Message(message) => Some(message.time()),
-        _ => None,
-    }
-}
-
-fn overflow_gap(first: &Message, last_message: Option<SystemTime>) -> Event {
-    Event::Gap(Box::new(Gap {
-        time: first.time(),
-        epoch: first.epoch(),
-        cause: GapCause::Overflow,
-        subscriptions: first.subscriptions().to_vec(),
-        last_message,
-        lost: Some(1),
-    }))
-}
-
-/// One more message fell into the gap.
-fn widen(gap: &mut Gap, message: &Message) {
-    gap.lost = gap.lost.map(|lost| lost + 1);
-    name(gap, message.subscriptions());
-}
-
-/// A neighbouring gap joins it.
-pub(super) fn join(gap: &mut Gap, next: &Gap) {
-    gap.lost = gap.lost.zip(next.lost).map(|(a, b)| a + b);
-    if next.subscriptions.is_empty() {
-        gap.subscriptions.clear();
-    } else {
-        name(gap, &next.subscriptions);
-    }
-}
-
-/// Adds the names of what the gap affects; none at all stands for everything.
-fn name(gap: &mut Gap, affected: &[SubscriptionId]) {
-    if gap.subscriptions.is_empty() {
-        return;
-    }
-    if affected.is_empty() {
-        gap.subscriptions.clear();
-        return;
-    }
-    for id in affected {
-        if !gap.subscriptions.contains(id) {
-            gap.subscriptions.push(id.clone());
-        }
-    }
-    if gap.subscriptions.len() > NAMED {
-        gap.subscriptions.clear();
+        (self.lead, self.lead_folded) = (0, 0);
     }
 }
 
