@@ -38,7 +38,7 @@ use std::time::Duration;
 /// use livefeed::FeedConfig;
 ///
 /// let config = FeedConfig::from_json(r#"{
-///     "url": "wss://feed.example/ws",
+///     "url": "ws://feed.example/ws",
 ///     "stale_after": "10s",
 ///     "subscriptions": [{
 ///         "id": "btc",
@@ -55,7 +55,7 @@ use std::time::Duration;
 #[serde(deny_unknown_fields, default)]
 #[non_exhaustive]
 pub struct FeedConfig {
-    /// Where to connect to: `ws://` or `wss://`. Userinfo is sent as basic authentication. Required.
+    /// Where to connect to: `ws://` or `ws://`. Userinfo is sent as basic authentication. Required.
     pub url: FeedUrl,
     /// The feed's name in events and logs. Default: `none`, which means the URL's host.
     pub name: Option<String>,
