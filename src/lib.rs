@@ -80,7 +80,7 @@
 //! # Events and gaps
 //!
 //! [`Event`]s come in one order, which is the order in which things happened. Each carries the *epoch* of its
-//! connection, counted from 1; nothing of an old epoch comes after its [`Disconnected`]. A [`Gap`] stands wherever the
+//! connection, counted from 1; no message and no gap of an old epoch comes after its [`Disconnected`]. A [`Gap`] stands wherever the
 //! data before and the data after may not join up: directly after [`Connected`] for a reconnect, else before the next
 //! message of what it affects. What was built from the data (an order book, a counter) has to be made anew there.
 //!
@@ -89,7 +89,9 @@
 //!
 //! The queue between the feed and the application is bounded, in messages and in bytes. What happens when it is full
 //! is the application's choice, see [`Overflow`]; what is dropped is counted and marked by a `Gap` in its place.
-//! Lifecycle events are never dropped: while nobody reads, repeated failures fold into one with a count.
+//! Lifecycle events are never dropped: while nobody reads, repeated failures fold into one with a count, and what is
+//! said twice of the same subscription into the newer. (Of more than 65,536 unread ones, which takes an application
+//! that subscribes without ever reading, the oldest `Subscribed` go.)
 //!
 //! A gap *inside* a connection that only sequence numbers in the payload would show is not looked for.
 //!
@@ -112,7 +114,7 @@
 //! | `native-tls-vendored` | no | the same with an OpenSSL that is built along |
 //! | `lab` | no | the module `lab`: a feed server that misbehaves on demand, for tests |
 //!
-//! Logging goes through the `log` crate, with the target `livefeed`.
+//! Logging goes through the `log` crate, with targets that begin with `livefeed`.
 #![forbid(unsafe_code)]
 
 mod clock;

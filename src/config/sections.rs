@@ -156,7 +156,8 @@ pub struct Queue {
     /// Its bound in messages. From 1 to 16,777,216. Costs about 100 bytes for each message that waits.
     /// Default: `65536`.
     pub messages: usize,
-    /// Its bound in bytes of payload, exceeded by at most one read from the socket. From
+    /// Its bound in bytes of payload, exceeded by at most what one read from the socket
+    /// completes (a whole message, at the most). From
     /// `limits.message_bytes` to 1 TiB. Default: `64 MiB`.
     pub bytes: usize,
     /// What happens when it is full. Default: `block`.
