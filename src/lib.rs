@@ -117,6 +117,7 @@
 //! Logging goes through the `log` crate, with targets that begin with `livefeed`.
 #![forbid(unsafe_code)]
 
+mod class;
 mod clock;
 mod config;
 mod dialect;
@@ -135,6 +136,7 @@ mod transport;
 #[cfg(feature = "lab")]
 pub mod lab;
 
+pub use class::{ErrorClass, NoticeAction, OnAckTimeout, OnGap};
 pub use config::{
     Attempt, Connect, FeedBuilder, FeedConfig, FeedUrl, Limit, Limits, Overflow, Ping, ProviderError, Queue,
     Reconnect, RetryContext, SubscribeContext, SubscribeFn, SubscribePayload, Subscription, Target, Tls,
@@ -148,9 +150,9 @@ pub use event::{
     Alert, AlertKind, Closed, Connected, Connecting, Disconnected, Event, Gap, GapCause, Repair, Stale,
     Subscribed,
 };
-pub use feed::{Feed, Iter, Receipt, Sendable};
+pub use feed::{Feed, Iter, Receipt};
 pub use health::{Health, State, SubscriptionHealth, SubscriptionState};
-pub use message::{Message, Payload, SubscriptionId};
+pub use message::{Message, Payload, Sendable, SubscriptionId};
 pub use policy::session::Outcome;
 pub use policy::verdict::Decision;
 pub use secret::Secret;

@@ -115,6 +115,40 @@ impl Content {
     }
 }
 
+/// A text or binary message to send: made from `&str`, `String`, `&[u8]` or `Vec<u8>`.
+#[derive(Clone)]
+pub struct Sendable(pub(crate) Content);
+
+impl From<&str> for Sendable {
+    fn from(text: &str) -> Self {
+        Self(Content::Text(text.into()))
+    }
+}
+
+impl From<String> for Sendable {
+    fn from(text: String) -> Self {
+        Self(Content::Text(text.into()))
+    }
+}
+
+impl From<&[u8]> for Sendable {
+    fn from(bytes: &[u8]) -> Self {
+        Self(Content::Binary(bytes.to_vec().into()))
+    }
+}
+
+impl From<Vec<u8>> for Sendable {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self(Content::Binary(bytes.into()))
+    }
+}
+
+impl fmt::Debug for Sendable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Sendable({} bytes)", self.0.len())
+    }
+}
+
 /// The names of the subscriptions of a message: a thin pointer, because messages are moved often.
 pub(crate) type Names = Arc<Vec<SubscriptionId>>;
 

@@ -1,48 +1,12 @@
-//! What can be sent, and what became of it.
+//! What became of what was sent.
 
 use crate::clock;
 use crate::engine::shared::is_thread_of;
 use crate::error::Error;
-use crate::message::Content;
 use crate::policy::session::Outcome;
 use crossbeam_channel::{Receiver, RecvTimeoutError};
-use std::fmt;
 use std::sync::OnceLock;
 use std::time::Duration;
-
-/// A text or binary message to send: made from `&str`, `String`, `&[u8]` or `Vec<u8>`.
-#[derive(Clone)]
-pub struct Sendable(pub(super) Content);
-
-impl From<&str> for Sendable {
-    fn from(text: &str) -> Self {
-        Self(Content::Text(text.into()))
-    }
-}
-
-impl From<String> for Sendable {
-    fn from(text: String) -> Self {
-        Self(Content::Text(text.into()))
-    }
-}
-
-impl From<&[u8]> for Sendable {
-    fn from(bytes: &[u8]) -> Self {
-        Self(Content::Binary(bytes.to_vec().into()))
-    }
-}
-
-impl From<Vec<u8>> for Sendable {
-    fn from(bytes: Vec<u8>) -> Self {
-        Self(Content::Binary(bytes.into()))
-    }
-}
-
-impl fmt::Debug for Sendable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Sendable({} bytes)", self.0.len())
-    }
-}
 
 /// Stands for one admitted message. Dropping it changes nothing.
 #[derive(Debug)]
