@@ -121,6 +121,7 @@ mod class;
 mod clock;
 mod config;
 mod dialect;
+mod duration;
 mod engine;
 mod error;
 mod event;
@@ -139,11 +140,13 @@ pub mod lab;
 pub use class::{ErrorClass, NoticeAction, OnAckTimeout, OnGap};
 pub use config::{
     Attempt, Connect, FeedBuilder, FeedConfig, FeedUrl, Limit, Limits, Overflow, Ping, ProviderError, Queue,
-    Reconnect, RetryContext, SubscribeContext, SubscribeFn, SubscribePayload, Subscription, Target, Tls,
-    TlsVersion,
+    Reconnect, RetryContext, Subscription, Target, Tls, TlsVersion,
 };
 pub use crossbeam_channel;
-pub use dialect::{MatchFn, Matcher};
+pub use dialect::{
+    By, Listed, LoginContext, LoginError, LoginStep, MatchFn, Matcher, Rule, RuleKind, Template,
+    TemplateContext,
+};
 pub use engine::bell::{Batch, BatchIter};
 pub use error::{CloseReason, EndReason, Error, Stage};
 pub use event::{

@@ -14,7 +14,7 @@ pub use hooks::{Attempt, ProviderError, RetryContext, Target};
 pub(crate) use hooks::{Hooks, Provider};
 pub use limit::Limit;
 pub use sections::{Connect, Limits, Overflow, Ping, Queue, Reconnect, Tls, TlsVersion};
-pub use subscription::{SubscribeContext, SubscribeFn, SubscribePayload, Subscription};
+pub use subscription::Subscription;
 pub use url::FeedUrl;
 pub(crate) use validate::check_subscription;
 

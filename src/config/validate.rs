@@ -1,6 +1,7 @@
 //! Checks a configuration, once and for all. The first problem found is the error, with the field's path.
 
-use super::{FeedConfig, Limit, Limits, Queue, Reconnect, SubscribePayload, Subscription, Tls, pem};
+use super::{FeedConfig, Limit, Limits, Queue, Reconnect, Subscription, Tls, pem};
+use crate::dialect::Template;
 use crate::error::Error;
 use crate::secret::Secret;
 use crate::transport::Endpoint;
@@ -201,10 +202,9 @@ pub(crate) fn check_subscription(path: &str, subscription: &Subscription, max_by
     for (field, payload) in
         [("subscribe", &subscription.subscribe), ("unsubscribe", &subscription.unsubscribe)]
     {
-        if let Some(SubscribePayload::Text(text)) = payload
-            && text.len() > max_bytes
+        if let Some(size) = payload.as_ref().and_then(Template::fixed_len)
+            && size > max_bytes
         {
-            let size = text.len();
             return refuse(
                 format!("{path}.{field}"),
                 format!("is {size} bytes, over the {max_bytes} of limits.subscribe_bytes: raise that"),

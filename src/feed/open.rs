@@ -1,9 +1,7 @@
 //! From the checked configuration to what the engine is started with.
 
-use crate::config::{
-    Attempt, FeedConfig, Hooks, Overflow, RetryContext, SubscribeContext, SubscribePayload, Subscription,
-    Target, TlsVersion,
-};
+use crate::config::{Attempt, FeedConfig, Hooks, Overflow, RetryContext, Subscription, Target, TlsVersion};
+use crate::dialect::{FrameVars, Member, Template};
 use crate::engine::plan::{self, Plan, ProviderFailure, Render, Spec};
 use crate::engine::queue::{self, Bounds};
 use crate::error::Error;
@@ -75,20 +73,18 @@ pub(super) fn plan(config: &FeedConfig, hooks: Hooks) -> Result<Plan, Error> {
 pub(super) fn spec(config: &FeedConfig, subscription: &Subscription) -> Spec {
     Spec {
         id: subscription.id.clone(),
-        subscribe: subscription.subscribe.clone().map(render),
-        unsubscribe: subscription.unsubscribe.clone().map(render),
+        subscribe: subscription.subscribe.clone().map(|template| render(template, subscription)),
+        unsubscribe: subscription.unsubscribe.clone().map(|template| render(template, subscription)),
         matcher: subscription.data.clone(),
         limit: subscription.effective_stale_after(config.stale_after).duration(),
     }
 }
 
-fn render(payload: SubscribePayload) -> Render {
+fn render(template: Template, subscription: &Subscription) -> Render {
+    let member = Member { name: Some(subscription.id.clone()), ..Member::default() };
     Arc::new(move |context| {
-        payload.render(&SubscribeContext {
-            epoch: context.epoch,
-            attempt: context.attempt,
-            time: context.time,
-        })
+        let frame = FrameVars::new(context.epoch, context.attempt, context.time);
+        template.render(&frame, std::slice::from_ref(&member))
     })
 }
 
