@@ -13,6 +13,8 @@ pub(crate) mod ladder;
 pub(crate) mod liveness;
 pub(crate) mod outbox;
 #[allow(dead_code, reason = "the session machine takes it up next")]
+pub(crate) mod quarantine;
+#[allow(dead_code, reason = "the session machine takes it up next")]
 pub(crate) mod schedule;
 pub(crate) mod session;
 pub(crate) mod subscriptions;
