@@ -1,0 +1,197 @@
+//! Logging in: the steps of a login, carried out on the reader thread within the budget of the attempt.
+//!
+//! The steps themselves are pure ([`Login`]); here is the socket. What comes meanwhile and belongs to no step is kept,
+//! in order, for the connection that follows.
+
+use super::decoder::{Broken, Decoder, Sink};
+use super::routes::Routes;
+use super::shared::Shared;
+use super::writer::{encode_content, encode_pong};
+use crate::class::ErrorClass;
+use crate::clock::Stamp;
+use crate::dialect::{FrameVars, Login, LoginNext, LoginStep, LoginVerdict, Variables};
+use crate::error::{EndReason, Stage};
+use crate::message::Content;
+use crate::panics;
+use crate::policy::approach::Wait;
+use crate::transport::{Budget, Outcome, Stop, WriteHalf};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use tungstenite::{Bytes, Utf8Bytes};
+
+/// What was received and not looked at yet, each with the time of its `recv`.
+pub(super) type Kept = VecDeque<(Content, Stamp)>;
+
+/// A new connection, before it counts as one.
+pub(super) struct Desk<'a> {
+    pub(super) shared: &'a Arc<Shared>,
+    pub(super) routes: &'a mut Routes,
+    pub(super) decoder: &'a mut Decoder,
+    pub(super) half: &'a mut WriteHalf,
+    pub(super) budget: Budget,
+    pub(super) stop: &'a Stop,
+    pub(super) epoch: u64,
+    pub(super) attempt: u32,
+    /// Messages that belong to no step may have so many bytes together.
+    pub(super) bound: usize,
+}
+
+/// What a login leaves behind.
+pub(super) struct LoggedIn {
+    pub(super) captures: Variables,
+    /// What came meanwhile, for the connection.
+    pub(super) kept: Kept,
+}
+
+/// What one `recv` brought.
+#[derive(Default)]
+struct Inbox {
+    messages: Kept,
+    ping: Option<Bytes>,
+    close: Option<(Option<u16>, String)>,
+}
+
+impl Sink for Inbox {
+    fn text(&mut self, text: Utf8Bytes, received: &Stamp) {
+        self.messages.push_back((Content::Text(text), *received));
+    }
+
+    fn binary(&mut self, bytes: Bytes, received: &Stamp) {
+        self.messages.push_back((Content::Binary(bytes), *received));
+    }
+
+    fn ping(&mut self, payload: Bytes) {
+        self.ping = Some(payload);
+    }
+
+    fn close(&mut self, code: Option<u16>, reason: String) {
+        self.close = Some((code, reason));
+    }
+}
+
+impl Desk<'_> {
+    /// Takes all steps.
+    pub(super) fn log_in(&mut self, steps: Arc<[LoginStep]>) -> Result<LoggedIn, EndReason> {
+        let mut login = Login::new(steps);
+        let mut waiting = Kept::new();
+        let mut kept = Kept::new();
+        let mut kept_bytes = 0;
+        loop {
+            match login.next() {
+                LoginNext::Done => break,
+                LoginNext::Send(template) => {
+                    let frame = self.frame(login.captures());
+                    let content = template.render(&frame, &[]).map_err(|detail| refused(detail, ErrorClass::Refused))?;
+                    self.write(&content)?;
+                    login.handle_sent();
+                }
+                LoginNext::Call(call) => {
+                    let left = self.budget.left(Stage::Login)?;
+                    let frame = self.frame(login.captures());
+                    let called = panics::caught(|| call.call(&frame, left));
+                    match called {
+                        Ok(Ok(set)) => login.handle_called(set),
+                        Ok(Err(error)) => return Err(refused(error.to_string(), error.class())),
+                        Err(panic) => {
+                            return Err(refused(format!("it panicked: {panic}"), ErrorClass::RetryLater));
+                        }
+                    }
+                }
+                LoginNext::Wait => {
+                    let Some((content, received)) = waiting.pop_front() else {
+                        self.receive(&mut waiting)?;
+                        continue;
+                    };
+                    let verdict = {
+                        let frame = self.frame(login.captures());
+                        login.handle_message(&frame, content.payload())
+                    };
+                    match verdict {
+                        LoginVerdict::Taken => {}
+                        LoginVerdict::Refused { class, detail } => return Err(refused(detail, class)),
+                        LoginVerdict::NotMine => {
+                            if let Some(answer) = self.routes.answer(&content) {
+                                self.write(&answer)?;
+                                continue;
+                            }
+                            kept_bytes += content.len();
+                            if kept_bytes > self.bound {
+                                let detail = "too much came before the login was answered".to_owned();
+                                return Err(refused(detail, ErrorClass::RetryLater));
+                            }
+                            kept.push_back((content, received));
+                        }
+                    }
+                }
+            }
+        }
+        kept.extend(waiting);
+        Ok(LoggedIn { captures: login.into_captures(), kept })
+    }
+
+    /// What a frame is filled in with; each has a number of its own.
+    fn frame(&self, captures: &Variables) -> FrameVars {
+        let id = self.shared.lock().session.next_frame();
+        FrameVars {
+            id: Some(id),
+            captures: Arc::new(captures.clone()),
+            ..FrameVars::new(self.epoch, self.attempt, Stamp::now().wall)
+        }
+    }
+
+    /// One `recv`, within the budget.
+    fn receive(&mut self, messages: &mut Kept) -> Result<(), EndReason> {
+        let left = self.budget.left(Stage::Login)?;
+        let mut inbox = Inbox::default();
+        let (_, outcome, result) = self.decoder.cycle(Wait::Exactly(left), &mut inbox);
+        if self.stop.is_aborted() {
+            return Err(EndReason::ClosedByUser);
+        }
+        if let Some(payload) = &inbox.ping {
+            let mut frame = Vec::new();
+            encode_pong(&mut frame, payload);
+            self.half.enqueue(&frame);
+        }
+        if inbox.ping.is_some() || self.decoder.wants_write() {
+            self.pump()?;
+        }
+        if let Some((code, reason)) = inbox.close {
+            return Err(EndReason::ClosedByPeer { code, reason });
+        }
+        for (content, received) in inbox.messages {
+            let decoded = self.routes.decode(content, &mut |content| messages.push_back((content, received)));
+            decoded.map_err(|detail| EndReason::Protocol { detail })?;
+        }
+        match (result, outcome) {
+            (Err(Broken::Gone(reason) | Broken::Violation { reason, .. }), _) => Err(reason),
+            (Ok(()), Outcome::Eof) => Err(EndReason::Eof),
+            (Ok(()), Outcome::Failed(reason)) => Err(reason),
+            (Ok(()), Outcome::Bytes(_) | Outcome::Nothing | Outcome::Unused) => Ok(()),
+        }
+    }
+
+    fn write(&mut self, content: &Content) -> Result<(), EndReason> {
+        let mut frame = Vec::new();
+        encode_content(&mut frame, content);
+        self.half.enqueue(&frame);
+        self.pump()
+    }
+
+    /// Writes all that waits, within the budget.
+    fn pump(&mut self) -> Result<(), EndReason> {
+        loop {
+            let pumped = self.half.pump();
+            if self.stop.is_aborted() {
+                return Err(EndReason::ClosedByUser);
+            }
+            if pumped?.idle {
+                return Ok(());
+            }
+            self.budget.left(Stage::Login)?;
+        }
+    }
+}
+
+fn refused(detail: String, class: ErrorClass) -> EndReason {
+    EndReason::LoginRefused { detail, class }
+}
