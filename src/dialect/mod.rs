@@ -2,6 +2,8 @@
 
 #[allow(dead_code, reason = "the engine does not take its steps yet")]
 mod login;
+mod captures;
+mod interpreter;
 mod matcher;
 #[allow(dead_code, reason = "templates and matchers are built on it")]
 mod placeholder;
