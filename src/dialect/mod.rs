@@ -1,10 +1,20 @@
 //! What a message means. Pure: no I/O, no threads, no clock.
 
+mod contains;
+mod cursor;
+#[allow(dead_code, reason = "the engine renders matchers once rules are wired in")]
 mod matcher;
+mod matcher_form;
 #[allow(dead_code, reason = "templates and matchers are built on it")]
 mod placeholder;
+#[allow(dead_code, reason = "captures are built on it")]
+mod pointer;
+#[allow(dead_code, reason = "the engine inserts and removes once rules are wired in")]
 mod router;
+#[allow(dead_code, reason = "the router's tables are built on it")]
+mod scalar;
+#[allow(dead_code, reason = "captures are built on it")]
 mod scan;
 
 pub use matcher::{MatchFn, Matcher};
-pub(crate) use router::{Class, Hit, Router};
+pub(crate) use router::{Hit, Owner, Router};
