@@ -133,7 +133,11 @@ pub(crate) enum AboutOwned {
     /// These subscriptions, ascending.
     Keys(Vec<u64>),
     /// Those that are listed, by their topics; of one frame, or of all.
-    Listed { frame: Option<u64>, listed: Vec<String>, complete: bool },
+    Listed {
+        frame: Option<u64>,
+        listed: Vec<String>,
+        complete: bool,
+    },
     /// The one that has waited longest.
     Oldest,
     All,
@@ -333,7 +337,8 @@ impl Interpreter {
             }
         }
         let acts = !rule.capture.is_empty() || rule.reply.is_some();
-        let is_news = matches!(rule.kind, RuleKind::Ack | RuleKind::Nack | RuleKind::Ended | RuleKind::Notice);
+        let is_news =
+            matches!(rule.kind, RuleKind::Ack | RuleKind::Nack | RuleKind::Ended | RuleKind::Notice);
         if !acts && !is_news {
             return;
         }
@@ -457,7 +462,8 @@ fn frame_number(payload: Payload<'_>, pointer: &Pointer) -> Option<u64> {
     const EXACT: f64 = 9_007_199_254_740_992.0;
     match captures::value_at(payload, pointer)? {
         Value::Number(number) => number.as_u64().or_else(|| {
-            let float = number.as_f64().filter(|float| (0.0..EXACT).contains(float) && float.fract() == 0.0)?;
+            let float =
+                number.as_f64().filter(|float| (0.0..EXACT).contains(float) && float.fract() == 0.0)?;
             #[allow(
                 clippy::cast_possible_truncation,
                 clippy::cast_sign_loss,
@@ -466,7 +472,8 @@ fn frame_number(payload: Payload<'_>, pointer: &Pointer) -> Option<u64> {
             Some(float as u64)
         }),
         Value::String(text) => {
-            let is_plain = text.bytes().all(|b| b.is_ascii_digit()) && (text == "0" || !text.starts_with('0'));
+            let is_plain =
+                text.bytes().all(|b| b.is_ascii_digit()) && (text == "0" || !text.starts_with('0'));
             if is_plain { text.parse().ok() } else { None }
         }
         _ => None,

@@ -308,7 +308,10 @@ pub(crate) enum Verdict {
     Taken,
     NotMine,
     /// The server refuses.
-    Refused { class: ErrorClass, detail: String },
+    Refused {
+        class: ErrorClass,
+        detail: String,
+    },
 }
 
 /// The steps of one login, as they are taken.

@@ -233,6 +233,17 @@ impl FrameVars {
     }
 }
 
+impl fmt::Debug for FrameVars {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // What was captured may be secret.
+        f.debug_struct("FrameVars")
+            .field("epoch", &self.epoch)
+            .field("attempt", &self.attempt)
+            .field("id", &self.id)
+            .finish_non_exhaustive()
+    }
+}
+
 impl Vars for FrameVars {
     fn var(&self, name: &str) -> Option<Value> {
         let since = || self.time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
