@@ -112,6 +112,7 @@
 //! |---|---|---|
 //! | `native-tls` | yes | `wss://` through the operating system's TLS library (OpenSSL on Linux) |
 //! | `native-tls-vendored` | no | the same with an OpenSSL that is built along |
+//! | `gzip` | no | the codecs [`Codec::Gzip`] and [`Codec::Deflate`] |
 //! | `lab` | no | the module `lab`: a feed server that misbehaves on demand, for tests |
 //!
 //! Logging goes through the `log` crate, with targets that begin with `livefeed`.
@@ -143,7 +144,10 @@ pub use config::{
     TlsVersion,
 };
 pub use crossbeam_channel;
-pub use dialect::{MatchFn, Matcher};
+pub use dialect::{
+    About, Codec, Dialect, MatchFn, Matcher, ReadItem, Readout, SequenceFn, SequenceNumbers, SequenceRule,
+    Sequenced,
+};
 pub use engine::bell::{Batch, BatchIter};
 pub use error::{CloseReason, EndReason, Error, Stage};
 pub use event::{
