@@ -1,32 +1,40 @@
 //! What a message means. Pure: no I/O, no threads, no clock.
 
 mod captures;
+mod codec;
 mod contains;
 mod cursor;
-#[allow(dead_code, reason = "the engine reads by it once rules are wired in")]
+mod custom;
+mod elements;
+mod inflate;
 mod interpreter;
-#[allow(dead_code, reason = "the engine takes its steps once it is wired in")]
+mod interval;
 mod login;
-#[allow(dead_code, reason = "the engine renders matchers once rules are wired in")]
 mod matcher;
 mod matcher_form;
-#[allow(dead_code, reason = "templates and matchers are built on it")]
+mod place;
 mod placeholder;
-#[allow(dead_code, reason = "captures are built on it")]
 mod pointer;
-#[allow(dead_code, reason = "the engine inserts and removes once rules are wired in")]
 mod router;
-#[allow(dead_code, reason = "the configuration checks them once it has them")]
 mod rule;
-#[allow(dead_code, reason = "the router's tables are built on it")]
 mod scalar;
 mod scan;
-#[allow(dead_code, reason = "the configuration checks them once it has them")]
+mod sequence;
 mod template;
+mod tracker;
 
+pub(crate) use captures::Found;
+pub use codec::Codec;
+pub(crate) use codec::Chain;
+pub use custom::{About, Dialect, ReadItem, Readout};
+pub(crate) use interpreter::{AboutOwned, Change, Class, Control, Interpreter, Reading};
+pub use interval::Interval;
 pub use login::{LoginContext, LoginError, LoginStep};
+pub(crate) use login::{Login, Next as LoginNext, Verdict as LoginVerdict};
 pub use matcher::{MatchFn, Matcher};
-pub(crate) use router::{Hit, Owner, Router};
+pub(crate) use pointer::Pointer;
 pub use rule::{By, Listed, Rule, RuleKind};
-pub(crate) use template::{FrameVars, Member};
+pub use sequence::{SequenceFn, SequenceNumbers, SequenceRule, Sequenced};
+pub(crate) use template::{FrameVars, Member, Scope, Variables};
 pub use template::{Template, TemplateContext};
+pub(crate) use tracker::{Seq, Tracker};
