@@ -138,12 +138,13 @@ pub mod lab;
 
 pub use class::{ErrorClass, NoticeAction, OnAckTimeout, OnGap};
 pub use config::{
-    Attempt, Connect, FeedBuilder, FeedConfig, FeedUrl, Limit, Limits, Overflow, Ping, ProviderError, Queue,
-    Reconnect, RetryContext, SubscribeContext, SubscribeFn, SubscribePayload, Subscription, Target, Tls,
-    TlsVersion,
+    Ack, Attempt, Batching, CodeRange, Connect, ConnectPacing, EndAction, EndRule, FeedBuilder, FeedConfig,
+    FeedUrl, Keepalive, KeepaliveDue, Limit, Limits, Overflow, Pacing, PacingScope, Ping, ProviderError,
+    Queue, Reconnect, RepairStep, RetryContext, SubscribeContext, SubscribeFn, SubscribePayload,
+    Subscription, Target, Terms, Tls, TlsVersion, Variables,
 };
 pub use crossbeam_channel;
-pub use dialect::{MatchFn, Matcher};
+pub use dialect::{Interval, MatchFn, Matcher};
 pub use engine::bell::{Batch, BatchIter};
 pub use error::{CloseReason, EndReason, Error, Stage};
 pub use event::{

@@ -76,7 +76,8 @@ impl Visitor<'_> for LimitVisitor {
     }
 }
 
-fn parse(text: &str) -> Option<Duration> {
+/// A duration as text.
+pub(super) fn parse(text: &str) -> Option<Duration> {
     humantime::parse_duration(text).ok()
 }
 
@@ -109,5 +110,27 @@ pub(super) mod duration {
         fn visit_str<E: de::Error>(self, text: &str) -> Result<Duration, E> {
             parse(text).ok_or_else(|| E::invalid_value(de::Unexpected::Str(text), &self))
         }
+    }
+}
+
+/// The same for a duration that may be left out.
+pub(super) mod optional {
+    use super::*;
+
+    #[derive(Serialize, Deserialize)]
+    struct Text(#[serde(with = "duration")] Duration);
+
+    #[allow(clippy::ref_option, reason = "serde calls it so")]
+    pub(in crate::config) fn serialize<S: Serializer>(
+        value: &Option<Duration>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        value.map(Text).serialize(serializer)
+    }
+
+    pub(in crate::config) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Duration>, D::Error> {
+        Option::deserialize(deserializer).map(|text| text.map(|Text(duration)| duration))
     }
 }

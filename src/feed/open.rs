@@ -73,12 +73,13 @@ pub(super) fn plan(config: &FeedConfig, hooks: Hooks) -> Result<Plan, Error> {
 
 /// A subscription as the engine wants it, with the limit in force for it.
 pub(super) fn spec(config: &FeedConfig, subscription: &Subscription) -> Spec {
+    let Subscription { id, terms, .. } = config.resolved(subscription);
     Spec {
-        id: subscription.id.clone(),
-        subscribe: subscription.subscribe.clone().map(render),
-        unsubscribe: subscription.unsubscribe.clone().map(render),
-        matcher: subscription.data.clone(),
-        limit: subscription.effective_stale_after(config.stale_after).duration(),
+        id,
+        subscribe: terms.subscribe.map(render),
+        unsubscribe: terms.unsubscribe.map(render),
+        matcher: terms.data,
+        limit: terms.stale_after.unwrap_or(config.stale_after).duration(),
     }
 }
 
