@@ -121,6 +121,7 @@ mod class;
 mod clock;
 mod config;
 mod dialect;
+mod duration;
 mod engine;
 mod error;
 mod event;
@@ -140,11 +141,13 @@ pub use class::{ErrorClass, NoticeAction, OnAckTimeout, OnGap};
 pub use config::{
     Ack, Attempt, Batching, CodeRange, Connect, ConnectPacing, EndAction, EndRule, FeedBuilder, FeedConfig,
     FeedUrl, Keepalive, KeepaliveDue, Limit, Limits, Overflow, Pacing, PacingScope, Ping, ProviderError,
-    Queue, Reconnect, RepairStep, RetryContext, SubscribeContext, SubscribeFn, SubscribePayload,
-    Subscription, Target, Terms, Tls, TlsVersion, Variables,
+    Queue, Reconnect, RepairStep, RetryContext, Subscription, Target, Terms, Tls, TlsVersion, Variables,
 };
 pub use crossbeam_channel;
-pub use dialect::{Interval, MatchFn, Matcher};
+pub use dialect::{
+    By, Interval, Listed, LoginContext, LoginError, LoginStep, MatchFn, Matcher, Rule, RuleKind, Template,
+    TemplateContext,
+};
 pub use engine::bell::{Batch, BatchIter};
 pub use error::{CloseReason, EndReason, Error, Stage};
 pub use event::{

@@ -11,12 +11,13 @@ use std::path::{Path, PathBuf};
 
 /// What everything may use.
 const NOUNS: &[&str] =
-    &["class", "clock", "error", "event", "health", "message", "panics", "secret", "table"];
+    &["class", "clock", "duration", "error", "event", "health", "message", "panics", "secret", "table"];
 
 /// Each module of the crate, and what it may use: all nouns, and the modules named here.
 const ALLOWED: &[(&str, &[&str])] = &[
     ("class", &[]),
     ("clock", &[]),
+    ("duration", &[]),
     ("error", &[]),
     ("event", &[]),
     ("health", &[]),

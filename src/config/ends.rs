@@ -1,6 +1,6 @@
 //! What is done after an end that the server gave a reason for: by close code, by HTTP status, by its words.
 
-use super::limit;
+use crate::duration;
 use serde::de::{self, Deserializer};
 use serde::{Deserialize, Serialize, Serializer};
 use std::fmt;
@@ -76,7 +76,7 @@ pub enum EndAction {
     Fatal,
     /// Try again after this long, and not before the next delay of the backoff. From 1 ms to 365 days. In JSON
     /// `{"retry_after": "5s"}`.
-    RetryAfter(#[serde(with = "limit::duration")] Duration),
+    RetryAfter(#[serde(with = "duration")] Duration),
 }
 
 /// A code, or all from the first to the last. In JSON `1008` or `"4000-4099"`.

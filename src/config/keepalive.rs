@@ -1,9 +1,11 @@
 //! What the client sends so that the server, and the line, know that it is there.
 
-use super::SubscribePayload as Template;
-use crate::dialect::{Interval, Matcher};
+use crate::dialect::{Interval, Matcher, Template, TemplateContext};
+use crate::message::Sendable;
+use crate::secret::Secret;
 use crate::table::Table;
 use serde::{Deserialize, Serialize, Serializer};
+use serde_json::Value;
 
 /// Something that is sent again and again while a connection is up. One of `keepalives`.
 ///
@@ -86,6 +88,24 @@ impl Keepalive {
     pub fn send(mut self, template: Template) -> Self {
         self.send = Some(template);
         self
+    }
+
+    /// Sends this text in place of a ping.
+    pub fn send_text(self, text: impl Into<Secret>) -> Self {
+        self.send(Template::text(text))
+    }
+
+    /// Sends this value as compact JSON in place of a ping.
+    pub fn send_json(self, value: impl Into<Value>) -> Self {
+        self.send(Template::json(value))
+    }
+
+    /// Sends what the closure returns in place of a ping.
+    pub fn send_with<R: Into<Sendable>>(
+        self,
+        make: impl Fn(&TemplateContext) -> Result<R, String> + Send + Sync + 'static,
+    ) -> Self {
+        self.send(Template::closure(make))
     }
 
     /// Sets what the answer looks like.

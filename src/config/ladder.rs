@@ -1,6 +1,6 @@
 //! The ladder: what is done, in order, about a subscription that has gone stale.
 
-use super::limit;
+use crate::duration;
 use serde::de::{self, Deserializer};
 use serde::{Deserialize, Serialize, Serializer};
 use std::fmt;
@@ -47,8 +47,8 @@ impl RepairStep {
 
     fn parse(text: &str) -> Option<Self> {
         match text.split_once(':') {
-            Some(("probe", time)) => limit::parse(time).map(Self::Probe),
-            Some(("resubscribe", time)) => limit::parse(time).map(Self::Resubscribe),
+            Some(("probe", time)) => duration::parse(time).map(Self::Probe),
+            Some(("resubscribe", time)) => duration::parse(time).map(Self::Resubscribe),
             None if text == "reconnect" => Some(Self::Reconnect),
             None if text == "next_endpoint" => Some(Self::NextEndpoint),
             _ => None,

@@ -25,7 +25,7 @@ pub use ladder::RepairStep;
 pub use limit::Limit;
 pub use pacing::{Batching, ConnectPacing, Pacing, PacingScope};
 pub use sections::{Connect, Limits, Overflow, Ping, Queue, Reconnect, Tls, TlsVersion};
-pub use subscription::{SubscribeContext, SubscribeFn, SubscribePayload, Subscription};
+pub use subscription::Subscription;
 pub use terms::{Ack, Terms};
 pub use url::FeedUrl;
 pub use vars::Variables;

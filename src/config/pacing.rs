@@ -1,6 +1,6 @@
 //! How fast a feed may send, subscribe and connect: the limits that servers publish.
 
-use super::limit;
+use crate::duration;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ pub struct Pacing {
     /// How many messages. From 1 to 1,000,000.
     pub sends: u32,
     /// In how long. From 1 ms to 365 days.
-    #[serde(with = "limit::duration")]
+    #[serde(with = "duration")]
     pub per: Duration,
     /// Which messages count. Default: `all`.
     #[serde(default)]
@@ -76,7 +76,7 @@ pub struct ConnectPacing {
     /// How many attempts. From 1 to 1,000,000.
     pub attempts: u32,
     /// In how long. From 1 ms to 365 days.
-    #[serde(with = "limit::duration")]
+    #[serde(with = "duration")]
     pub per: Duration,
 }
 

@@ -3,17 +3,15 @@
 use super::terms::{Ack, Terms};
 use super::{Limit, RepairStep};
 use crate::class::OnAckTimeout;
-use crate::dialect::Matcher;
-use crate::message::SubscriptionId;
-use crate::panics::caught;
+use crate::dialect::{Matcher, Template, TemplateContext};
+use crate::message::{Sendable, SubscriptionId};
 use crate::secret::Secret;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{DeserializeSeed, Error as _, IntoDeserializer, MapAccess, Visitor};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use std::fmt;
-use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 /// One thing to get data for: what to send for it, what its data looks like, how long it may be silent.
 ///
@@ -52,13 +50,13 @@ impl Subscription {
 
     /// Sends this text at each new connection.
     pub fn subscribe_text(mut self, text: impl Into<Secret>) -> Self {
-        self.terms.subscribe = Some(SubscribePayload::Text(text.into()));
+        self.terms.subscribe = Some(Template::text(text));
         self
     }
 
     /// Sends this value as compact JSON at each new connection.
     pub fn subscribe_json(mut self, value: impl Into<Value>) -> Self {
-        self.terms.subscribe = Some(SubscribePayload::json(&value.into()));
+        self.terms.subscribe = Some(Template::json(value));
         self
     }
 
@@ -67,32 +65,32 @@ impl Subscription {
     /// It is called on a livefeed thread, outside all locks. After an error or a panic nothing is sent, and an
     /// [`Alert`](crate::Alert) of the kind [`SubscribeFailed`](crate::AlertKind::SubscribeFailed) says so; with a limit
     /// the subscription then goes stale, and the closure is called again on the next connection.
-    pub fn subscribe_with(
+    pub fn subscribe_with<R: Into<Sendable>>(
         mut self,
-        make: impl Fn(&SubscribeContext) -> Result<String, String> + Send + Sync + 'static,
+        make: impl Fn(&TemplateContext) -> Result<R, String> + Send + Sync + 'static,
     ) -> Self {
-        self.terms.subscribe = Some(SubscribePayload::with(make));
+        self.terms.subscribe = Some(Template::closure(make));
         self
     }
 
     /// Sends this text to end the subscription.
     pub fn unsubscribe_text(mut self, text: impl Into<Secret>) -> Self {
-        self.terms.unsubscribe = Some(SubscribePayload::Text(text.into()));
+        self.terms.unsubscribe = Some(Template::text(text));
         self
     }
 
     /// Sends this value as compact JSON to end the subscription.
     pub fn unsubscribe_json(mut self, value: impl Into<Value>) -> Self {
-        self.terms.unsubscribe = Some(SubscribePayload::json(&value.into()));
+        self.terms.unsubscribe = Some(Template::json(value));
         self
     }
 
     /// Sends what the closure returns to end the subscription.
-    pub fn unsubscribe_with(
+    pub fn unsubscribe_with<R: Into<Sendable>>(
         mut self,
-        make: impl Fn(&SubscribeContext) -> Result<String, String> + Send + Sync + 'static,
+        make: impl Fn(&TemplateContext) -> Result<R, String> + Send + Sync + 'static,
     ) -> Self {
-        self.terms.unsubscribe = Some(SubscribePayload::with(make));
+        self.terms.unsubscribe = Some(Template::closure(make));
         self
     }
 
@@ -122,13 +120,22 @@ impl Subscription {
 
     /// Sends this text to find out whether its data still flows.
     pub fn probe_text(mut self, text: impl Into<Secret>) -> Self {
-        self.terms.probe = Some(SubscribePayload::Text(text.into()));
+        self.terms.probe = Some(Template::text(text));
         self
     }
 
     /// Sends this value as compact JSON to find out whether its data still flows.
     pub fn probe_json(mut self, value: impl Into<Value>) -> Self {
-        self.terms.probe = Some(SubscribePayload::json(&value.into()));
+        self.terms.probe = Some(Template::json(value));
+        self
+    }
+
+    /// Sends what the closure returns to find out whether its data still flows.
+    pub fn probe_with<R: Into<Sendable>>(
+        mut self,
+        make: impl Fn(&TemplateContext) -> Result<R, String> + Send + Sync + 'static,
+    ) -> Self {
+        self.terms.probe = Some(Template::closure(make));
         self
     }
 
@@ -240,114 +247,5 @@ impl<'de, S: DeserializeSeed<'de>> DeserializeSeed<'de> for OtherThanId<S> {
             return Ok(Key::Id(self.0));
         }
         self.0.deserialize(key.into_deserializer()).map(Key::Other)
-    }
-}
-
-/// What is sent to subscribe or unsubscribe. Its text is never shown.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub enum SubscribePayload {
-    /// The same text each time.
-    Text(Secret),
-    /// A text made anew each time. Can't be expressed in data.
-    With(SubscribeFn),
-}
-
-/// The closure of a [`SubscribePayload`].
-#[derive(Clone)]
-pub struct SubscribeFn(Arc<Make>);
-
-type Make = dyn Fn(&SubscribeContext) -> Result<String, String> + Send + Sync;
-
-impl fmt::Debug for SubscribeFn {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("<closure>")
-    }
-}
-
-impl SubscribePayload {
-    /// A value as compact JSON.
-    pub fn json(value: &Value) -> Self {
-        Self::Text(Secret::from(value.to_string()))
-    }
-
-    /// A text that the closure makes anew each time.
-    pub fn with(make: impl Fn(&SubscribeContext) -> Result<String, String> + Send + Sync + 'static) -> Self {
-        Self::With(SubscribeFn(Arc::new(make)))
-    }
-
-    /// The text to send now. A panic of the closure is an error like its own.
-    pub(crate) fn render(&self, context: &SubscribeContext) -> Result<Secret, String> {
-        match self {
-            Self::Text(text) => Ok(text.clone()),
-            Self::With(make) => match caught(|| (make.0)(context)) {
-                Ok(made) => made.map(Secret::from),
-                Err(message) => Err(format!("the closure panicked: {message}")),
-            },
-        }
-    }
-}
-
-impl Serialize for SubscribePayload {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self {
-            Self::Text(text) => text.serialize(serializer),
-            Self::With(_) => serializer.serialize_str("<closure>"),
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for SubscribePayload {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Ok(match Value::deserialize(deserializer)? {
-            Value::String(text) => Self::Text(Secret::from(text)),
-            value => Self::json(&value),
-        })
-    }
-}
-
-/// What a closure that makes a subscribe message is told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct SubscribeContext {
-    /// The connection it is for, counted from 1.
-    pub epoch: u64,
-    /// The attempt that made the connection, counted from 1 since the one before.
-    pub attempt: u32,
-    /// Now, by the wall clock.
-    pub time: SystemTime,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    fn rendered(payload: &SubscribePayload) -> Result<String, String> {
-        let context = SubscribeContext { epoch: 2, attempt: 1, time: SystemTime::UNIX_EPOCH };
-        payload.render(&context).map(|text| text.expose().to_owned())
-    }
-
-    #[test]
-    fn a_string_is_text_and_the_rest_is_json() {
-        for (data, text) in [
-            (json!("ping"), "ping"),
-            (json!("{ }"), "{ }"),
-            (json!({"op": "sub", "args": [1, "a b"]}), r#"{"args":[1,"a b"],"op":"sub"}"#),
-            (json!(["x"]), r#"["x"]"#),
-            (json!(1), "1"),
-        ] {
-            let payload: SubscribePayload = serde_json::from_value(data).unwrap();
-            assert_eq!(rendered(&payload), Ok(text.to_owned()));
-        }
-    }
-
-    #[test]
-    fn closures_are_called_each_time_and_their_panics_caught() {
-        let payload = SubscribePayload::with(|context| Ok(format!("sub {}", context.epoch)));
-        assert_eq!(rendered(&payload), Ok("sub 2".to_owned()));
-        assert_eq!(rendered(&SubscribePayload::with(|_| Err("no key".into()))), Err("no key".to_owned()));
-        let panics = SubscribePayload::with(|_| panic!("oh"));
-        assert_eq!(rendered(&panics), Err("the closure panicked: oh".to_owned()));
     }
 }

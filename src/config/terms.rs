@@ -1,11 +1,11 @@
 //! What is agreed about subscriptions: for one of them, or for all that say nothing else.
 
-use super::SubscribePayload as Template;
 use super::ladder::RepairStep;
-use super::limit::{self, Limit};
+use super::limit::Limit;
 use super::vars::Variables;
 use crate::class::OnAckTimeout;
-use crate::dialect::Matcher;
+use crate::dialect::{Matcher, Template};
+use crate::duration;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -52,7 +52,7 @@ pub struct Terms {
     pub ack: Option<Ack>,
     /// How long the confirmation may take, from when the subscribe message was written. From 1 ms to 365 days.
     /// Default: `10s`.
-    #[serde(with = "limit::optional", skip_serializing_if = "Option::is_none")]
+    #[serde(with = "duration::option", skip_serializing_if = "Option::is_none")]
     pub ack_timeout: Option<Duration>,
     /// What is done then. Default: `retry`.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -36,6 +36,10 @@ impl Variables {
         self.0.is_empty()
     }
 
+    pub(crate) fn as_map(&self) -> &BTreeMap<String, Value> {
+        &self.0
+    }
+
     /// These, and of others those of other names.
     pub(super) fn or(mut self, others: &Self) -> Self {
         for (name, value) in &others.0 {

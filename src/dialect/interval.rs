@@ -1,6 +1,7 @@
 //! A duration that only the server may know: `"15s"`, or `"${ping_interval}ms"` with what it told at the login.
 
 use super::placeholder::{self, Vars};
+use crate::duration;
 use serde::de::{self, Deserializer};
 use serde::{Deserialize, Serialize, Serializer};
 use std::fmt;
@@ -42,8 +43,7 @@ impl Interval {
             Self::Fixed(duration) => *duration,
             Self::Text(text) => {
                 let text = placeholder::text(text, vars).map_err(|missing| missing.to_string())?;
-                humantime::parse_duration(text.trim())
-                    .map_err(|_| "it is no duration such as \"15s\"".to_owned())?
+                duration::parse(text.trim()).ok_or_else(|| "it is no duration such as \"15s\"".to_owned())?
             }
         };
         if (SHORTEST..=LONGEST).contains(&duration) {
@@ -90,9 +90,9 @@ impl<'de> Deserialize<'de> for Interval {
                 if !placeholder::is_plain(text) {
                     return Ok(Interval::Text(text.to_owned()));
                 }
-                humantime::parse_duration(text)
+                duration::parse(text)
                     .map(Interval::Fixed)
-                    .map_err(|_| E::invalid_value(de::Unexpected::Str(text), &self))
+                    .ok_or_else(|| E::invalid_value(de::Unexpected::Str(text), &self))
             }
         }
 

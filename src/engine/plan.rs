@@ -4,7 +4,7 @@ use super::queue::Bounds;
 use crate::dialect::Matcher;
 use crate::error::EndReason;
 use crate::event::Event;
-use crate::message::SubscriptionId;
+use crate::message::{Content, SubscriptionId};
 use crate::policy::session;
 use crate::policy::verdict::{self, Decision};
 use crate::secret::Secret;
@@ -41,7 +41,7 @@ pub(crate) struct RenderContext {
     pub(crate) time: SystemTime,
 }
 
-pub(crate) type Render = Arc<dyn Fn(&RenderContext) -> Result<Secret, String> + Send + Sync>;
+pub(crate) type Render = Arc<dyn Fn(&RenderContext) -> Result<Content, String> + Send + Sync>;
 pub(crate) type Provider = Box<dyn FnMut(&AttemptContext) -> Result<Target, ProviderFailure> + Send>;
 pub(crate) type Handler = Box<dyn FnMut(Event) + Send>;
 pub(crate) type OnWake = Arc<dyn Fn() + Send + Sync>;

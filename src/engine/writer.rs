@@ -190,7 +190,7 @@ impl Writer {
             return Err(format!("{size} bytes are over the limit of {limit} (limits.subscribe_bytes)"));
         }
         let mut frame = Vec::with_capacity(size + 14);
-        encode(&mut frame, OpCode::Data(Data::Text), payload.expose().as_bytes());
+        encode_content(&mut frame, &payload);
         Ok(frame)
     }
 

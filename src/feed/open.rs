@@ -1,9 +1,7 @@
 //! From the checked configuration to what the engine is started with.
 
-use crate::config::{
-    Attempt, FeedConfig, Hooks, Overflow, RetryContext, SubscribeContext, SubscribePayload, Subscription,
-    Target, TlsVersion,
-};
+use crate::config::{Attempt, FeedConfig, Hooks, Overflow, RetryContext, Subscription, Target, TlsVersion};
+use crate::dialect::{FrameVars, Member, Template};
 use crate::engine::plan::{self, Plan, ProviderFailure, Render, Spec};
 use crate::engine::queue::{self, Bounds};
 use crate::error::Error;
@@ -74,22 +72,21 @@ pub(super) fn plan(config: &FeedConfig, hooks: Hooks) -> Result<Plan, Error> {
 /// A subscription as the engine wants it, with the limit in force for it.
 pub(super) fn spec(config: &FeedConfig, subscription: &Subscription) -> Spec {
     let Subscription { id, terms, .. } = config.resolved(subscription);
+    let member =
+        Member { name: Some(id.clone()), vars: Arc::new(terms.vars.as_map().clone()), ..Member::default() };
     Spec {
         id,
-        subscribe: terms.subscribe.map(render),
-        unsubscribe: terms.unsubscribe.map(render),
+        subscribe: terms.subscribe.map(|template| render(template, member.clone())),
+        unsubscribe: terms.unsubscribe.map(|template| render(template, member)),
         matcher: terms.data,
         limit: terms.stale_after.unwrap_or(config.stale_after).duration(),
     }
 }
 
-fn render(payload: SubscribePayload) -> Render {
+fn render(template: Template, member: Member) -> Render {
     Arc::new(move |context| {
-        payload.render(&SubscribeContext {
-            epoch: context.epoch,
-            attempt: context.attempt,
-            time: context.time,
-        })
+        let frame = FrameVars::new(context.epoch, context.attempt, context.time);
+        template.render(&frame, std::slice::from_ref(&member))
     })
 }
 

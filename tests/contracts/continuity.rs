@@ -537,7 +537,9 @@ fn a_subscribe_closure_that_fails_is_an_alert_then_stale_then_retried() {
 #[test]
 fn a_subscribe_closure_without_a_limit_does_not_end_the_connection() {
     let lab = Lab::start(topics(ms(5))).unwrap();
-    let never = Subscription::new("never").subscribe_with(|_| Err("no".into())).data(Matcher::text("never"));
+    let never = Subscription::new("never")
+        .subscribe_with(|_| Err::<String, _>("no".into()))
+        .data(Matcher::text("never"));
     let feed = feed(&lab).subscription(never).subscription(sub("btc")).open().unwrap();
     let events = until_messages(&feed, 20);
     assert!(!names(&events).contains(&"disconnected".to_owned()), "{:?}", names(&events));

@@ -4,6 +4,7 @@ mod talk;
 mod terms;
 
 use super::*;
+use crate::dialect::{FrameVars, Template};
 use serde_json::{Value, json};
 
 const URL: &str = "wss://feed.example/ws";
@@ -441,10 +442,8 @@ fn targets_are_checked_and_merged() {
     assert_eq!(merged, [("X-B", "2"), ("x-a", "3")]);
 }
 
-/// What a template is, for comparisons.
-fn rendered(template: &SubscribePayload) -> String {
-    match template {
-        SubscribePayload::Text(text) => text.expose().to_owned(),
-        SubscribePayload::With(_) => "<closure>".to_owned(),
-    }
+/// What a template of plain text is, for comparisons.
+fn rendered(template: &Template) -> String {
+    let frame = FrameVars::new(1, 1, std::time::SystemTime::UNIX_EPOCH);
+    String::from_utf8_lossy(template.render(&frame, &[]).unwrap().payload().as_bytes()).into_owned()
 }

@@ -1,8 +1,8 @@
 //! Checks subscriptions, with what they take from `defaults`.
 
 use super::{Checked, LONGEST, SHORTEST, check_name, duration, limit, refuse};
-use crate::config::{FeedConfig, RepairStep, SubscribePayload, Subscription, Terms};
-use crate::dialect::Pointer;
+use crate::config::{FeedConfig, RepairStep, Subscription, Terms};
+use crate::dialect::{Pointer, Template};
 use crate::error::Error;
 use std::collections::HashSet;
 
@@ -52,10 +52,9 @@ fn check_terms(path: &str, config: &FeedConfig, terms: &Terms) -> Checked {
     for (field, payload) in
         [("subscribe", &terms.subscribe), ("unsubscribe", &terms.unsubscribe), ("probe", &terms.probe)]
     {
-        if let Some(SubscribePayload::Text(text)) = payload
-            && text.len() > max_bytes
+        if let Some(size) = payload.as_ref().and_then(Template::fixed_len)
+            && size > max_bytes
         {
-            let size = text.len();
             return refuse(
                 at(field),
                 format!("is {size} bytes, over the {max_bytes} of limits.subscribe_bytes: raise that"),

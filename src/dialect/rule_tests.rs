@@ -1,0 +1,1 @@
+//! Rules: their form in data, and what is refused.
