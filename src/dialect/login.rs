@@ -1,19 +1,21 @@
 //! The login: steps that come before anything else on a connection, and the machine that takes them.
 
+use super::captures::{self, Wanted};
 use super::matcher::Matcher;
 use super::placeholder::Vars;
+use super::pointer::Pointer;
 use super::rule::check_captures;
-use super::scan::Pointer;
 use super::template::{self, FrameVars, Template, TemplateContext, Variables};
 use crate::class::ErrorClass;
-use crate::message::Sendable;
+use crate::message::{Payload, Sendable};
+use crate::panics::caught;
 use crate::secret::Secret;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// One step of a login. It sends something, then waits for what it expects; either may be left out.
 ///
@@ -164,6 +166,7 @@ impl LoginStep {
         for (field, matcher) in [("expect", &self.expect), ("refused", &self.refused)] {
             if let Some(matcher) = matcher {
                 matcher.check().map_err(|(inner, problem)| (format!("{field}.{inner}"), problem))?;
+                template::check_matcher(matcher, &known).map_err(|problem| (field.to_owned(), problem))?;
             }
         }
         if self.expect.is_none() {
@@ -186,6 +189,14 @@ type Call = dyn Fn(&mut LoginContext) -> Result<(), LoginError> + Send + Sync;
 /// The closure of a step.
 #[derive(Clone)]
 pub(crate) struct LoginFn(Arc<Call>);
+
+impl LoginFn {
+    /// Calls it; a panic is an error that is worth another attempt.
+    pub(crate) fn call(&self, context: &mut LoginContext) -> Result<(), LoginError> {
+        caught(|| (self.0)(context))
+            .unwrap_or_else(|panic| Err(LoginError::retry(format!("the closure panicked: {panic}"))))
+    }
+}
 
 impl fmt::Debug for LoginFn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -274,3 +285,180 @@ impl fmt::Display for LoginError {
 }
 
 impl std::error::Error for LoginError {}
+
+/// What the login does next.
+#[derive(Debug)]
+pub(crate) enum Next<'a> {
+    /// Send this, filled in from [`Login::frame`], then say [`Login::handle_sent`].
+    Send(&'a Template),
+    /// Call this with [`Login::context`], then say [`Login::handle_called`].
+    Call(&'a LoginFn),
+    /// Wait for the server's next message.
+    Wait,
+    /// The feed is logged in.
+    Done,
+    /// A placeholder of a matcher can't be filled in.
+    Failed(&'a str),
+}
+
+/// What a message is to the login.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// It was waited for.
+    Taken,
+    NotMine,
+    /// The server refuses.
+    Refused {
+        class: ErrorClass,
+        detail: String,
+    },
+}
+
+/// The steps of one login, as they are taken.
+///
+/// `next` says what to do until it says `Wait`; each message then goes to `handle_message`, and `next` is asked again
+/// before the next message.
+pub(crate) struct Login {
+    steps: Arc<[LoginStep]>,
+    at: usize,
+    state: Step,
+    frame: FrameVars,
+    panicked: Option<String>,
+}
+
+/// How far the present step is.
+enum Step {
+    /// It has to send, or to be called.
+    Due,
+    Waiting {
+        expect: Matcher,
+        refused: Option<Matcher>,
+    },
+    Failed(String),
+}
+
+impl Login {
+    /// Before the first step.
+    pub(crate) fn new(steps: Arc<[LoginStep]>, epoch: u64, attempt: u32, now: SystemTime) -> Self {
+        let frame = FrameVars::new(epoch, attempt, now);
+        let mut login = Self { steps, at: 0, state: Step::Due, frame, panicked: None };
+        login.begin_step();
+        login
+    }
+
+    /// The variables of the frame that is about to be sent, with this number.
+    pub(crate) fn frame(&mut self, id: u64, now: SystemTime) -> &FrameVars {
+        self.frame.id = Some(id);
+        self.frame.time = now;
+        &self.frame
+    }
+
+    /// What was to be sent is written.
+    pub(crate) fn handle_sent(&mut self) {
+        if matches!(self.next(), Next::Send(_)) {
+            self.wait_or_go_on();
+        }
+    }
+
+    /// The closure has returned, without an error.
+    pub(crate) fn handle_called(&mut self, context: LoginContext) {
+        if matches!(self.next(), Next::Call(_)) {
+            Arc::make_mut(&mut self.frame.captures).extend(context.set);
+            self.go_on();
+        }
+    }
+
+    /// A message came.
+    pub(crate) fn handle_message(&mut self, message: Payload<'_>) -> Verdict {
+        let (Some(step), Step::Waiting { expect, refused }) = (self.steps.get(self.at), &self.state) else {
+            return Verdict::NotMine;
+        };
+        let mut meets = |matcher: &Matcher| {
+            caught(|| matcher.matches(message)).unwrap_or_else(|panic| {
+                self.panicked.get_or_insert(panic);
+                false
+            })
+        };
+        if refused.as_ref().is_some_and(&mut meets) {
+            let pointer = step.detail.as_deref().and_then(|pointer| Pointer::parse(pointer).ok());
+            let detail = pointer.map_or_else(String::new, |pointer| captures::detail(message, &pointer));
+            return Verdict::Refused { class: step.class, detail };
+        }
+        if !meets(expect) {
+            return Verdict::NotMine;
+        }
+        let found = Wanted::new(&step.capture).find(message);
+        captures::keep(&mut self.frame.captures, &found);
+        self.go_on();
+        Verdict::Taken
+    }
+
+    fn go_on(&mut self) {
+        self.at += 1;
+        self.state = Step::Due;
+        self.begin_step();
+    }
+
+    /// A step that neither sends nor calls begins with waiting.
+    fn begin_step(&mut self) {
+        if self.steps.get(self.at).is_some_and(|step| step.send.is_none() && step.call.is_none()) {
+            self.wait_or_go_on();
+        }
+    }
+
+    fn wait_or_go_on(&mut self) {
+        let Some(step) = self.steps.get(self.at) else { return };
+        let Some(expect) = &step.expect else {
+            self.go_on();
+            return;
+        };
+        let refused = step.refused.as_ref().map(|matcher| matcher.render(&self.frame)).transpose();
+        self.state = match (expect.render(&self.frame), refused) {
+            (Ok(expect), Ok(refused)) => Step::Waiting { expect, refused },
+            (Err(missing), _) | (_, Err(missing)) => Step::Failed(missing.to_string()),
+        };
+    }
+
+    /// What a matcher said that panicked, once.
+    pub(crate) fn take_panic(&mut self) -> Option<String> {
+        self.panicked.take()
+    }
+
+    /// What to do now.
+    pub(crate) fn next(&self) -> Next<'_> {
+        match (self.steps.get(self.at), &self.state) {
+            (None, _) => Next::Done,
+            (_, Step::Failed(detail)) => Next::Failed(detail),
+            (_, Step::Waiting { .. }) => Next::Wait,
+            (Some(LoginStep { call: Some(call), .. }), Step::Due) => Next::Call(call),
+            (Some(LoginStep { send: Some(send), .. }), Step::Due) => Next::Send(send),
+            (Some(_), Step::Due) => Next::Wait,
+        }
+    }
+
+    /// What a closure is called with.
+    pub(crate) fn context(&self, time_left: Duration) -> LoginContext {
+        LoginContext {
+            epoch: self.frame.epoch,
+            attempt: self.frame.attempt,
+            time_left,
+            frame: self.frame.clone(),
+            set: Variables::new(),
+        }
+    }
+
+    /// What was captured and set so far.
+    pub(crate) fn captures(&self) -> &Arc<Variables> {
+        &self.frame.captures
+    }
+}
+
+impl fmt::Debug for Login {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Login").field("at", &self.at).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+#[path = "login_tests.rs"]
+mod tests;

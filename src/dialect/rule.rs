@@ -1,7 +1,7 @@
 //! What the server's control messages mean, said as data: how one is recognised, what it is, whom it is about.
 
 use super::matcher::Matcher;
-use super::scan::Pointer;
+use super::pointer::Pointer;
 use super::template::{self, Template, TemplateContext};
 use crate::class::{ErrorClass, NoticeAction};
 use crate::duration;
@@ -315,9 +315,19 @@ impl Rule {
         subscription: &dyn Fn(&str) -> bool,
     ) -> Result<(), (String, String)> {
         self.when.check().map_err(|(field, problem)| (format!("when.{field}"), problem))?;
+        if !self.when.is_plain() {
+            let problem = "has a placeholder, which nothing fills in here: \"by\" may have some";
+            return Err(("when".into(), problem.into()));
+        }
         self.check_fields().map_err(|(field, problem)| (field.to_owned(), problem))?;
         if let Some(by) = &self.by {
-            by.check(subscription).map_err(|(field, problem)| (format!("by{field}"), problem))?;
+            let known = |name: &str| {
+                matches!(name, "id" | "name")
+                    || template::is_built_in(name)
+                    || connection(name)
+                    || subscription(name)
+            };
+            by.check(&known).map_err(|(field, problem)| (format!("by{field}"), problem))?;
         }
         for (field, captures) in [("capture", &self.capture), ("bind", &self.bind)] {
             check_captures(field, captures)?;
@@ -390,14 +400,15 @@ pub(super) fn check_captures(
 
 impl By {
     /// The path in the error begins with a dot, or is empty.
-    fn check(&self, _subscription: &dyn Fn(&str) -> bool) -> Result<(), (String, String)> {
+    fn check(&self, known: &dyn Fn(&str) -> bool) -> Result<(), (String, String)> {
         let pointer = |field: &str, text: &str| {
             Pointer::parse(text).map(drop).map_err(|problem| (field.to_owned(), problem))
         };
         match self {
             Self::Id(id) => pointer(".id", id),
             Self::Match(matcher) => {
-                matcher.check().map_err(|(field, problem)| (format!(".match.{field}"), problem))
+                matcher.check().map_err(|(field, problem)| (format!(".match.{field}"), problem))?;
+                template::check_matcher(matcher, known).map_err(|problem| (".match".to_owned(), problem))
             }
             Self::Listed(listed) => {
                 if listed.listed.is_empty() {

@@ -1,8 +1,20 @@
 //! The field scan against serde_json, and against malformed text.
 
 use super::*;
+use crate::dialect::scalar::{Number, Scalar};
 use proptest::prelude::*;
 use serde_json::{Value, json};
+
+/// The first value, which is not inside a string.
+fn find<'a>(json: &'a [u8], pointer: &Pointer) -> Option<&'a [u8]> {
+    let mut first = None;
+    values(json, pointer, &mut |raw| {
+        let Cow::Borrowed(raw) = raw else { panic!("copied") };
+        first = Some(raw);
+        false
+    });
+    first
+}
 
 fn raw<'a>(json: &'a str, pointer: &str) -> Option<&'a str> {
     find(json.as_bytes(), &Pointer::parse(pointer).unwrap()).map(|raw| std::str::from_utf8(raw).unwrap())
@@ -71,13 +83,6 @@ fn depth_is_bounded() {
 }
 
 #[test]
-fn pointers_are_checked() {
-    for wrong in ["", "a", "channel/x", "/~", "/a~2", "/~/b"] {
-        assert!(Pointer::parse(wrong).is_err(), "{wrong:?}");
-    }
-}
-
-#[test]
 fn scalars_compare_by_value() {
     let same = |raw: &str, value: Value| Scalar::parse(raw.as_bytes()) == Scalar::of(&value);
     for (raw, value, expected) in [
@@ -125,7 +130,7 @@ fn keys() -> impl Strategy<Value = String> {
     ]
 }
 
-fn values() -> impl Strategy<Value = Value> {
+fn documents() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Null),
         any::<bool>().prop_map(Value::from),
@@ -160,7 +165,7 @@ fn pointers(value: &Value, prefix: &str, out: &mut Vec<String>) {
 proptest! {
     #[test]
     fn agrees_with_serde_json(
-        value in values(),
+        value in documents(),
         pretty: bool,
         random in prop::collection::vec(keys(), 1..4),
     ) {
@@ -187,7 +192,7 @@ proptest! {
     }
 
     #[test]
-    fn a_cut_text_gives_nothing_else(value in values(), cut: prop::sample::Index) {
+    fn a_cut_text_gives_nothing_else(value in documents(), cut: prop::sample::Index) {
         let text = serde_json::to_string(&value).unwrap();
         let part = &text.as_bytes()[..cut.index(text.len())];
         let mut all = Vec::new();

@@ -1,7 +1,9 @@
 //! What is sent: a text or JSON with placeholders, or what a closure makes.
 
+use super::captures::value_at;
+use super::matcher::Matcher;
 use super::placeholder::{self, MissingVar, Vars};
-use super::scan::{self, Pointer};
+use super::pointer::Pointer;
 use crate::message::{Content, Message, Payload, Sendable, SubscriptionId};
 use crate::panics::caught;
 use crate::secret::Secret;
@@ -150,7 +152,7 @@ impl Template {
     }
 
     /// The answer to a message.
-    pub(crate) fn reply(&self, frame: &FrameVars, message: Payload<'_>) -> Result<Content, String> {
+    pub(super) fn reply(&self, frame: &FrameVars, message: Payload<'_>) -> Result<Content, String> {
         self.fill(frame, &[], Some(message))
     }
 
@@ -231,6 +233,17 @@ impl FrameVars {
     }
 }
 
+impl fmt::Debug for FrameVars {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // What was captured may be secret.
+        f.debug_struct("FrameVars")
+            .field("epoch", &self.epoch)
+            .field("attempt", &self.attempt)
+            .field("id", &self.id)
+            .finish_non_exhaustive()
+    }
+}
+
 impl Vars for FrameVars {
     fn var(&self, name: &str) -> Option<Value> {
         let since = || self.time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
@@ -284,6 +297,16 @@ pub(crate) fn check_placeholder(name: &str, default: bool, known: &dyn Fn(&str) 
     is_error.then(|| format!("nothing is known by the name of ${{{name}}}"))
 }
 
+/// Checks the placeholders of a matcher; `known` says whether a variable can have a value here.
+pub(crate) fn check_matcher(matcher: &Matcher, known: &dyn Fn(&str) -> bool) -> Result<(), String> {
+    let mut problem = None;
+    matcher.each_placeholder(&mut |name, default| {
+        let wrong = check_placeholder(name, default, known);
+        problem = problem.take().or(wrong);
+    });
+    problem.map_or(Ok(()), Err)
+}
+
 /// One subscription, as templates see it. Cheap to clone.
 #[derive(Clone, Default)]
 pub(crate) struct Member {
@@ -328,15 +351,6 @@ impl Vars for Scope<'_> {
         }
         self.frame.var(name)
     }
-}
-
-/// The value that a message has at a pointer.
-pub(crate) fn value_at(message: Payload<'_>, pointer: &Pointer) -> Option<Value> {
-    let json = message.as_bytes();
-    if !scan::is_container(json) {
-        return None;
-    }
-    serde_json::from_slice(scan::find(json, pointer)?).ok()
 }
 
 /// What a closure that makes a message is told.

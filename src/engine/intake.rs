@@ -6,7 +6,7 @@ use super::decoder::Sink;
 use super::plan::{Handler, Plan};
 use super::shared::Shared;
 use crate::clock::Stamp;
-use crate::dialect::{Class, Hit, Router};
+use crate::dialect::{Hit, Owner, Router};
 use crate::event::Event;
 use crate::message::{Content, Message, Names, Received};
 use crate::panics;
@@ -30,18 +30,33 @@ pub(super) struct Routes {
 
 impl Routes {
     pub(super) fn new(plan: &Plan) -> Self {
-        let router = Router::new(&plan.heartbeats, &[]);
-        Self { version: 0, router, strict: false, hit: Hit::default(), touched: Vec::new() }
+        Self {
+            version: 0,
+            router: with_heartbeats(plan),
+            strict: false,
+            hit: Hit::default(),
+            touched: Vec::new(),
+        }
     }
 
     fn rebuild(&mut self, shared: &Shared, plan: &Plan) {
         let (version, routes) = shared.lock().routes();
-        let routes: Vec<_> =
-            routes.into_iter().map(|(key, spec)| (key, spec.id.clone(), spec.matcher.clone())).collect();
-        self.router = Router::new(&plan.heartbeats, &routes);
-        self.strict = !routes.is_empty() && routes.iter().all(|(.., matcher)| matcher.is_some());
+        self.router = with_heartbeats(plan);
+        for (key, spec) in &routes {
+            self.router.insert(Owner::Data(*key), Some(&spec.id), spec.matcher.as_ref());
+        }
+        self.strict = self.router.is_strict();
         self.version = version;
     }
+}
+
+/// Heartbeats are rules.
+fn with_heartbeats(plan: &Plan) -> Router {
+    let mut router = Router::default();
+    for (rule, matcher) in (0..).zip(&plan.heartbeats) {
+        router.insert(Owner::Rule(rule), None, Some(matcher));
+    }
+    router
 }
 
 /// What a cycle works with.
@@ -169,7 +184,7 @@ impl<'a> Intake<'a> {
         if let Some(message) = routes.hit.panicked.take() {
             self.matcher_panicked.get_or_insert(message);
         }
-        if routes.hit.class == Class::Heartbeat {
+        if routes.hit.rule.is_some() {
             return self.setting.plan.deliver_heartbeats.then_some(None);
         }
         if routes.strict && routes.hit.keys.is_empty() {
