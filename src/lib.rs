@@ -140,8 +140,9 @@ pub mod lab;
 
 pub use class::{ErrorClass, NoticeAction, OnAckTimeout, OnGap};
 pub use config::{
-    Attempt, Connect, FeedBuilder, FeedConfig, FeedUrl, Limit, Limits, Overflow, Ping, ProviderError, Queue,
-    Reconnect, RetryContext, Subscription, Target, Tls, TlsVersion,
+    Ack, Attempt, Batching, CodeRange, Connect, ConnectPacing, EndAction, EndRule, FeedBuilder, FeedConfig,
+    FeedUrl, Keepalive, KeepaliveDue, Limit, Limits, Overflow, Pacing, PacingScope, Ping, ProviderError,
+    Queue, Reconnect, RepairStep, RetryContext, Subscription, Target, Terms, Tls, TlsVersion, Variables,
 };
 pub use crossbeam_channel;
 pub use dialect::{

@@ -4,7 +4,7 @@ mod open;
 mod send;
 
 use crate::clock::{self, Stamp};
-use crate::config::{FeedBuilder, FeedConfig, FeedUrl, Subscription, check_subscription};
+use crate::config::{FeedBuilder, FeedConfig, FeedUrl, Subscription};
 use crate::engine::Engine;
 use crate::engine::bell::{Batch, BatchIter};
 use crate::engine::core::Caller;
@@ -219,7 +219,7 @@ impl Feed {
     ///
     /// [`Error::Config`] if something about it is wrong, [`Error::Closed`] (both final).
     pub fn subscribe(&self, subscription: Subscription) -> Result<(), Error> {
-        check_subscription("subscription", &subscription, self.config.limits.subscribe_bytes)?;
+        self.config.check_subscription("subscription", &subscription)?;
         let spec = open::spec(&self.config, &subscription);
         self.engine.shared.with(Caller::User, |core| {
             if let Some(reason) = core.session.closed() {

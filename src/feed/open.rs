@@ -71,17 +71,19 @@ pub(super) fn plan(config: &FeedConfig, hooks: Hooks) -> Result<Plan, Error> {
 
 /// A subscription as the engine wants it, with the limit in force for it.
 pub(super) fn spec(config: &FeedConfig, subscription: &Subscription) -> Spec {
+    let Subscription { id, terms, .. } = config.resolved(subscription);
+    let member =
+        Member { name: Some(id.clone()), vars: Arc::new(terms.vars.as_map().clone()), ..Member::default() };
     Spec {
-        id: subscription.id.clone(),
-        subscribe: subscription.subscribe.clone().map(|template| render(template, subscription)),
-        unsubscribe: subscription.unsubscribe.clone().map(|template| render(template, subscription)),
-        matcher: subscription.data.clone(),
-        limit: subscription.effective_stale_after(config.stale_after).duration(),
+        id,
+        subscribe: terms.subscribe.map(|template| render(template, member.clone())),
+        unsubscribe: terms.unsubscribe.map(|template| render(template, member)),
+        matcher: terms.data,
+        limit: terms.stale_after.unwrap_or(config.stale_after).duration(),
     }
 }
 
-fn render(template: Template, subscription: &Subscription) -> Render {
-    let member = Member { name: Some(subscription.id.clone()), ..Member::default() };
+fn render(template: Template, member: Member) -> Render {
     Arc::new(move |context| {
         let frame = FrameVars::new(context.epoch, context.attempt, context.time);
         template.render(&frame, std::slice::from_ref(&member))

@@ -1,7 +1,12 @@
 //! Checks a configuration, once and for all. The first problem found is the error, with the field's path.
 
-use super::{FeedConfig, Limit, Limits, Queue, Reconnect, Subscription, Tls, pem};
-use crate::dialect::Template;
+mod subscriptions;
+mod talk;
+
+pub(super) use subscriptions::check_subscription;
+
+use super::{FeedConfig, FeedUrl, Limit, Limits, Queue, Reconnect, Tls, pem};
+use crate::dialect::Matcher;
 use crate::error::Error;
 use crate::secret::Secret;
 use crate::transport::Endpoint;
@@ -19,20 +24,25 @@ type Checked = Result<(), Error>;
 /// Checks all of it. With a provider of endpoints the URL may be missing.
 pub(super) fn validate(config: &FeedConfig, has_provider: bool) -> Checked {
     if !(has_provider && config.url.is_empty()) {
-        Endpoint::parse(config.url.expose()).map_err(|problem| Error::config("url", problem))?;
-        check_scheme(config, has_provider)?;
+        check_url("url", &config.url)?;
     }
+    check_endpoints(config, has_provider)?;
+    check_tls_is_used(config, has_provider)?;
     if let Some(name) = &config.name {
         check_name("name", name)?;
     }
     check_headers(&config.headers)?;
     check_subprotocols(&config.subprotocols)?;
     limit("stale_after", config.stale_after)?;
-    check_subscriptions(config)?;
-    for (index, matcher) in config.heartbeats.iter().enumerate() {
-        matcher
-            .check()
-            .map_err(|(field, problem)| Error::config(format!("heartbeats[{index}].{field}"), problem))?;
+    subscriptions::check_subscriptions(config)?;
+    for (index, heartbeat) in config.heartbeats.iter().enumerate() {
+        matcher(&format!("heartbeats[{index}]"), heartbeat)?;
+    }
+    talk::check_keepalives(&config.keepalives)?;
+    talk::check_pacing(config)?;
+    talk::check_ends(&config.ends)?;
+    if config.quarantine_after == Some(0) {
+        return refuse("quarantine_after", "is 0: must be at least 1, or null for never");
     }
     duration("connect.timeout", config.connect.timeout)?;
     duration("connect.stagger", config.connect.stagger)?;
@@ -44,6 +54,7 @@ pub(super) fn validate(config: &FeedConfig, has_provider: bool) -> Checked {
     duration("ping.timeout", config.ping.timeout)?;
     check_reconnect(&config.reconnect)?;
     check_limits(&config.limits)?;
+    talk::check_batch(config)?;
     check_queue(&config.queue, &config.limits)?;
     duration("close_timeout", config.close_timeout)
 }
@@ -88,17 +99,41 @@ fn check_name(path: &str, name: &str) -> Checked {
     Ok(())
 }
 
-fn check_scheme(config: &FeedConfig, has_provider: bool) -> Checked {
-    if config.url.is_secure() {
-        if cfg!(feature = "native-tls") {
-            return Ok(());
-        }
+fn matcher(path: &str, matcher: &Matcher) -> Checked {
+    matcher.check().map_err(|(field, problem)| Error::config(format!("{path}.{field}"), problem))
+}
+
+fn check_url(path: &str, url: &FeedUrl) -> Checked {
+    Endpoint::parse(url.expose()).map_err(|problem| Error::config(path, problem))?;
+    if url.is_secure() && cfg!(not(feature = "native-tls")) {
         return refuse(
-            "url",
+            path,
             "asks for TLS, which this build of livefeed can't do: enable its feature `native-tls`, or use ws://",
         );
     }
-    if has_provider {
+    Ok(())
+}
+
+fn check_endpoints(config: &FeedConfig, has_provider: bool) -> Checked {
+    if has_provider && !config.endpoints.is_empty() {
+        return refuse(
+            "endpoints",
+            "has no meaning beside a provider, which is asked for each attempt: leave it out",
+        );
+    }
+    for (index, url) in config.endpoints.iter().enumerate() {
+        let path = format!("endpoints[{index}]");
+        check_url(&path, url)?;
+        if *url == config.url || config.endpoints[..index].contains(url) {
+            return refuse(path, "is there twice: name each endpoint once");
+        }
+    }
+    Ok(())
+}
+
+/// Settings for TLS with nothing but unencrypted URLs are a mistake.
+fn check_tls_is_used(config: &FeedConfig, has_provider: bool) -> Checked {
+    if has_provider || config.url.is_secure() || config.endpoints.iter().any(FeedUrl::is_secure) {
         return Ok(());
     }
     let default = Tls::default();
@@ -182,39 +217,6 @@ pub(super) fn check_subprotocols(subprotocols: &[String]) -> Checked {
         }
     }
     Ok(())
-}
-
-fn check_subscriptions(config: &FeedConfig) -> Checked {
-    let mut ids = HashSet::new();
-    for (index, subscription) in config.subscriptions.iter().enumerate() {
-        let path = format!("subscriptions[{index}]");
-        check_subscription(&path, subscription, config.limits.subscribe_bytes)?;
-        if !ids.insert(&subscription.id) {
-            return refuse(path + ".id", format!("{:?} is there twice: each needs its own", subscription.id));
-        }
-    }
-    Ok(())
-}
-
-/// Checks one subscription; `max_bytes` is `limits.subscribe_bytes`.
-pub(crate) fn check_subscription(path: &str, subscription: &Subscription, max_bytes: usize) -> Checked {
-    check_name(&format!("{path}.id"), subscription.id.as_str())?;
-    for (field, payload) in
-        [("subscribe", &subscription.subscribe), ("unsubscribe", &subscription.unsubscribe)]
-    {
-        if let Some(size) = payload.as_ref().and_then(Template::fixed_len)
-            && size > max_bytes
-        {
-            return refuse(
-                format!("{path}.{field}"),
-                format!("is {size} bytes, over the {max_bytes} of limits.subscribe_bytes: raise that"),
-            );
-        }
-    }
-    if let Some(matcher) = &subscription.data {
-        matcher.check().map_err(|(field, problem)| Error::config(format!("{path}.data.{field}"), problem))?;
-    }
-    subscription.stale_after.map_or(Ok(()), |value| limit(&format!("{path}.stale_after"), value))
 }
 
 fn check_tls(tls: &Tls) -> Checked {
