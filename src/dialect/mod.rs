@@ -6,7 +6,6 @@ mod contains;
 mod cursor;
 mod custom;
 mod elements;
-mod inflate;
 mod interpreter;
 mod interval;
 mod login;

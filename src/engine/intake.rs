@@ -6,9 +6,9 @@
 //! that takes effect in the order of the stream.
 
 use super::bell::BatchIter;
-use super::control::{Means, Word};
 use super::core::Caller;
 use super::decoder::Sink;
+use super::heard::Heard;
 use super::plan::{Handler, Plan};
 use super::routes::Routes;
 use super::shared::Shared;
@@ -249,25 +249,25 @@ impl<'a> Intake<'a> {
         let routes = &mut *self.setting.routes;
         let class = routes.reading.class;
         let control = routes.reading.control.take();
-        let means = match (class, control) {
+        let heard = match (class, control) {
             (Class::Keepalive, control) => {
                 routes.alive.extend(&routes.reading.keys);
-                control.map(|control| Means::of(Class::Heartbeat, control))
+                control.map(|control| Heard::of(Class::Heartbeat, *control))
             }
             (Class::Heartbeat | Class::Ignored, None) => None,
-            (Class::Answer(index), _) => Some(Means::answer(index)),
+            (Class::Answer(index), _) => Some(Heard::answer(index)),
             (Class::Reply, _) => {
                 self.reply(content, received);
                 return;
             }
-            (class, Some(control)) if !control.unknown => Some(Means::of(class, control)),
+            (class, Some(control)) if !control.unknown => Some(Heard::of(class, *control)),
             _ => {
                 self.other(content, received);
                 return;
             }
         };
-        if let Some(means) = means
-            && !self.act(means)
+        if let Some(heard) = heard
+            && !self.act(heard)
         {
             self.other(content, received);
             return;
@@ -306,11 +306,11 @@ impl<'a> Intake<'a> {
     }
 
     /// Lets the core hear of it, in the order of the stream. Says whether it was understood.
-    fn act(&mut self, means: Means) -> bool {
+    fn act(&mut self, heard: Heard) -> bool {
         self.flush();
         let Some((_, stamp)) = self.received else { return false };
         let understood =
-            self.setting.shared.with(Caller::Reader, |core| means.act(core, stamp));
+            self.setting.shared.with(Caller::Reader, |core| heard.act(core, stamp));
         self.setting.routes.sync(self.setting.shared);
         understood
     }
@@ -359,8 +359,8 @@ impl<'a> Intake<'a> {
                 routes.alive.extend(key);
             }
             item => {
-                if let Some(word) = Word::of(item, routes) {
-                    self.act(Means::word(word));
+                if let Some(heard) = Heard::item(item, routes) {
+                    self.act(heard);
                 }
             }
         }

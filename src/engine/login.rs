@@ -3,13 +3,14 @@
 //! The steps themselves are pure ([`Login`]); here is the socket. What comes meanwhile and belongs to no step is kept,
 //! in order, for the connection that follows.
 
+use super::core::Caller;
 use super::decoder::{Broken, Decoder, Sink};
 use super::routes::Routes;
 use super::shared::Shared;
 use super::writer::{encode_content, encode_pong};
 use crate::class::ErrorClass;
 use crate::clock::Stamp;
-use crate::dialect::{FrameVars, Login, LoginNext, LoginStep, LoginVerdict, Variables};
+use crate::dialect::{Login, LoginNext, LoginStep, LoginVerdict, Variables};
 use crate::error::{EndReason, Stage};
 use crate::message::Content;
 use crate::panics;
@@ -18,6 +19,9 @@ use crate::transport::{Budget, Outcome, Stop, WriteHalf};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use tungstenite::{Bytes, Utf8Bytes};
+
+/// Messages that belong to no step are at most so many.
+const MESSAGES: usize = 65_536;
 
 /// What was received and not looked at yet, each with the time of its `recv`.
 pub(super) type Kept = VecDeque<(Content, Stamp)>;
@@ -38,7 +42,7 @@ pub(super) struct Desk<'a> {
 
 /// What a login leaves behind.
 pub(super) struct LoggedIn {
-    pub(super) captures: Variables,
+    pub(super) captures: Arc<Variables>,
     /// What came meanwhile, for the connection.
     pub(super) kept: Kept,
 }
@@ -72,28 +76,30 @@ impl Sink for Inbox {
 impl Desk<'_> {
     /// Takes all steps.
     pub(super) fn log_in(&mut self, steps: Arc<[LoginStep]>) -> Result<LoggedIn, EndReason> {
-        let mut login = Login::new(steps);
+        let mut login = Login::new(steps, self.epoch, self.attempt, Stamp::now().wall);
         let mut waiting = Kept::new();
         let mut kept = Kept::new();
         let mut kept_bytes = 0;
         loop {
             match login.next() {
                 LoginNext::Done => break,
+                LoginNext::Failed(detail) => return Err(refused(detail.to_owned(), ErrorClass::Refused)),
                 LoginNext::Send(template) => {
-                    let frame = self.frame(login.captures());
-                    let content = template.render(&frame, &[]).map_err(|detail| refused(detail, ErrorClass::Refused))?;
+                    let template = template.clone();
+                    let id = self.shared.with(Caller::Reader, |core| core.session.next_frame());
+                    let frame = login.frame(id, Stamp::now().wall);
+                    let content =
+                        template.render(frame, &[]).map_err(|detail| refused(detail, ErrorClass::Refused))?;
                     self.write(&content)?;
                     login.handle_sent();
                 }
                 LoginNext::Call(call) => {
-                    let left = self.budget.left(Stage::Login)?;
-                    let frame = self.frame(login.captures());
-                    let called = panics::caught(|| call.call(&frame, left));
-                    match called {
-                        Ok(Ok(set)) => login.handle_called(set),
+                    let mut context = login.context(self.budget.left(Stage::Login)?);
+                    match panics::caught(|| call.call(&mut context)) {
+                        Ok(Ok(())) => login.handle_called(context),
                         Ok(Err(error)) => return Err(refused(error.to_string(), error.class())),
                         Err(panic) => {
-                            return Err(refused(format!("it panicked: {panic}"), ErrorClass::RetryLater));
+                            return Err(refused(format!("the closure panicked: {panic}"), ErrorClass::RetryLater));
                         }
                     }
                 }
@@ -102,41 +108,30 @@ impl Desk<'_> {
                         self.receive(&mut waiting)?;
                         continue;
                     };
-                    let verdict = {
-                        let frame = self.frame(login.captures());
-                        login.handle_message(&frame, content.payload())
-                    };
-                    match verdict {
+                    match login.handle_message(content.payload()) {
                         LoginVerdict::Taken => {}
                         LoginVerdict::Refused { class, detail } => return Err(refused(detail, class)),
                         LoginVerdict::NotMine => {
-                            if let Some(answer) = self.routes.answer(&content) {
-                                self.write(&answer)?;
-                                continue;
-                            }
                             kept_bytes += content.len();
-                            if kept_bytes > self.bound {
+                            kept.push_back((content, received));
+                            if kept_bytes > self.bound || kept.len() > MESSAGES {
                                 let detail = "too much came before the login was answered".to_owned();
                                 return Err(refused(detail, ErrorClass::RetryLater));
                             }
-                            kept.push_back((content, received));
                         }
+                    }
+                    if let Some(panic) = login.take_panic() {
+                        self.shared.report_panic(Caller::Reader, "matcher", panic);
                     }
                 }
             }
+            if self.stop.is_aborted() {
+                return Err(EndReason::ClosedByUser);
+            }
+            self.budget.left(Stage::Login)?;
         }
         kept.extend(waiting);
-        Ok(LoggedIn { captures: login.into_captures(), kept })
-    }
-
-    /// What a frame is filled in with; each has a number of its own.
-    fn frame(&self, captures: &Variables) -> FrameVars {
-        let id = self.shared.lock().session.next_frame();
-        FrameVars {
-            id: Some(id),
-            captures: Arc::new(captures.clone()),
-            ..FrameVars::new(self.epoch, self.attempt, Stamp::now().wall)
-        }
+        Ok(LoggedIn { captures: Arc::clone(login.captures()), kept })
     }
 
     /// One `recv`, within the budget.

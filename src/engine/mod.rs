@@ -4,16 +4,21 @@
 //! [`controller`] are the two threads; [`bell`] is how events reach users; [`queue`] is where they wait.
 
 pub(crate) mod bell;
+mod book;
 mod controller;
 pub(crate) mod core;
 mod decoder;
 mod fold;
+mod governor;
+mod heard;
 mod intake;
+mod login;
 mod order;
 pub(crate) mod plan;
 pub(crate) mod queue;
 mod reader;
 mod record;
+mod routes;
 pub(crate) mod shared;
 mod thread;
 mod writer;

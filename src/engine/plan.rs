@@ -10,7 +10,7 @@ use crate::policy::verdict::{self, Decision};
 use crate::secret::Secret;
 use crate::transport::{self, Endpoint};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 /// Where an attempt goes to.
 #[derive(Clone)]
@@ -24,6 +24,8 @@ pub(crate) struct Target {
 pub(crate) struct AttemptContext {
     pub(crate) epoch: u64,
     pub(crate) attempt: u32,
+    /// Which of the endpoints is meant, from 0.
+    pub(crate) endpoint: usize,
     /// How the connection or attempt before ended.
     pub(crate) previous: Option<EndReason>,
 }
@@ -34,14 +36,6 @@ pub(crate) struct ProviderFailure {
     pub(crate) fatal: bool,
 }
 
-/// What a subscribe payload may depend on.
-pub(crate) struct RenderContext {
-    pub(crate) epoch: u64,
-    pub(crate) attempt: u32,
-    pub(crate) time: SystemTime,
-}
-
-pub(crate) type Render = Arc<dyn Fn(&RenderContext) -> Result<Content, String> + Send + Sync>;
 pub(crate) type Provider = Box<dyn FnMut(&AttemptContext) -> Result<Target, ProviderFailure> + Send>;
 pub(crate) type Handler = Box<dyn FnMut(Event) + Send>;
 pub(crate) type OnWake = Arc<dyn Fn() + Send + Sync>;
@@ -58,12 +52,67 @@ pub(crate) struct EndContext {
 }
 
 /// A subscription as the engine sees it.
+#[derive(Debug)]
 pub(crate) struct Spec {
-    pub(crate) id: SubscriptionId,
-    pub(crate) subscribe: Option<Render>,
-    pub(crate) unsubscribe: Option<Render>,
-    pub(crate) matcher: Option<Matcher>,
-    pub(crate) limit: Option<Duration>,
+    /// What the session machine wants to know of it.
+    pub(crate) want: Want,
+    pub(crate) vars: Arc<Variables>,
+    pub(crate) subscribe: Option<Template>,
+    pub(crate) unsubscribe: Option<Template>,
+    pub(crate) probe: Option<Template>,
+    /// What its data looks like; may depend on what is known only on a connection.
+    pub(crate) data: Option<Matcher>,
+    pub(crate) sequence: Option<SequenceRule>,
+    /// Where its messages have what the next connection takes up from.
+    pub(crate) cursor: Option<Pointer>,
+}
+
+/// What is sent again and again while a connection is up.
+#[derive(Debug)]
+pub(crate) struct Beat {
+    pub(crate) mode: Mode,
+    pub(crate) interval: Interval,
+    pub(crate) first_after: Option<Interval>,
+    /// What is sent; `None`: a ping.
+    pub(crate) send: Option<Template>,
+    /// What the answer looks like, and how long it may take.
+    pub(crate) expect: Option<(Matcher, Interval)>,
+}
+
+/// What is sent and taken besides data, by the rules of the protocol.
+pub(crate) struct Protocol {
+    /// Heartbeats among them.
+    pub(crate) rules: Vec<Rule>,
+    pub(crate) beats: Arc<[Beat]>,
+    pub(crate) login: Arc<[LoginStep]>,
+    pub(crate) codecs: Vec<Codec>,
+    /// The sequence of the connection as a whole.
+    pub(crate) sequence: Option<SequenceRule>,
+    /// Takes the place of rules and matchers.
+    pub(crate) dialect: Option<Box<dyn Dialect>>,
+}
+
+impl Protocol {
+    /// The rules that find their subscriptions by a matcher.
+    pub(super) fn by(&self) -> Arc<[(u32, Matcher)]> {
+        let by = (0..).zip(&self.rules).filter_map(|(index, rule)| match &rule.by {
+            Some(By::Match(matcher)) => Some((index, matcher.clone())),
+            _ => None,
+        });
+        by.collect()
+    }
+
+    /// The answers to keepalives, by the index of the keepalive. Without one nothing meets it.
+    pub(super) fn answers(&self) -> Vec<Matcher> {
+        let answer = |beat: &Beat| match &beat.expect {
+            Some((matcher, _)) => matcher.clone(),
+            None => Matcher::Any(Vec::new()),
+        };
+        if self.beats.iter().all(|beat| beat.expect.is_none()) {
+            return Vec::new();
+        }
+        self.beats.iter().map(answer).collect()
+    }
 }
 
 pub(crate) struct Plan {
@@ -71,8 +120,13 @@ pub(crate) struct Plan {
     pub(crate) session: session::Settings,
     pub(crate) fatal: verdict::Settings,
     pub(crate) queue: Bounds,
-    pub(crate) heartbeats: Vec<Matcher>,
+    pub(crate) protocol: Protocol,
     pub(crate) deliver_heartbeats: bool,
+    pub(crate) deliver_control: bool,
+    pub(crate) alert_unmatched: bool,
+    /// The most subscribe messages of a batch together, in bytes.
+    pub(crate) batch_bytes: usize,
+    pub(crate) governor: Governor,
     pub(crate) specs: Vec<Spec>,
     pub(crate) transport: transport::Settings,
     /// The budget of one attempt.

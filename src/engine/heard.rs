@@ -1,4 +1,4 @@
-//! What a control message of the server makes the core do: from what the reader understood to the session machine.
+//! What the server said that is no data: from what the reader understood to what the session machine does.
 
 use super::core::Core;
 use super::routes::Routes;
@@ -12,7 +12,7 @@ use serde_json::Value;
 use std::time::Duration;
 
 /// What was understood.
-pub(super) struct Word {
+struct Word {
     kind: Kind,
     about: AboutOwned,
     class: ErrorClass,
@@ -32,7 +32,7 @@ enum Kind {
 }
 
 /// A control message: what was understood, and what goes with it.
-pub(super) struct Means {
+pub(super) struct Heard {
     word: Word,
     /// Which rule it was; what replies replace one another by.
     rule: u32,
@@ -59,10 +59,9 @@ impl Word {
     }
 }
 
-impl Means {
+impl Heard {
     /// What a rule says.
-    pub(super) fn of(class: Class, control: Box<Control>) -> Self {
-        let control = *control;
+    pub(super) fn of(class: Class, control: Control) -> Self {
         let kind = match (class, control.notice) {
             (Class::Ack, _) => Kind::Ack,
             (Class::Nack, _) => Kind::Nack,
@@ -91,7 +90,7 @@ impl Means {
         Self::word(Word::new(Kind::Answer(index), AboutOwned::All))
     }
 
-    pub(super) fn word(word: Word) -> Self {
+    fn word(word: Word) -> Self {
         Self { word, rule: 0, capture: Vec::new(), bind: Vec::new(), reply: None }
     }
 
