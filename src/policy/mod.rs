@@ -12,6 +12,8 @@ pub(crate) mod freshness;
 pub(crate) mod ladder;
 pub(crate) mod liveness;
 pub(crate) mod outbox;
+#[allow(dead_code, reason = "the engine takes it up next")]
+pub(crate) mod pacing;
 #[allow(dead_code, reason = "the session machine takes it up next")]
 pub(crate) mod quarantine;
 #[allow(dead_code, reason = "the session machine takes it up next")]
