@@ -37,22 +37,22 @@ impl Visitor<'_> for DurationVisitor {
 /// For `#[serde(with = "duration::option")]`, together with `default` and `skip_serializing_if`.
 pub(crate) mod option {
     use crate::duration;
-    use serde::{Deserializer, Serializer};
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
     use std::time::Duration;
+
+    #[derive(Serialize, Deserialize)]
+    struct Text(#[serde(with = "duration")] Duration);
 
     pub(crate) fn serialize<S: Serializer>(
         value: &Option<Duration>,
         serializer: S,
     ) -> Result<S::Ok, S::Error> {
-        match value {
-            Some(value) => duration::serialize(value, serializer),
-            None => serializer.serialize_none(),
-        }
+        value.map(Text).serialize(serializer)
     }
 
     pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
         deserializer: D,
     ) -> Result<Option<Duration>, D::Error> {
-        duration::deserialize(deserializer).map(Some)
+        Ok(Option::<Text>::deserialize(deserializer)?.map(|Text(value)| value))
     }
 }

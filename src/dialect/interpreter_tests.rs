@@ -183,11 +183,7 @@ fn all_kinds_of_correlation_are_understood() {
             vec![
                 ("+OK\r\n", Class::Ack, Some(AboutOwned::Oldest)),
                 ("PONG\r\n", Class::Ack, Some(AboutOwned::All)),
-                (
-                    "-ERR 'Permissions Violation for Subscription to \"ETH\"'\r\n",
-                    Class::Ended,
-                    keys(&[2]),
-                ),
+                ("-ERR 'Permissions Violation for Subscription to \"ETH\"'\r\n", Class::Ended, keys(&[2])),
                 ("-ERR 'Invalid Subject'\r\n", Class::Nack, Some(AboutOwned::Oldest)),
             ],
         ),
@@ -229,7 +225,8 @@ fn all_kinds_of_correlation_are_understood() {
 fn the_first_data_confirms_where_nothing_else_does() {
     let rules = rules(json!([{"when": {"pointer": "/type", "equals": "complete"}, "is": "ended",
                               "by": {"match": {"pointer": "/id", "equals": "${name}"}}}]));
-    let data = json!({"all": [{"pointer": "/type", "equals": "next"}, {"pointer": "/id", "equals": "${name}"}]});
+    let data =
+        json!({"all": [{"pointer": "/type", "equals": "next"}, {"pointer": "/id", "equals": "${name}"}]});
     let mut interpreter = interpreter(&rules, &[(1, "{}"), (2, "{}")], Some(data));
     let reading = read(&mut interpreter, r#"{"id":"s2","type":"next","payload":{}}"#);
     assert_eq!((reading.class, &*reading.keys), (Class::Data, &[2][..]));
@@ -257,13 +254,22 @@ fn keys_that_an_ack_binds_work_from_the_next_message_on() {
     assert_eq!(read(&mut interpreter, r#"[67473,"hb"]"#).class, Class::Other);
     let ack = r#"{"event":"subscribed","channel":"trades","chanId":67473,"symbol":"tBTCUSD"}"#;
     let control = read(&mut interpreter, ack).control.unwrap();
-    assert_eq!((&control.about, &*control.bind), (&keys(&[1]).unwrap(), &[("chan".into(), json!(67473))][..]));
+    assert_eq!(
+        (&control.about, &*control.bind),
+        (&keys(&[1]).unwrap(), &[("chan".into(), json!(67473))][..])
+    );
     for _ in 0..2 {
         interpreter.apply(change(&rules, 1, r#"{"symbol": "BTCUSD", "chan": 67473}"#, Some(&data)));
     }
-    assert_eq!((read(&mut interpreter, trade).class, read(&mut interpreter, trade).keys), (Class::Data, vec![1]));
+    assert_eq!(
+        (read(&mut interpreter, trade).class, read(&mut interpreter, trade).keys),
+        (Class::Data, vec![1])
+    );
     let beat = read(&mut interpreter, r#"[67473,"hb"]"#);
-    assert_eq!((beat.class, beat.keys, beat.names, beat.control.is_none()), (Class::Keepalive, vec![1], None, true));
+    assert_eq!(
+        (beat.class, beat.keys, beat.names, beat.control.is_none()),
+        (Class::Keepalive, vec![1], None, true)
+    );
     assert_eq!(read(&mut interpreter, r#"[5,"hb"]"#).class, Class::Other);
     let error = r#"{"event":"error","code":10305,"msg":"limit\n","symbol":"tETHUSD"}"#;
     let control = read(&mut interpreter, error).control.unwrap();
@@ -297,7 +303,10 @@ fn heartbeats_are_answered_with_what_they_carry() {
     let reply = |interpreter: &mut Interpreter, message: &str| {
         let reading = read(interpreter, message);
         let reply = reading.control.and_then(|control| control.reply);
-        (reading.class, reply.map(|reply| reply.map(|content| content.payload().as_text().unwrap().to_owned())))
+        (
+            reading.class,
+            reply.map(|reply| reply.map(|content| content.payload().as_text().unwrap().to_owned())),
+        )
     };
     let answer = |text: &str| (Class::Heartbeat, Some(Ok(text.to_owned())));
     assert_eq!(reply(&mut interpreter, r#"{"ping":1492420473027}"#), answer(r#"{"pong":1492420473027}"#));

@@ -24,9 +24,14 @@ mod scan;
 #[allow(dead_code, reason = "the configuration checks them once it has them")]
 mod template;
 
+#[allow(unused_imports, reason = "the engine reads by it once rules are wired in")]
+pub(crate) use interpreter::{AboutOwned, Change, Class, Control, Interpreter, Reading};
+#[allow(unused_imports, reason = "the engine takes its steps once it is wired in")]
+pub(crate) use login::{Login, Next, Verdict};
 pub use login::{LoginContext, LoginError, LoginStep};
 pub use matcher::{MatchFn, Matcher};
 pub(crate) use router::{Hit, Owner, Router};
 pub use rule::{By, Listed, Rule, RuleKind};
-pub(crate) use template::{FrameVars, Member};
+#[allow(unused_imports, reason = "the engine fills in matchers once rules are wired in")]
+pub(crate) use template::{FrameVars, Member, Scope, Variables};
 pub use template::{Template, TemplateContext};
