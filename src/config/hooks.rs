@@ -44,6 +44,8 @@ pub struct Attempt {
     pub number: u32,
     /// The epoch the connection will have if the attempt succeeds.
     pub epoch: u64,
+    /// Which endpoint is meant, from 0: one more after each attempt that failed, and after the rung `next_endpoint`.
+    pub endpoint: usize,
     /// How the attempt or connection before ended, if there was one.
     pub previous: Option<EndReason>,
 }

@@ -12,7 +12,7 @@ mod login;
 mod matcher;
 mod matcher_form;
 mod place;
-mod placeholder;
+pub(crate) mod placeholder;
 mod pointer;
 mod router;
 mod rule;

@@ -25,7 +25,8 @@ pub(super) struct Controller {
     orders: Sender<Order>,
     limits: Limits,
     beats: Arc<[Beat]>,
-    governor: Governor,
+    governor: Arc<Governor>,
+    hosts: Vec<String>,
     writer: Option<Writer>,
     /// The socket was seen empty, over its deadline, with the reader in this `recv`.
     suspect: Option<(u64, Instant)>,
@@ -39,8 +40,9 @@ impl Controller {
             batch_bytes: plan.batch_bytes,
         };
         let beats = Arc::clone(&plan.protocol.beats);
-        let governor = plan.governor.clone();
-        Self { shared, kicked, orders, limits, beats, governor, writer: None, suspect: None }
+        let governor = Arc::clone(&plan.governor);
+        let hosts = plan.hosts.clone();
+        Self { shared, kicked, orders, limits, beats, governor, hosts, writer: None, suspect: None }
     }
 
     pub(super) fn shared(&self) -> &Arc<Shared> {
@@ -96,6 +98,9 @@ impl Controller {
             match action {
                 Action::Dial { epoch, attempt, endpoint } => {
                     let now = Stamp::now();
+                    if let Some(host) = self.hosts.get(endpoint) {
+                        self.governor.move_to(now.mono, host);
+                    }
                     if let Err(until) = self.governor.dial(now.mono) {
                         self.shared.with(Caller::Controller, |core| core.session.handle_dial_deferred(now, until));
                         continue;

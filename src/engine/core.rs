@@ -14,6 +14,7 @@ use crate::dialect::{Matcher, Member, Variables};
 use crate::message::{Content, Message, SubscriptionId};
 use crate::policy::approach::{self, Wait};
 use crate::policy::outbox::{Out, OutKind};
+use crate::policy::pacing;
 use crate::policy::session::{Cycle, Outcome, Session};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use std::collections::{HashMap, VecDeque};
@@ -65,7 +66,7 @@ pub(crate) struct Core {
     /// Unmatched messages since that was last said, and when it was.
     unmatched: u64,
     unmatched_since: Option<Instant>,
-    governor: Governor,
+    governor: Arc<Governor>,
     /// What is next to be written has to wait until then, by a limit on sends.
     pub(super) paced_until: Option<Instant>,
     panics: HashMap<&'static str, Instant>,
@@ -122,7 +123,7 @@ impl Core {
             alert_unmatched: plan.alert_unmatched,
             unmatched: 0,
             unmatched_since: None,
-            governor: plan.governor.clone(),
+            governor: Arc::clone(&plan.governor),
             paced_until: None,
             panics: HashMap::new(),
             spare: VecDeque::new(),
@@ -283,7 +284,7 @@ impl Core {
         if self.session.epoch() != epoch || !self.session.has_out() {
             return None;
         }
-        if let Err(until) = self.governor.sends(now.mono, self.session.peek_out()?) {
+        if let Err(until) = self.governor.sends(now.mono, pace_kind(self.session.peek_out()?)) {
             self.paced_until = Some(until);
             return None;
         }
@@ -393,6 +394,15 @@ impl Core {
                 || earlier(self.session.next_deadline())
                 || earlier(self.judge_at()));
         effects
+    }
+}
+
+/// What a limit on sends takes it for. What can't wait is counted, and not delayed.
+fn pace_kind(kind: OutKind) -> pacing::Kind {
+    match kind {
+        OutKind::Control | OutKind::Close => pacing::Kind::Control,
+        OutKind::Subscribe => pacing::Kind::Subscribe,
+        OutKind::Application => pacing::Kind::Application,
     }
 }
 

@@ -9,7 +9,7 @@ mod controller;
 pub(crate) mod core;
 mod decoder;
 mod fold;
-mod governor;
+pub(crate) mod governor;
 mod heard;
 mod intake;
 mod login;

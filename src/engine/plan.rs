@@ -126,7 +126,9 @@ pub(crate) struct Plan {
     pub(crate) alert_unmatched: bool,
     /// The most subscribe messages of a batch together, in bytes.
     pub(crate) batch_bytes: usize,
-    pub(crate) governor: Governor,
+    pub(crate) governor: Arc<Governor>,
+    /// The hosts of the endpoints, in their order.
+    pub(crate) hosts: Vec<String>,
     pub(crate) specs: Vec<Spec>,
     pub(crate) transport: transport::Settings,
     /// The budget of one attempt.

@@ -1,10 +1,20 @@
 //! From the checked configuration to what the engine is started with.
 
-use crate::config::{Attempt, FeedConfig, Hooks, Overflow, RetryContext, Subscription, Target, TlsVersion};
-use crate::dialect::{FrameVars, Member, Template};
-use crate::engine::plan::{self, Plan, ProviderFailure, Render, Spec};
+use crate::clock;
+use crate::config::{
+    Ack, Attempt, CodeRange, EndAction, EndRule, FeedConfig, FeedUrl, Hooks, Keepalive, KeepaliveDue, Limit,
+    Overflow, Pacing, PacingScope, RepairStep, RetryContext, Subscription, Target, Terms, TlsVersion,
+};
+use crate::dialect::{Dialect, Interval, Pointer, Rule, Template, placeholder};
+use crate::engine::governor::{Attempts, Governor};
+use crate::engine::plan::{self, Beat, Plan, Protocol, ProviderFailure, Spec};
 use crate::engine::queue::{self, Bounds};
 use crate::error::Error;
+use crate::policy::ladder::Rung;
+use crate::policy::pacing::{Of, Pace};
+use crate::policy::schedule::Mode;
+use crate::policy::session::{AckPolicy, Want};
+use crate::policy::verdict::Decision;
 use crate::policy::{backoff, liveness, session, verdict};
 use crate::secret::Secret;
 use crate::transport::{self, Endpoint, TcpSettings, TlsSettings};
@@ -27,9 +37,12 @@ pub(super) fn plan(config: &FeedConfig, hooks: Hooks) -> Result<Plan, Error> {
         max_downtime: reconnect.max_downtime.duration(),
         close_wait: config.close_timeout,
         outbox_bytes: config.limits.send_bytes,
+        batch_members: config.batch.as_ref().map_or(1, |batch| batch.members),
+        endpoints: config.endpoints.len() + 1,
+        quarantine_after: config.quarantine_after,
     };
     let fatal = verdict::Settings {
-        rules: Vec::new(),
+        rules: config.ends.iter().map(end_rule).collect(),
         statuses: reconnect.fatal_statuses.clone(),
         when_never_up: reconnect.fatal_when_never_up,
     };
@@ -43,8 +56,13 @@ pub(super) fn plan(config: &FeedConfig, hooks: Hooks) -> Result<Plan, Error> {
         session,
         fatal,
         queue: Bounds { messages: config.queue.messages, bytes: config.queue.bytes, overflow },
-        heartbeats: config.heartbeats.clone(),
+        protocol: protocol(config, hooks.dialect),
         deliver_heartbeats: config.deliver_heartbeats,
+        deliver_control: config.deliver_control,
+        alert_unmatched: config.alert_unmatched,
+        batch_bytes: config.batch.as_ref().map_or(config.limits.subscribe_bytes, |batch| batch.bytes),
+        governor: Arc::new(governor(config)),
+        hosts: urls(config).map(|url| url.host().to_owned()).collect(),
         specs: config.subscriptions.iter().map(|subscription| spec(config, subscription)).collect(),
         transport: transport(config)?,
         attempt_budget: config.connect.timeout,
@@ -70,25 +88,124 @@ pub(super) fn plan(config: &FeedConfig, hooks: Hooks) -> Result<Plan, Error> {
     })
 }
 
-/// A subscription as the engine wants it, with the limit in force for it.
+/// A subscription as the engine wants it, with everything that holds for it.
 pub(super) fn spec(config: &FeedConfig, subscription: &Subscription) -> Spec {
-    let Subscription { id, terms, .. } = config.resolved(subscription);
-    let member =
-        Member { name: Some(id.clone()), vars: Arc::new(terms.vars.as_map().clone()), ..Member::default() };
+    let Subscription { id, terms } = config.resolved(subscription);
+    let limit = terms.stale_after.unwrap_or(config.stale_after).duration();
+    let timeout = terms.ack_timeout.unwrap_or(Terms::ACK_TIMEOUT);
+    let then = terms.on_ack_timeout.unwrap_or_default();
+    let ack = match terms.ack {
+        Some(Ack::Rule) => AckPolicy::Awaited { timeout, then },
+        Some(Ack::FirstData) => AckPolicy::FirstData { timeout, then },
+        _ => AckPolicy::None,
+    };
+    let vars = Arc::new(terms.vars.as_map().clone());
+    let own = |name: &str| match name {
+        "name" => Some(id.as_str().into()),
+        name => terms.vars.get(name).cloned(),
+    };
+    let topic = terms.topic.as_deref().and_then(|topic| placeholder::text(topic, &own).ok());
+    // Subscriptions share a message if it is made from the same template: that of the defaults.
+    let is_common = subscription.terms.subscribe.is_none();
+    let batchable = terms.subscribe.as_ref().is_some_and(Template::is_batchable);
+    let rungs = terms.repair.unwrap_or_default();
     Spec {
-        id,
-        subscribe: terms.subscribe.map(|template| render(template, member.clone())),
-        unsubscribe: terms.unsubscribe.map(|template| render(template, member)),
-        matcher: terms.data,
-        limit: terms.stale_after.unwrap_or(config.stale_after).duration(),
+        want: Want {
+            limit,
+            first_limit: terms.first_data_within.map_or(limit, Limit::duration),
+            payload: terms.subscribe.is_some(),
+            can_end: terms.unsubscribe.is_some(),
+            batch: (is_common && batchable).then_some(0),
+            ack,
+            repair: rungs.into_iter().map(rung).collect(),
+            can_probe: terms.probe.is_some(),
+            topic: topic.map(Arc::from),
+            id,
+        },
+        vars,
+        subscribe: terms.subscribe,
+        unsubscribe: terms.unsubscribe,
+        probe: terms.probe,
+        data: terms.data,
+        sequence: terms.sequence,
+        cursor: terms.cursor.and_then(|cursor| Pointer::parse(&cursor).ok()),
     }
 }
 
-fn render(template: Template, member: Member) -> Render {
-    Arc::new(move |context| {
-        let frame = FrameVars::new(context.epoch, context.attempt, context.time);
-        template.render(&frame, std::slice::from_ref(&member))
-    })
+fn rung(step: RepairStep) -> Rung {
+    match step {
+        RepairStep::Probe(wait) => Rung::Probe(wait),
+        RepairStep::Resubscribe(wait) => Rung::Resubscribe(wait),
+        RepairStep::Reconnect => Rung::Reconnect,
+        RepairStep::NextEndpoint => Rung::NextEndpoint,
+    }
+}
+
+/// What is sent and taken besides data.
+fn protocol(config: &FeedConfig, dialect: Option<Box<dyn Dialect>>) -> Protocol {
+    let heartbeats = config.heartbeats.iter().map(|when| Rule::heartbeat(when.clone()));
+    Protocol {
+        rules: heartbeats.chain(config.rules.iter().cloned()).collect(),
+        beats: config.keepalives.iter().map(beat).collect(),
+        login: config.login.iter().cloned().collect(),
+        codecs: config.codecs.clone(),
+        sequence: config.sequence.clone(),
+        dialect,
+    }
+}
+
+fn beat(keepalive: &Keepalive) -> Beat {
+    let within = || keepalive.within.clone().unwrap_or(Interval::Fixed(Keepalive::WITHIN));
+    Beat {
+        mode: match keepalive.due {
+            KeepaliveDue::Every => Mode::Every,
+            KeepaliveDue::IdleReceived => Mode::IdleReceived,
+            KeepaliveDue::IdleSent => Mode::IdleSent,
+        },
+        interval: keepalive.interval.clone(),
+        first_after: keepalive.first_after.clone(),
+        send: keepalive.send.clone(),
+        expect: keepalive.expect.clone().map(|expect| (expect, within())),
+    }
+}
+
+fn end_rule(rule: &EndRule) -> verdict::EndRule {
+    let ranges = |ranges: &[CodeRange]| ranges.iter().map(|range| range.first..=range.last).collect();
+    verdict::EndRule {
+        codes: ranges(&rule.codes),
+        statuses: ranges(&rule.statuses),
+        reason_contains: rule.reason_contains.clone(),
+        then: match rule.then {
+            EndAction::Retry => Decision::Retry,
+            EndAction::RetryNow => Decision::RetryNow,
+            EndAction::RetryAfter(delay) => Decision::RetryAfter(delay),
+            EndAction::RetrySlowly => Decision::RetrySlowly,
+            EndAction::Fatal => Decision::Fatal,
+        },
+    }
+}
+
+fn urls(config: &FeedConfig) -> impl Iterator<Item = &FeedUrl> {
+    std::iter::once(&config.url).chain(&config.endpoints)
+}
+
+fn governor(config: &FeedConfig) -> Governor {
+    let pace = |pacing: &Pacing| Pace {
+        count: pacing.sends,
+        per: pacing.per,
+        of: match pacing.of {
+            PacingScope::All => Of::All,
+            PacingScope::Subscribes => Of::Subscribes,
+            PacingScope::Application => Of::Application,
+        },
+    };
+    let (shared, own): (Vec<_>, Vec<_>) = config.pacing.iter().partition(|pacing| pacing.shared);
+    let own: Vec<_> = own.into_iter().map(pace).collect();
+    let shared = shared.into_iter().map(pace).collect();
+    let attempts = &config.connect.pacing;
+    let attempts =
+        attempts.iter().map(|limit| Attempts { count: limit.attempts, per: limit.per }).collect();
+    Governor::for_feed(clock::mono(), config.url.host(), &own, shared, attempts)
 }
 
 fn transport(config: &FeedConfig) -> Result<transport::Settings, Error> {
@@ -117,14 +234,26 @@ fn provider(config: &FeedConfig, own: Option<crate::config::Provider>) -> Result
     let headers = config.headers.clone();
     let subprotocols = config.subprotocols.clone();
     let Some(mut own) = own else {
-        let endpoint =
-            Endpoint::parse(config.url.expose()).map_err(|problem| Error::config("url", problem))?;
-        let target = plan::Target { endpoint, headers: listed(headers), subprotocols };
-        return Ok(Box::new(move |_| Ok(target.clone())));
+        let mut targets = Vec::new();
+        for url in urls(config) {
+            let endpoint = Endpoint::parse(url.expose()).map_err(|problem| Error::config("url", problem))?;
+            let (headers, subprotocols) = (listed(headers.clone()), subprotocols.clone());
+            targets.push(plan::Target { endpoint, headers, subprotocols });
+        }
+        return Ok(Box::new(move |context| {
+            // There are as many as the session machine was told of.
+            let target = targets.get(context.endpoint).or(targets.first());
+            target.cloned().ok_or_else(|| ProviderFailure { detail: "no endpoint".into(), fatal: true })
+        }));
     };
     Ok(Box::new(move |context| {
         let attempt =
-            Attempt { number: context.attempt, epoch: context.epoch, previous: context.previous.clone() };
+            Attempt {
+                number: context.attempt,
+                epoch: context.epoch,
+                endpoint: context.endpoint,
+                previous: context.previous.clone(),
+            };
         let target = own(&attempt)
             .map_err(|error| ProviderFailure { detail: error.to_string(), fatal: error.is_fatal() })?;
         resolve_target(&target, &headers, &subprotocols).map_err(|error| ProviderFailure {
