@@ -82,7 +82,7 @@ impl Controller {
         }
         for action in actions {
             match action {
-                Action::Dial { epoch, attempt } => {
+                Action::Dial { epoch, attempt, .. } => {
                     let stop = Stop::new();
                     self.shared.set_stop(stop.clone());
                     // It may have been closed in between: then nobody else would stop this attempt.

@@ -12,6 +12,7 @@ use crate::message::{Content, SubscriptionId};
 use crate::policy::approach::{self, Wait};
 use crate::policy::freshness::Key;
 use crate::policy::session::{Cycle, Outcome, Session};
+use crate::policy::subscriptions::{AckPolicy, Want};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
@@ -204,8 +205,19 @@ impl Core {
     }
 
     pub(crate) fn subscribe(&mut self, now: Stamp, spec: Spec) {
-        let (key, replaced) =
-            self.session.handle_subscribe(now, spec.id.clone(), spec.limit, spec.subscribe.is_some());
+        let want = Want {
+            id: spec.id.clone(),
+            limit: spec.limit,
+            first_limit: spec.limit,
+            payload: spec.subscribe.is_some(),
+            can_end: spec.unsubscribe.is_some(),
+            batch: None,
+            ack: AckPolicy::None,
+            repair: Arc::new([]),
+            can_probe: false,
+            topic: None,
+        };
+        let (key, replaced) = self.session.handle_subscribe(now, want);
         if let Some((old, to_write)) = replaced {
             self.routed.remove(&old);
             if !to_write {

@@ -98,7 +98,7 @@ impl Reader {
         self.shared.put_link(Link { epoch, attempt, half: write, stop: stop.clone() });
         let now = Stamp::now();
         let took = now.mono.saturating_duration_since(begin.mono);
-        let established = Established { took, peer, subprotocol };
+        let established = Established { took, peer, subprotocol, schedules: Vec::new() };
         let handled = self.handler.is_some();
         let wanted = self.shared.with(Caller::Reader, |core| {
             let wanted = core.session.handle_connected(now, established, clock::suspended());

@@ -125,8 +125,8 @@ impl Writer {
                 }
                 let out = core.session.poll_out(now)?;
                 let spec = match &out {
-                    Out::Subscribe(key) => core.spec(*key),
-                    Out::Unsubscribe(key) => core.retire(*key),
+                    Out::Subscribe { keys, .. } => keys.first().and_then(|key| core.spec(*key)),
+                    Out::Unsubscribe { key, .. } => core.retire(*key),
                     _ => None,
                 };
                 Some((out, spec))
@@ -136,27 +136,30 @@ impl Writer {
             match &out {
                 Out::Pong(payload) => encode(&mut frame, OpCode::Control(Control::Pong), payload),
                 Out::Ping => encode(&mut frame, OpCode::Control(Control::Ping), &[]),
-                Out::App { content, .. } => encode_content(&mut frame, content),
+                Out::App { content, .. } | Out::Reply { content, .. } => encode_content(&mut frame, content),
                 Out::Close(code) => {
                     self.closing = true;
                     let code = code.map(u16::to_be_bytes);
                     let payload = code.as_ref().map_or(&[][..], |code| code);
                     encode(&mut frame, OpCode::Control(Control::Close), payload);
                 }
-                Out::Subscribe(key) => {
+                Out::Subscribe { keys, .. } => {
                     let render = spec.as_ref().and_then(|spec| spec.subscribe.as_ref());
                     match render.map(|render| self.render(render, now)).transpose() {
                         Ok(payload) => frame = payload.unwrap_or_default(),
                         Err(detail) => {
-                            let key = *key;
                             shared.with(Caller::Controller, |core| {
-                                core.session.handle_render_failed(Stamp::now(), key, detail);
+                                for key in keys {
+                                    core.session.handle_render_failed(Stamp::now(), *key, detail.clone());
+                                }
                             });
                             continue;
                         }
                     }
                 }
-                Out::Unsubscribe(_) => {
+                // Nothing asks for these yet.
+                Out::Keepalive { .. } | Out::Probe { .. } => {}
+                Out::Unsubscribe { .. } => {
                     let render = spec.as_ref().and_then(|spec| spec.unsubscribe.as_ref());
                     match render.map(|render| self.render(render, now)).transpose() {
                         Ok(payload) => frame = payload.unwrap_or_default(),
