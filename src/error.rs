@@ -1,5 +1,6 @@
 //! Why something was refused, and why a connection ended.
 
+use crate::class::ErrorClass;
 use crate::message::SubscriptionId;
 use std::fmt;
 use std::io;
@@ -112,6 +113,8 @@ pub enum Stage {
     Tls,
     /// The WebSocket upgrade (RFC 6455 section 4).
     Upgrade,
+    /// The login that follows the upgrade.
+    Login,
     /// Reading from the established connection.
     Read,
     /// Writing to the established connection.
@@ -125,6 +128,7 @@ impl fmt::Display for Stage {
             Self::Connect => "connect",
             Self::Tls => "tls",
             Self::Upgrade => "upgrade",
+            Self::Login => "login",
             Self::Read => "read",
             Self::Write => "write",
         })
@@ -148,6 +152,44 @@ pub enum EndReason {
     PongOverdue {
         /// How long was waited since the ping was written.
         waited: Duration,
+    },
+    /// The server did not answer a subscribe message in time, however often it was written.
+    AckOverdue {
+        /// The subscription.
+        subscription: SubscriptionId,
+        /// How long was waited for the last answer.
+        waited: Duration,
+    },
+    /// A keepalive message was written and its answer did not come in time.
+    KeepaliveOverdue {
+        /// How long was waited since it was written.
+        waited: Duration,
+    },
+    /// The server said that the connection, or the feed, is of no use any more.
+    ServerError {
+        /// What it said, cut short.
+        detail: String,
+    },
+    /// The server announced something that calls for a new connection, or for none.
+    ServerNotice {
+        /// What it said, cut short.
+        detail: String,
+    },
+    /// Sequence numbers did not join up, and that is repaired by a new connection.
+    SequenceGap {
+        /// The subscription; `None`: the sequence is that of the connection.
+        subscription: Option<SubscriptionId>,
+        /// The last number before the gap.
+        from: u64,
+        /// The first number after it.
+        to: u64,
+    },
+    /// The server refused the login.
+    LoginRefused {
+        /// What it said, cut short.
+        detail: String,
+        /// How bad it is.
+        class: ErrorClass,
     },
     /// The server closed the connection with a Close frame.
     ClosedByPeer {
@@ -243,6 +285,12 @@ impl EndReason {
         match self {
             Self::Stale { .. } => "stale",
             Self::PongOverdue { .. } => "pong overdue",
+            Self::AckOverdue { .. } => "ack overdue",
+            Self::KeepaliveOverdue { .. } => "keepalive overdue",
+            Self::ServerError { .. } => "server error",
+            Self::ServerNotice { .. } => "server notice",
+            Self::SequenceGap { .. } => "sequence gap",
+            Self::LoginRefused { .. } => "login refused",
             Self::ClosedByPeer { .. } => "closed by peer",
             Self::Eof => "closed without close frame",
             Self::Io { .. } => "io",
@@ -280,6 +328,17 @@ impl fmt::Display for EndReason {
             Self::PongOverdue { waited } => {
                 write!(f, "{name}: nothing came for {:.3} s after a ping", waited.as_secs_f64())
             }
+            Self::AckOverdue { subscription, waited } => {
+                let waited = waited.as_secs_f64();
+                write!(f, "{name}: subscription {subscription} was not answered for {waited:.3} s")
+            }
+            Self::KeepaliveOverdue { waited } => {
+                write!(f, "{name}: no answer for {:.3} s", waited.as_secs_f64())
+            }
+            Self::SequenceGap { subscription, from, to } => {
+                write!(f, "{name}: {to} came after {from}")?;
+                subscription.as_ref().map_or(Ok(()), |id| write!(f, ", subscription {id}"))
+            }
             Self::ClosedByPeer { code, reason } => {
                 f.write_str(name)?;
                 if let Some(code) = code {
@@ -293,6 +352,9 @@ impl fmt::Display for EndReason {
             | Self::UpgradeInvalid { detail }
             | Self::Protocol { detail }
             | Self::Panicked { detail }
+            | Self::ServerError { detail }
+            | Self::ServerNotice { detail }
+            | Self::LoginRefused { detail, .. }
             | Self::Provider { detail, .. } => write!(f, "{name}: {detail}"),
             Self::AttemptTimeout { stage, budget } => {
                 write!(f, "{name}: not past {stage} within {:.3} s", budget.as_secs_f64())

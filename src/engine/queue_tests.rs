@@ -61,7 +61,16 @@ fn subscribed(epoch: u64, id: &str) -> Event {
 
 fn gap(epoch: u64, cause: GapCause, id: &str, last_message: Option<SystemTime>) -> Event {
     let (time, subscriptions) = (Stamp::now().wall, vec![id.into()]);
-    Event::Gap(Box::new(Gap { time, epoch, cause, subscriptions, last_message, lost: None }))
+    Event::Gap(Box::new(Gap {
+        time,
+        epoch,
+        cause,
+        subscriptions,
+        last_message,
+        lost: None,
+        from: None,
+        to: None,
+    }))
 }
 
 fn alert(epoch: u64, kind: AlertKind) -> Event {

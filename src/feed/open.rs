@@ -25,6 +25,10 @@ use std::sync::Arc;
 pub(super) fn plan(config: &FeedConfig, hooks: Hooks) -> Result<Plan, Error> {
     let reconnect = &config.reconnect;
     let session = session::Settings {
+        repair: Arc::new([]),
+        batch_members: 1,
+        endpoints: 1,
+        quarantine_after: 3,
         backoff: backoff::Settings {
             first: reconnect.first,
             floor: reconnect.floor,

@@ -1,5 +1,6 @@
 //! Which ends are retried and which are final.
 
+use crate::class::ErrorClass;
 use crate::error::EndReason;
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -67,7 +68,7 @@ pub(crate) struct Settings {
 }
 
 /// The first rule that applies, whether the feed has been up or not; else the default policy. Statuses that say the
-/// request itself is wrong, and a certificate that is not trusted, are fatal while the feed has never been up (a
+/// request itself is wrong, a certificate that is not trusted, and a refused login, are fatal while the feed has never been up (a
 /// script wants to hear of its mistake), and retried slowly once it has (a service must outlive a bad hour).
 /// Everything else is retried.
 pub(crate) fn decide(reason: &EndReason, ever_up: bool, settings: &Settings) -> Decision {
@@ -77,9 +78,11 @@ pub(crate) fn decide(reason: &EndReason, ever_up: bool, settings: &Settings) -> 
     let wrong = match reason {
         EndReason::UpgradeRefused { status, .. } => settings.statuses.contains(status),
         EndReason::Tls { untrusted, .. } => *untrusted,
+        EndReason::LoginRefused { class, .. } => matches!(class, ErrorClass::Refused | ErrorClass::Benign),
         _ => false,
     };
-    if matches!(reason, EndReason::Provider { fatal: true, .. }) {
+    let fatal_login = matches!(reason, EndReason::LoginRefused { class: ErrorClass::FeedFatal, .. });
+    if fatal_login || matches!(reason, EndReason::Provider { fatal: true, .. }) {
         return Decision::Fatal;
     }
     match (wrong, ever_up || !settings.when_never_up) {
@@ -118,6 +121,7 @@ mod tests {
     #[test]
     fn mistakes_are_fatal_before_the_first_connection_and_slow_after_it() {
         let settings = settings(Vec::new());
+        let login = |class| EndReason::LoginRefused { detail: String::new(), class };
         let tls = |untrusted| EndReason::Tls { detail: String::new(), untrusted };
         let cases = [
             (refused(401, ""), Decision::Fatal, Decision::RetrySlowly),
@@ -127,6 +131,10 @@ mod tests {
             (refused(503, ""), Decision::Retry, Decision::Retry),
             (tls(true), Decision::Fatal, Decision::RetrySlowly),
             (tls(false), Decision::Retry, Decision::Retry),
+            (login(ErrorClass::Refused), Decision::Fatal, Decision::RetrySlowly),
+            (login(ErrorClass::RetryLater), Decision::Retry, Decision::Retry),
+            (login(ErrorClass::ConnectionFatal), Decision::Retry, Decision::Retry),
+            (login(ErrorClass::FeedFatal), Decision::Fatal, Decision::Fatal),
             (closed(1000, ""), Decision::Retry, Decision::Retry),
             (EndReason::Eof, Decision::Retry, Decision::Retry),
             (EndReason::Dns { detail: String::new() }, Decision::Retry, Decision::Retry),

@@ -448,7 +448,7 @@ fn health_tells_what_happened() {
     assert!(health.bytes > 10 * 40, "{health:?}");
     assert_eq!(of(&health, "btc").messages + of(&health, "eth").messages, 10);
     assert_eq!(of(&health, "btc").state, SubscriptionState::Live);
-    assert_eq!((of(&health, "xrp").state, of(&health, "xrp").messages), (SubscriptionState::Subscribed, 0));
+    assert_eq!((of(&health, "xrp").state, of(&health, "xrp").messages), (SubscriptionState::Confirmed, 0));
     assert_eq!(of(&health, "xrp").last_signal_age, None);
 
     until(&feed, |event| matches!(event, Event::Stale(_)));
@@ -469,7 +469,7 @@ fn health_tells_what_happened() {
     assert_eq!((health.state, health.epoch, health.connections), (State::Live, 2, 2), "mute from the start");
     assert_eq!((health.last_data_age, health.last_message_age, health.messages), (None, None, 10));
     assert_eq!((health.stale_verdicts, health.gaps, health.ends.get("stale")), (1, 1, Some(&1)));
-    assert_eq!(of(&health, "btc").state, SubscriptionState::Subscribed);
+    assert_eq!(of(&health, "btc").state, SubscriptionState::Confirmed);
     assert_eq!(of(&health, "btc").messages + of(&health, "eth").messages, 10);
     feed.close(CEILING).unwrap();
     assert_eq!(feed.health().state, State::Closed);
@@ -511,7 +511,7 @@ fn wait_fresh_waits_for_the_data_of_each_subscription_with_a_limit() {
     lab.control().all(Command::Unmute("eth".into()));
     feed.wait_fresh(CEILING).unwrap();
     assert_eq!(of(&feed.health(), "eth").state, SubscriptionState::Live);
-    assert_eq!(of(&feed.health(), "xrp").state, SubscriptionState::Subscribed, "it has no limit");
+    assert_eq!(of(&feed.health(), "xrp").state, SubscriptionState::Confirmed, "it has no limit");
     // Data of the connection before does not count.
     lab.control().script(Script::new());
     feed.reconnect();

@@ -4,7 +4,8 @@ use super::{Action, Outcome, Phase, Session};
 use crate::clock::Stamp;
 use crate::error::{CloseReason, EndReason};
 use crate::event::{AlertKind, Closed, Disconnected, Event};
-use crate::health::SubscriptionState;
+use crate::policy::quarantine;
+use crate::policy::subscriptions::Entry;
 use crate::policy::verdict::Decision;
 use std::time::{Duration, Instant};
 
@@ -54,12 +55,23 @@ impl Session {
         for ticket in self.outbox.clear() {
             self.outcomes.push_back((ticket, Outcome::Dropped { epoch }));
         }
-        for entry in self.subscriptions.values_mut() {
-            entry.state = SubscriptionState::Desired;
-            entry.gap = false;
-            entry.announced = false;
+        self.subscriptions.values_mut().for_each(Entry::reset);
+        let by_server = quarantine::hung_up(&reason);
+        if was_connected {
+            for (key, ends) in self.quarantine.ended(now.mono, by_server) {
+                if let Some(entry) = self.subscriptions.get(key) {
+                    let kind = AlertKind::Quarantined { subscription: entry.want.id.clone(), ends };
+                    self.alert(now, kind);
+                }
+            }
         }
-        let mut good = reason == EndReason::Reconnect;
+        let got_data = up.as_ref().is_some_and(|up| up.last_data.is_some());
+        let asked_for = matches!(reason, EndReason::Reconnect | EndReason::ServerNotice { .. });
+        if std::mem::take(&mut self.switch) || !(got_data || asked_for) {
+            self.endpoint = (self.endpoint + 1) % self.settings.endpoints.max(1);
+        }
+        let decision = if up.as_ref().is_some_and(|up| up.fatal) { Decision::Fatal } else { decision };
+        let mut good = asked_for;
         if let Some(up) = &up {
             self.down_since = now.mono;
             let ended_stale = matches!(reason, EndReason::Stale { .. });
@@ -99,8 +111,12 @@ impl Session {
             EndReason::UpgradeRefused { retry_after, .. } => *retry_after,
             _ => None,
         };
+        // A server that sends everybody away at once, each time, is not hammered.
+        let notice = matches!(reason, EndReason::ServerNotice { .. });
+        self.hasty = if notice && !got_data { self.hasty.saturating_add(1) } else { 0 };
+        let welcome = notice && self.hasty <= 1;
         let delay = match decision {
-            _ if reason == EndReason::Reconnect => self.backoff.soon(),
+            _ if reason == EndReason::Reconnect || welcome => self.backoff.soon(),
             Decision::RetrySlowly => {
                 self.alert(now, AlertKind::NeedsAttention { reason: reason.clone() });
                 self.backoff.longest(retry_after)
@@ -112,6 +128,19 @@ impl Session {
         };
         self.disconnected(now, epoch, was_connected, reason, Some(delay));
         self.phase = Phase::Waiting { until: now.mono + delay };
+    }
+
+    /// The attempt that was ordered is not to be made yet: it does not count, and is ordered again at `until`.
+    pub(crate) fn handle_dial_deferred(&mut self, now: Stamp, until: Instant) {
+        if !matches!(self.phase, Phase::Dialing) {
+            return;
+        }
+        if self.closing.is_some() {
+            self.finish(now);
+            return;
+        }
+        self.attempt = self.attempt.saturating_sub(1);
+        self.phase = Phase::Waiting { until: until.max(now.mono + self.backoff.floor()) };
     }
 
     /// A thread of the feed panicked: nothing can go on, and that is said.

@@ -42,7 +42,7 @@ fn f2_one_dead_subscription_among_lively_ones_is_stale() {
 fn f2_the_clock_of_a_subscription_starts_when_its_message_is_written() {
     let mut world = World::new(settings());
     world.connect();
-    world.session.handle_subscribe(world.now, "late".into(), Some(SECOND), true);
+    world.session.handle_subscribe(world.now, want("late", Some(SECOND)));
     world.pass(3 * SECOND);
     world.empty();
     assert!(world.stale().is_none(), "it was not even asked for");
@@ -249,7 +249,8 @@ fn c1_the_order_of_a_reconnect() {
     world.end(EndReason::Eof);
     world.dial();
     world.session.handle_connecting(world.now, "ws://h/".into());
-    let established = Established { took: MS, peer: ([127, 0, 0, 1], 1).into(), subprotocol: None };
+    let established =
+        Established { took: MS, peer: ([127, 0, 0, 1], 1).into(), subprotocol: None, schedules: Vec::new() };
     assert!(world.session.handle_connected(world.now, established, world.suspended));
     world.settle();
     let Some(Event::Gap(gap)) = world.events.iter().find(|event| matches!(event, Event::Gap(_))) else {
@@ -269,7 +270,7 @@ fn c1_a_subscription_made_anew_has_a_gap_before_its_next_message() {
     world.names();
     world.subscribe("a", None);
     assert_eq!(world.names(), ["gap", "subscribed"]);
-    assert!(world.outs.iter().any(|out| matches!(out, Out::Unsubscribe(_))));
+    assert!(world.outs.iter().any(|out| matches!(out, Out::Unsubscribe { .. })));
 }
 
 #[test]
@@ -278,8 +279,8 @@ fn c1_a_subscription_made_anew_twice_has_its_gap_too() {
     world.subscribe("a", None);
     world.connect();
     world.names();
-    world.session.handle_subscribe(world.now, "a".into(), None, true);
-    world.session.handle_subscribe(world.now, "a".into(), None, true);
+    world.session.handle_subscribe(world.now, want("a", None));
+    world.session.handle_subscribe(world.now, want("a", None));
     world.settle();
     assert_eq!(world.names(), ["gap", "subscribed"]);
 }
@@ -288,7 +289,7 @@ fn c1_a_subscription_made_anew_twice_has_its_gap_too() {
 fn what_was_never_asked_for_is_not_ended() {
     let mut world = World::new(settings());
     world.connect();
-    let key = world.session.handle_subscribe(world.now, "a".into(), None, true).0;
+    let key = world.session.handle_subscribe(world.now, want("a", None)).0;
     world.session.poll_out(world.now);
     world.session.handle_render_failed(world.now, key, "no token".into());
     assert_eq!(world.session.handle_unsubscribe(&"a".into()), Some((key, false)));
@@ -299,9 +300,9 @@ fn what_the_application_asks_for_keeps_its_order() {
     let mut world = World::new(settings());
     world.connect();
     world.session.handle_send(Content::Text("login".into())).unwrap();
-    world.session.handle_subscribe(world.now, "a".into(), None, true);
+    world.session.handle_subscribe(world.now, want("a", None));
     world.settle();
-    assert!(matches!(&world.outs[..], [Out::App { .. }, Out::Subscribe(_)]));
+    assert!(matches!(&world.outs[..], [Out::App { .. }, Out::Subscribe { .. }]));
 }
 
 #[test]
@@ -309,8 +310,8 @@ fn c1_a_subscription_that_was_never_written_leaves_no_gap() {
     let mut world = World::new(settings());
     world.connect();
     world.names();
-    world.session.handle_subscribe(world.now, "a".into(), None, true);
-    world.session.handle_subscribe(world.now, "a".into(), None, true);
+    world.session.handle_subscribe(world.now, want("a", None));
+    world.session.handle_subscribe(world.now, want("a", None));
     world.settle();
     assert_eq!(world.names(), ["subscribed"]);
 }
@@ -318,22 +319,22 @@ fn c1_a_subscription_that_was_never_written_leaves_no_gap() {
 #[test]
 fn c4_subscriptions_come_first_and_nothing_else_is_replayed() {
     let mut world = World::new(settings());
-    world.subscribe("a", None);
-    world.subscribe("b", None);
+    let keys = [world.subscribe("a", None), world.subscribe("b", None)];
     world.connect();
+    world.data(&keys);
     world.outs.clear();
     world.session.handle_send(Content::Text("order".into())).unwrap();
     world.end(EndReason::Eof);
     assert_eq!(world.session.poll_outcome(), Some((1, Outcome::Dropped { epoch: 1 })));
     world.connect();
-    assert!(world.outs == [Out::Subscribe(1), Out::Subscribe(2)]);
+    assert_eq!(world.subscribed(), [1, 2]);
 }
 
 #[test]
 fn c5_what_is_late_for_an_old_subscription_does_not_touch_a_newer_one() {
     let mut world = World::new(settings());
     world.connect();
-    let old = world.session.handle_subscribe(world.now, "a".into(), Some(SECOND), true).0;
+    let old = world.session.handle_subscribe(world.now, want("a", Some(SECOND))).0;
     let out = world.session.poll_out(world.now).unwrap();
     world.session.handle_unsubscribe(&"a".into()).unwrap();
     world.session.handle_written(world.now, 1, &out);
