@@ -112,6 +112,7 @@
 //! |---|---|---|
 //! | `native-tls` | yes | `wss://` through the operating system's TLS library (OpenSSL on Linux) |
 //! | `native-tls-vendored` | no | the same with an OpenSSL that is built along |
+//! | `gzip` | no | the codecs [`Codec::Gzip`] and [`Codec::Deflate`] |
 //! | `lab` | no | the module `lab`: a feed server that misbehaves on demand, for tests |
 //!
 //! Logging goes through the `log` crate, with targets that begin with `livefeed`.
@@ -145,7 +146,8 @@ pub use config::{
 };
 pub use crossbeam_channel;
 pub use dialect::{
-    By, Interval, Listed, LoginContext, LoginError, LoginStep, MatchFn, Matcher, Rule, RuleKind, Template,
+    About, By, Codec, Dialect, Interval, Listed, LoginContext, LoginError, LoginStep, MatchFn, Matcher,
+    ReadItem, Readout, Rule, RuleKind, SequenceFn, SequenceNumbers, SequenceRule, Sequenced, Template,
     TemplateContext,
 };
 pub use engine::bell::{Batch, BatchIter};

@@ -1,8 +1,12 @@
 //! What a message means. Pure: no I/O, no threads, no clock.
 
 mod captures;
+#[allow(dead_code, reason = "the reader will use it")]
+mod codec;
 mod contains;
 mod cursor;
+mod custom;
+mod elements;
 #[allow(dead_code, reason = "the engine reads by it once rules are wired in")]
 mod interpreter;
 mod interval;
@@ -11,25 +15,36 @@ mod login;
 #[allow(dead_code, reason = "the engine renders matchers once rules are wired in")]
 mod matcher;
 mod matcher_form;
+mod place;
 #[allow(dead_code, reason = "templates and matchers are built on it")]
 mod placeholder;
 #[allow(dead_code, reason = "captures are built on it")]
 mod pointer;
 #[allow(dead_code, reason = "the engine inserts and removes once rules are wired in")]
 mod router;
-#[allow(dead_code, reason = "the configuration checks them once it has them")]
+#[allow(dead_code, reason = "the engine follows them once they are wired in")]
 mod rule;
 #[allow(dead_code, reason = "the router's tables are built on it")]
 mod scalar;
 mod scan;
-#[allow(dead_code, reason = "the configuration checks them once it has them")]
+mod sequence;
+#[allow(dead_code, reason = "the engine fills in all of it once rules are wired in")]
 mod template;
+#[allow(dead_code, reason = "the reader will use it")]
+mod tracker;
 
+pub use codec::Codec;
+#[allow(unused_imports, reason = "the reader will use it")]
+pub(crate) use codec::{Chain, CodecError};
+pub use custom::{About, Dialect, ReadItem, Readout};
 pub use interval::Interval;
 pub use login::{LoginContext, LoginError, LoginStep};
 pub use matcher::{MatchFn, Matcher};
 pub(crate) use pointer::Pointer;
 pub(crate) use router::{Hit, Owner, Router};
 pub use rule::{By, Listed, Rule, RuleKind};
+pub use sequence::{SequenceFn, SequenceNumbers, SequenceRule, Sequenced};
 pub(crate) use template::{FrameVars, Member};
 pub use template::{Template, TemplateContext};
+#[allow(unused_imports, reason = "the reader will use it")]
+pub(crate) use tracker::{Seq, Tracker};
