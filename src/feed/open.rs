@@ -29,6 +29,7 @@ pub(super) fn plan(config: &FeedConfig, hooks: Hooks) -> Result<Plan, Error> {
         outbox_bytes: config.limits.send_bytes,
     };
     let fatal = verdict::Settings {
+        rules: Vec::new(),
         statuses: reconnect.fatal_statuses.clone(),
         when_never_up: reconnect.fatal_when_never_up,
     };

@@ -8,8 +8,16 @@ pub(crate) mod approach;
 pub(crate) mod attention;
 pub(crate) mod backoff;
 pub(crate) mod freshness;
+#[allow(dead_code, reason = "the session machine takes it up next")]
+pub(crate) mod ladder;
 pub(crate) mod liveness;
 pub(crate) mod outbox;
+#[allow(dead_code, reason = "the engine takes it up next")]
+pub(crate) mod pacing;
+#[allow(dead_code, reason = "the session machine takes it up next")]
+pub(crate) mod quarantine;
+#[allow(dead_code, reason = "the session machine takes it up next")]
+pub(crate) mod schedule;
 pub(crate) mod session;
 pub(crate) mod subscriptions;
 pub(crate) mod verdict;

@@ -99,13 +99,16 @@ impl Session {
             EndReason::UpgradeRefused { retry_after, .. } => *retry_after,
             _ => None,
         };
-        let delay = if reason == EndReason::Reconnect {
-            self.backoff.soon()
-        } else if decision == Decision::RetrySlowly {
-            self.alert(now, AlertKind::NeedsAttention { reason: reason.clone() });
-            self.backoff.longest(retry_after)
-        } else {
-            self.backoff.next(retry_after)
+        let delay = match decision {
+            _ if reason == EndReason::Reconnect => self.backoff.soon(),
+            Decision::RetrySlowly => {
+                self.alert(now, AlertKind::NeedsAttention { reason: reason.clone() });
+                self.backoff.longest(retry_after)
+            }
+            // Once: a server that says so each time is not hammered.
+            Decision::RetryNow if self.failures <= 1 && retry_after.is_none() => self.backoff.soon(),
+            Decision::RetryAfter(asked) => self.backoff.next(retry_after.max(Some(asked))),
+            Decision::Retry | Decision::RetryNow | Decision::Fatal => self.backoff.next(retry_after),
         };
         self.disconnected(now, epoch, was_connected, reason, Some(delay));
         self.phase = Phase::Waiting { until: now.mono + delay };

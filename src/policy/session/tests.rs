@@ -31,7 +31,7 @@ fn settings() -> Settings {
 }
 
 fn policy() -> verdict::Settings {
-    verdict::Settings { statuses: vec![400, 401, 403, 404, 410, 426], when_never_up: true }
+    verdict::Settings { rules: Vec::new(), statuses: vec![400, 401, 403, 404, 410, 426], when_never_up: true }
 }
 
 /// A machine and its clocks; nothing sleeps.

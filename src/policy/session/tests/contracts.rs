@@ -408,6 +408,33 @@ fn r2_a_retry_after_is_a_floor() {
 }
 
 #[test]
+fn r2_at_once_is_never_without_a_delay_and_never_hammers() {
+    use verdict::Decision;
+    let mut world = World::new(settings());
+    let mut longest = Duration::ZERO;
+    for round in 0..20 {
+        world.connect();
+        world.session.handle_ended(world.now, EndReason::Eof, Decision::RetryNow);
+        world.settle();
+        let delay = world.retry_in().unwrap();
+        assert!(delay >= 100 * MS && (round > 0 || delay <= 500 * MS), "round {round}: {delay:?}");
+        longest = longest.max(delay);
+    }
+    assert!(longest > 10 * SECOND, "without data the delays grow");
+    for _ in 0..20 {
+        world.connect();
+        world.data(&[]);
+        world.session.handle_ended(world.now, EndReason::Eof, Decision::RetryNow);
+        world.settle();
+        assert!((100 * MS..=500 * MS).contains(&world.retry_in().unwrap()));
+    }
+    world.connect();
+    world.session.handle_ended(world.now, EndReason::Eof, Decision::RetryAfter(90 * SECOND));
+    world.settle();
+    assert_eq!(world.retry_in(), Some(90 * SECOND));
+}
+
+#[test]
 fn r4_limits_on_attempts_and_downtime_end_in_closed() {
     let mut world = World::new(Settings { max_attempts: Some(3), ..settings() });
     for _ in 0..3 {
