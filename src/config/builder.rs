@@ -5,7 +5,7 @@ use super::{
     Batching, Connect, EndRule, FeedConfig, FeedUrl, Keepalive, Limit, Limits, Overflow, Pacing, Ping, Queue,
     Reconnect, Subscription, Tls, validate,
 };
-use crate::dialect::Matcher;
+use crate::dialect::{Codec, Dialect, LoginStep, Matcher, Rule, SequenceRule};
 use crate::error::{EndReason, Error};
 use crate::event::Event;
 use crate::policy::verdict::Decision;
@@ -124,6 +124,30 @@ impl FeedBuilder {
     /// Sets whether heartbeats reach the application like messages.
     pub fn deliver_heartbeats(mut self, deliver: bool) -> Self {
         self.config.deliver_heartbeats = deliver;
+        self
+    }
+
+    /// Adds what messages of the server mean; the rules added first come first.
+    pub fn rule(mut self, rule: Rule) -> Self {
+        self.config.rules.push(rule);
+        self
+    }
+
+    /// Adds what stands between a WebSocket message and the messages in it, after those added before.
+    pub fn codec(mut self, codec: Codec) -> Self {
+        self.config.codecs.push(codec);
+        self
+    }
+
+    /// Adds a step of the login, after those added before.
+    pub fn login(mut self, step: LoginStep) -> Self {
+        self.config.login.push(step);
+        self
+    }
+
+    /// Sets which numbers, counted over all messages of a connection, show that some are missing.
+    pub fn sequence(mut self, rule: SequenceRule) -> Self {
+        self.config.sequence = Some(rule);
         self
     }
 
@@ -274,9 +298,15 @@ impl FeedBuilder {
         self
     }
 
+    /// Reads the messages of a protocol that rules can't express, in place of rules, heartbeats and data matchers.
+    pub fn dialect(mut self, dialect: impl Dialect + 'static) -> Self {
+        self.hooks.dialect = Some(Box::new(dialect));
+        self
+    }
+
     /// The configuration, checked, and the callbacks.
     pub(crate) fn into_parts(self) -> Result<(FeedConfig, Hooks), Error> {
-        validate::validate(&self.config, self.hooks.provider.is_some())?;
+        validate::validate(&self.config, &self.hooks)?;
         Ok((self.config, self.hooks))
     }
 }

@@ -30,7 +30,7 @@ pub use terms::{Ack, Terms};
 pub use url::FeedUrl;
 pub use vars::Variables;
 
-use crate::dialect::Matcher;
+use crate::dialect::{Codec, LoginStep, Matcher, Rule, RuleKind, SequenceRule};
 use crate::error::Error;
 use crate::secret::Secret;
 use crate::table::{self, Table};
@@ -91,6 +91,17 @@ pub struct FeedConfig {
     /// Messages that prove the line lives but are not data: they never refresh freshness. Short for rules with
     /// `"is": "heartbeat"` in front of the others. Default: `[]`.
     pub heartbeats: Vec<Matcher>,
+    /// What the server's other messages mean: acknowledgements, refusals, notices and so on. The first that fits counts; what
+    /// none of them knows is data. Default: `[]`.
+    #[serde(deserialize_with = "table::many")]
+    pub rules: Vec<Rule>,
+    /// What stands between a WebSocket message and the messages in it, in order. Default: `[]`.
+    pub codecs: Vec<Codec>,
+    /// What has to be said before anything else, in order, within `connect.timeout`. Default: `[]`.
+    #[serde(deserialize_with = "table::many")]
+    pub login: Vec<LoginStep>,
+    /// Which numbers, counted over all messages of a connection, show that some are missing. Default: `none`.
+    pub sequence: Option<SequenceRule>,
     /// Whether heartbeats reach the application like messages. Default: `false`.
     pub deliver_heartbeats: bool,
     /// Whether what a rule knows as something else than a heartbeat (acknowledgements, refusals, notices) reaches the
@@ -152,6 +163,10 @@ impl Default for FeedConfig {
             subscriptions: Vec::new(),
             defaults: Terms::default(),
             heartbeats: Vec::new(),
+            rules: Vec::new(),
+            codecs: Vec::new(),
+            login: Vec::new(),
+            sequence: None,
             deliver_heartbeats: false,
             deliver_control: false,
             alert_unmatched: false,
@@ -215,11 +230,16 @@ impl FeedConfig {
         let mut terms = subscription.terms.or(&self.defaults);
         let stale_after = *terms.stale_after.get_or_insert(self.stale_after);
         terms.first_data_within.get_or_insert(stale_after);
-        terms.ack.get_or_insert(Ack::None);
+        terms.ack.get_or_insert_with(|| if self.has_ack_rule() { Ack::Rule } else { Ack::None });
         terms.ack_timeout.get_or_insert(Terms::ACK_TIMEOUT);
         terms.on_ack_timeout.get_or_insert_default();
         terms.repair.get_or_insert_with(|| RepairStep::DEFAULT.to_vec());
         Subscription { id: subscription.id.clone(), terms }
+    }
+
+    /// Whether a rule knows acknowledgements.
+    fn has_ack_rule(&self) -> bool {
+        self.rules.iter().any(|rule| rule.is == RuleKind::Ack)
     }
 
     /// Checks a subscription that joins an open feed.

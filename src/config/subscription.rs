@@ -3,7 +3,7 @@
 use super::terms::{Ack, Terms};
 use super::{Limit, RepairStep};
 use crate::class::OnAckTimeout;
-use crate::dialect::{Matcher, Template, TemplateContext};
+use crate::dialect::{Matcher, SequenceRule, Template, TemplateContext};
 use crate::message::{Sendable, SubscriptionId};
 use crate::secret::Secret;
 use serde::de::value::MapAccessDeserializer;
@@ -166,6 +166,12 @@ impl Subscription {
     /// Sets where its messages have what `${cursor}` then stands for.
     pub fn cursor(mut self, pointer: impl Into<String>) -> Self {
         self.terms.cursor = Some(pointer.into());
+        self
+    }
+
+    /// Sets which numbers in its data show that messages are missing.
+    pub fn sequence(mut self, rule: SequenceRule) -> Self {
+        self.terms.sequence = Some(rule);
         self
     }
 

@@ -4,7 +4,7 @@ use super::ladder::RepairStep;
 use super::limit::Limit;
 use super::vars::Variables;
 use crate::class::OnAckTimeout;
-use crate::dialect::{Matcher, Template};
+use crate::dialect::{Matcher, SequenceRule, Template};
 use crate::duration;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -65,8 +65,12 @@ pub struct Terms {
     /// pointer to a value, which is then `${cursor}`. Default: `none`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cursor: Option<String>,
+    /// Which numbers in its data show that messages are missing. Default: `none`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sequence: Option<SequenceRule>,
     /// What is done, in this order, when it is stale; a rung that has a time is given so long. When the connection
-    /// itself is stale, it is given up at once. Default: `["resubscribe:10s", "reconnect", "next_endpoint"]`.
+    /// itself is stale, it is given up at once; past the
+    /// last rung each time. Default: `["resubscribe:10s", "reconnect", "next_endpoint"]`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub repair: Option<Vec<RepairStep>>,
 }
@@ -103,6 +107,7 @@ impl Terms {
             on_ack_timeout,
             topic,
             cursor,
+            sequence,
             repair,
         } = self.clone();
         Self {
@@ -118,6 +123,7 @@ impl Terms {
             on_ack_timeout: on_ack_timeout.or(others.on_ack_timeout),
             topic: topic.or_else(|| others.topic.clone()),
             cursor: cursor.or_else(|| others.cursor.clone()),
+            sequence: sequence.or_else(|| others.sequence.clone()),
             repair: repair.or_else(|| others.repair.clone()),
         }
     }

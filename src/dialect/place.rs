@@ -1,7 +1,9 @@
 //! A place in a message: a JSON pointer that may also name the last element of an array.
 
 use super::elements;
-use super::scan::{self, Pointer};
+use super::pointer::Pointer;
+use super::scan;
+use std::borrow::Cow;
 
 /// A pointer (RFC 6901) in which one token may be `-1`, the last element of an array.
 ///
@@ -29,21 +31,40 @@ impl Place {
     }
 
     /// The raw text of the value that is there.
-    pub(super) fn read<'a>(&self, json: &'a [u8]) -> Option<&'a [u8]> {
+    pub(super) fn read<'a>(&self, json: &'a [u8]) -> Option<Cow<'a, [u8]>> {
         let (array, rest) = match self {
-            Self::Field(pointer) => return scan::find(json, pointer),
+            Self::Field(pointer) => return first(json, pointer),
             Self::Last { array, rest } => (array, rest),
         };
         let array = match array {
-            Some(pointer) => scan::find(json, pointer)?,
-            None => json,
+            Some(pointer) => first(json, pointer)?,
+            None => Cow::Borrowed(json),
         };
-        let last = elements::last(array)?;
-        match rest {
-            Some(pointer) => scan::find(last, pointer),
-            None => Some(last),
+        let last = |array: &'a [u8]| {
+            let last = elements::last(array)?;
+            rest.as_ref().map_or(Some(Cow::Borrowed(last)), |pointer| first(last, pointer))
+        };
+        match array {
+            Cow::Borrowed(array) => last(array),
+            // Inside a string: what is found does not outlive it.
+            Cow::Owned(array) => {
+                let last = elements::last(&array)?;
+                let found =
+                    rest.as_ref().map_or(Some(Cow::Borrowed(last)), |pointer| first(last, pointer))?;
+                Some(Cow::Owned(found.into_owned()))
+            }
         }
     }
+}
+
+/// The first value that a pointer names.
+fn first<'a>(json: &'a [u8], pointer: &Pointer) -> Option<Cow<'a, [u8]>> {
+    let mut first = None;
+    scan::values(json, pointer, &mut |raw| {
+        first = Some(raw);
+        false
+    });
+    first
 }
 
 /// Each token with where it starts.

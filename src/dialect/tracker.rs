@@ -2,7 +2,7 @@
 
 use super::matcher::Matcher;
 use super::place::Place;
-use super::scan::Scalar;
+use super::scalar::Scalar;
 use super::sequence::{SequenceFn, SequenceNumbers, SequenceRule, Sequenced};
 use crate::message::Payload;
 use crate::panics::caught;
@@ -184,7 +184,7 @@ enum Found {
 
 impl Found {
     fn at(place: &Place, json: &[u8]) -> Self {
-        place.read(json).map_or(Self::Lacking, Self::of)
+        place.read(json).map_or(Self::Lacking, |raw| Self::of(&raw))
     }
 
     fn of(raw: &[u8]) -> Self {
@@ -344,13 +344,20 @@ enum Key<'a> {
 }
 
 impl<'a> Key<'a> {
-    fn of(raw: &'a [u8]) -> Self {
-        let text = match Scalar::parse(raw) {
-            Some(Scalar::Text(text)) => text,
-            Some(Scalar::Number(_) | Scalar::Bool(_)) => Cow::Borrowed(raw),
-            Some(Scalar::Null) | None => return Self::Missing,
+    fn of(raw: Cow<'a, [u8]>) -> Self {
+        let text = match raw {
+            Cow::Borrowed(raw) => Self::text(raw),
+            Cow::Owned(raw) => Self::text(&raw).map(|text| Cow::Owned(text.into_owned())),
         };
-        if text.len() <= MAX_KEY { Self::Value(text) } else { Self::Missing }
+        text.filter(|text| text.len() <= MAX_KEY).map_or(Self::Missing, Self::Value)
+    }
+
+    fn text(raw: &[u8]) -> Option<Cow<'_, [u8]>> {
+        match Scalar::parse(raw)? {
+            Scalar::Text(text) => Some(text),
+            Scalar::Number(_) | Scalar::Bool(_) => Some(Cow::Borrowed(raw)),
+            Scalar::Null => None,
+        }
     }
 }
 
