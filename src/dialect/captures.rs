@@ -61,7 +61,7 @@ pub(super) fn keep(kept: &mut Arc<Variables>, found: &[(Arc<str>, Value)]) {
 }
 
 /// The value that a message has at a pointer.
-pub(super) fn value_at(message: Payload<'_>, pointer: &Pointer) -> Option<Value> {
+pub(crate) fn value_at(message: Payload<'_>, pointer: &Pointer) -> Option<Value> {
     let json = message.as_bytes();
     if scan::is_container(json) { scan::value(json, pointer) } else { None }
 }

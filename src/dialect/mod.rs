@@ -22,7 +22,7 @@ mod sequence;
 mod template;
 mod tracker;
 
-pub(crate) use captures::Found;
+pub(crate) use captures::{Found, value_at};
 pub use codec::Codec;
 pub(crate) use codec::Chain;
 pub use custom::{About, Dialect, ReadItem, Readout};

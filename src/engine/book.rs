@@ -5,8 +5,7 @@
 //! that is known and forgotten with the connection. Until then nothing is routed by it.
 
 use super::plan::Spec;
-use crate::clock::Stamp;
-use crate::dialect::{Change, FrameVars, Matcher, Member, Scope, Variables};
+use crate::dialect::{Change, FrameVars, Matcher, Member, Scope, Variables, value_at};
 use crate::message::{Message, SubscriptionId};
 use crate::policy::freshness::Key;
 use crossbeam_channel::Sender;
@@ -86,8 +85,8 @@ impl Book {
     pub(super) fn insert(&mut self, key: Key, spec: Arc<Spec>) {
         let watched = spec.sequence.is_some() || spec.cursor.is_some();
         let mut entry = Entry { spec: Arc::clone(&spec), local: Local::default(), late: false, routed: true };
-        entry.late = self.route(key, &entry).1;
-        let (change, _) = self.route(key, &entry);
+        let (change, late) = self.route(key, &entry);
+        entry.late = late;
         self.entries.insert(key, entry);
         self.routed.insert(key);
         self.push(RouteChange::Route(change));
@@ -143,7 +142,7 @@ impl Book {
             name: Some(spec.want.id.clone()),
             vars: Arc::clone(&spec.vars),
             bound: Arc::clone(&entry.local.bound),
-            cursor: last.as_ref().zip(spec.cursor.as_ref()).and_then(|(last, at)| last_value(last, at)),
+            cursor: last.as_ref().zip(spec.cursor.as_ref()).and_then(|(last, at)| value_at(last.payload(), at)),
             last,
         }
     }
@@ -213,7 +212,14 @@ impl Book {
 
     /// Variables of the connection became known.
     pub(super) fn capture(&mut self, captured: impl IntoIterator<Item = (String, Value)>) {
+        let mut captured = captured.into_iter().peekable();
+        if captured.peek().is_none() {
+            return;
+        }
         Arc::make_mut(&mut self.captures).extend(captured);
+        let late: Vec<Key> =
+            self.entries.iter().filter(|(_, entry)| entry.late && entry.routed).map(|(key, _)| *key).collect();
+        late.into_iter().for_each(|key| self.reroute(key));
     }
 
     /// Where the data of subscriptions has come.

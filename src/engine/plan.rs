@@ -1,11 +1,15 @@
 //! What the engine is started with: the checked configuration and the application's closures.
 
+use super::governor::Governor;
 use super::queue::Bounds;
-use crate::dialect::Matcher;
+use crate::dialect::{
+    By, Codec, Dialect, Interval, LoginStep, Matcher, Pointer, Rule, SequenceRule, Template, Variables,
+};
 use crate::error::EndReason;
 use crate::event::Event;
-use crate::message::{Content, SubscriptionId};
+use crate::policy::schedule::Mode;
 use crate::policy::session;
+use crate::policy::subscriptions::Want;
 use crate::policy::verdict::{self, Decision};
 use crate::secret::Secret;
 use crate::transport::{self, Endpoint};

@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::policy::ladder::Rung;
 use crate::policy::pacing::{Of, Pace};
 use crate::policy::schedule::Mode;
-use crate::policy::session::{AckPolicy, Want};
+use crate::policy::subscriptions::{AckPolicy, Want};
 use crate::policy::verdict::Decision;
 use crate::policy::{backoff, liveness, session, verdict};
 use crate::secret::Secret;
