@@ -9,7 +9,7 @@ fn known(name: &str) -> bool {
 
 fn check(data: Value) -> Result<(), (String, String)> {
     let rule: Rule = serde_json::from_value(data).unwrap();
-    rule.check(&|name| name == "sid", &known)
+    rule.check(&|name| matches!(name, "sid" | "id"), &known)
 }
 
 #[test]
