@@ -270,6 +270,19 @@ pub enum AlertKind {
         /// How the attempt ended.
         reason: EndReason,
     },
+    /// Messages came that no rule and no subscription knows. Said once a minute at most, if the configuration asks
+    /// for it (`alert_unmatched`).
+    Unmatched {
+        /// How many, since it was last said.
+        messages: u64,
+    },
+    /// Something that was to be sent could not be made from its template: an unsubscribe message, a keepalive, a reply.
+    TemplateFailed {
+        /// Which: `unsubscribe`, `probe`, `keepalive`, `reply`.
+        what: &'static str,
+        /// What went wrong.
+        detail: String,
+    },
     /// A callback of the application panicked. The feed goes on.
     CallbackPanicked {
         /// Which callback: `handler`, `on_wake`, `matcher`, ...
@@ -312,6 +325,8 @@ impl AlertKind {
             Self::SlowConsumer { .. } => "slow_consumer",
             Self::NeedsAttention { .. } => "needs_attention",
             Self::CallbackPanicked { .. } => "callback_panicked",
+            Self::Unmatched { .. } => "unmatched",
+            Self::TemplateFailed { .. } => "template_failed",
             Self::SubscribeFailed { .. } => "subscribe_failed",
             Self::SubscriptionRefused { .. } => "subscription_refused",
             Self::Quarantined { .. } => "quarantined",
@@ -486,6 +501,13 @@ fn alert_json(kind: &AlertKind) -> Value {
         AlertKind::NeedsAttention { reason } => {
             fields.insert("reason", reason.name().into());
             fields.insert("detail", reason.to_string().into());
+        }
+        AlertKind::Unmatched { messages } => {
+            fields.insert("messages", (*messages).into());
+        }
+        AlertKind::TemplateFailed { what, detail } => {
+            fields.insert("what", (*what).into());
+            fields.insert("detail", detail.as_str().into());
         }
         AlertKind::CallbackPanicked { callback, message } => {
             fields.insert("callback", (*callback).into());

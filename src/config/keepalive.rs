@@ -6,6 +6,7 @@ use crate::secret::Secret;
 use crate::table::Table;
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value;
+use std::time::Duration;
 
 /// Something that is sent again and again while a connection is up. One of `keepalives`.
 ///
@@ -65,6 +66,9 @@ impl KeepaliveDue {
 }
 
 impl Keepalive {
+    /// How long an answer may take if nothing else is said.
+    pub(crate) const WITHIN: Duration = Duration::from_secs(10);
+
     /// A WebSocket ping again and again after this long.
     pub fn every(interval: impl Into<Interval>) -> Self {
         Self::new(KeepaliveDue::Every, interval.into())

@@ -23,13 +23,13 @@ mod template;
 mod tracker;
 
 pub(crate) use captures::{Found, value_at};
-pub use codec::Codec;
 pub(crate) use codec::Chain;
+pub use codec::Codec;
 pub use custom::{About, Dialect, ReadItem, Readout};
 pub(crate) use interpreter::{AboutOwned, Change, Class, Control, Interpreter, Reading};
 pub use interval::Interval;
-pub use login::{LoginContext, LoginError, LoginStep};
 pub(crate) use login::{Login, Next as LoginNext, Verdict as LoginVerdict};
+pub use login::{LoginContext, LoginError, LoginStep};
 pub use matcher::{MatchFn, Matcher};
 pub(crate) use pointer::Pointer;
 pub use rule::{By, Listed, Rule, RuleKind};

@@ -142,7 +142,10 @@ impl Book {
             name: Some(spec.want.id.clone()),
             vars: Arc::clone(&spec.vars),
             bound: Arc::clone(&entry.local.bound),
-            cursor: last.as_ref().zip(spec.cursor.as_ref()).and_then(|(last, at)| value_at(last.payload(), at)),
+            cursor: last
+                .as_ref()
+                .zip(spec.cursor.as_ref())
+                .and_then(|(last, at)| value_at(last.payload(), at)),
             last,
         }
     }
@@ -217,8 +220,12 @@ impl Book {
             return;
         }
         Arc::make_mut(&mut self.captures).extend(captured);
-        let late: Vec<Key> =
-            self.entries.iter().filter(|(_, entry)| entry.late && entry.routed).map(|(key, _)| *key).collect();
+        let late: Vec<Key> = self
+            .entries
+            .iter()
+            .filter(|(_, entry)| entry.late && entry.routed)
+            .map(|(key, _)| *key)
+            .collect();
         late.into_iter().for_each(|key| self.reroute(key));
     }
 

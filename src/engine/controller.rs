@@ -4,8 +4,8 @@
 //! wait until the next deadline or a kick.
 
 use super::core::{Caller, Deadlines};
-use super::order::Order;
 use super::governor::Governor;
+use super::order::Order;
 use super::plan::{Beat, Plan};
 use super::shared::Shared;
 use super::writer::{Limits, Writer};
@@ -102,7 +102,8 @@ impl Controller {
                         self.governor.move_to(now.mono, host);
                     }
                     if let Err(until) = self.governor.dial(now.mono) {
-                        self.shared.with(Caller::Controller, |core| core.session.handle_dial_deferred(now, until));
+                        self.shared
+                            .with(Caller::Controller, |core| core.session.handle_dial_deferred(now, until));
                         continue;
                     }
                     let stop = Stop::new();

@@ -18,6 +18,8 @@ pub(super) enum Subject<'a> {
     SubscriptionRefused(&'a SubscriptionId),
     Quarantined(&'a SubscriptionId),
     Notice,
+    Unmatched,
+    TemplateFailed(&'static str),
     Subscribed(u64, &'a SubscriptionId),
     Refused(u64, &'a SubscriptionId),
     Ended(u64, &'a SubscriptionId),
@@ -39,6 +41,8 @@ impl<'a> Subject<'a> {
                 }
                 AlertKind::Quarantined { subscription, .. } => Self::Quarantined(subscription),
                 AlertKind::Notice { .. } => Self::Notice,
+                AlertKind::Unmatched { .. } => Self::Unmatched,
+                AlertKind::TemplateFailed { what, .. } => Self::TemplateFailed(what),
             }),
             Event::Subscribed(event) => Some(Self::Subscribed(event.epoch, &event.subscription)),
             Event::Refused(event) => Some(Self::Refused(event.epoch, &event.subscription)),

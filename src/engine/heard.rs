@@ -37,7 +37,7 @@ pub(super) struct Heard {
     /// Which rule it was; what replies replace one another by.
     rule: u32,
     capture: Vec<(String, Value)>,
-    bind: Vec<(String, Value)>,
+    bind: dialect::Found,
     reply: Option<Result<Content, String>>,
 }
 
@@ -69,7 +69,9 @@ impl Heard {
             (Class::Notice, Some(action)) => Kind::Notice(action),
             _ => Kind::Nothing,
         };
-        let own = |found: dialect::Found| found.into_iter().map(|(name, value)| (name.to_string(), value)).collect();
+        let own = |found: dialect::Found| {
+            found.into_iter().map(|(name, value)| (name.to_string(), value)).collect()
+        };
         Self {
             word: Word {
                 kind,
@@ -80,7 +82,7 @@ impl Heard {
             },
             rule: control.rule,
             capture: own(control.capture),
-            bind: own(control.bind),
+            bind: control.bind,
             reply: control.reply,
         }
     }
@@ -113,14 +115,12 @@ impl Heard {
             ReadItem::Notice { action, detail } => {
                 Self::word(Word { detail, ..Word::new(Kind::Notice(action), AboutOwned::All) })
             }
-            ReadItem::Set { name, value } => Self {
-                capture: vec![(name, value)],
-                ..Self::word(Word::new(Kind::Nothing, AboutOwned::All))
-            },
-            ReadItem::Reply(message) => Self {
-                reply: Some(Ok(message.0)),
-                ..Self::word(Word::new(Kind::Nothing, AboutOwned::All))
-            },
+            ReadItem::Set { name, value } => {
+                Self { capture: vec![(name, value)], ..Self::word(Word::new(Kind::Nothing, AboutOwned::All)) }
+            }
+            ReadItem::Reply(message) => {
+                Self { reply: Some(Ok(message.0)), ..Self::word(Word::new(Kind::Nothing, AboutOwned::All)) }
+            }
             ReadItem::Data { .. } | ReadItem::Other(_) | ReadItem::Heartbeat | ReadItem::Keepalive(_) => {
                 return None;
             }
@@ -137,7 +137,9 @@ impl Heard {
                 core.book.bind(&keys, &self.bind);
                 !keys.is_empty()
             }
-            Kind::Nack => core.session.handle_nack(now, word.about(), class, retry_after, word.detail.clone()),
+            Kind::Nack => {
+                core.session.handle_nack(now, word.about(), class, retry_after, word.detail.clone())
+            }
             Kind::Ended => {
                 core.session.handle_dropped(now, word.about(), class, retry_after, word.detail.clone())
             }
@@ -154,7 +156,7 @@ impl Heard {
         core.book.capture(self.capture);
         match self.reply {
             Some(Ok(content)) => core.session.handle_reply(self.rule, content),
-            Some(Err(detail)) => core.session.alert(now, AlertKind::ReplyFailed { detail }),
+            Some(Err(detail)) => core.session.alert(now, AlertKind::TemplateFailed { what: "reply", detail }),
             None => {}
         }
         understood

@@ -309,8 +309,7 @@ impl<'a> Intake<'a> {
     fn act(&mut self, heard: Heard) -> bool {
         self.flush();
         let Some((_, stamp)) = self.received else { return false };
-        let understood =
-            self.setting.shared.with(Caller::Reader, |core| heard.act(core, stamp));
+        let understood = self.setting.shared.with(Caller::Reader, |core| heard.act(core, stamp));
         self.setting.routes.sync(self.setting.shared);
         understood
     }

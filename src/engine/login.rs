@@ -99,7 +99,10 @@ impl Desk<'_> {
                         Ok(Ok(())) => login.handle_called(context),
                         Ok(Err(error)) => return Err(refused(error.to_string(), error.class())),
                         Err(panic) => {
-                            return Err(refused(format!("the closure panicked: {panic}"), ErrorClass::RetryLater));
+                            return Err(refused(
+                                format!("the closure panicked: {panic}"),
+                                ErrorClass::RetryLater,
+                            ));
                         }
                     }
                 }

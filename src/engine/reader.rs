@@ -136,11 +136,7 @@ impl Reader {
             wanted
         });
         self.drain();
-        if wanted {
-            Ok((decoder, kept))
-        } else {
-            Err(EndReason::ClosedByUser)
-        }
+        if wanted { Ok((decoder, kept)) } else { Err(EndReason::ClosedByUser) }
     }
 
     /// Reads until the connection ends; says how it ended as seen from here.
@@ -232,7 +228,8 @@ impl Reader {
             // The timeout in force is not the one that was asked for.
             next = self.shared.with(Caller::Reader, |core| core.next(now.mono, decoder.armed(), empty));
         }
-        let broken = broken.map(|detail| Broken::Violation { reason: EndReason::Protocol { detail }, code: 1007 });
+        let broken =
+            broken.map(|detail| Broken::Violation { reason: EndReason::Protocol { detail }, code: 1007 });
         (now, next, empty, result.err().or(broken))
     }
 
@@ -303,8 +300,14 @@ impl Reader {
 }
 
 /// The times of the keepalives, with what the login told.
-fn times(beats: &[Beat], captures: &Arc<Variables>, epoch: u64, attempt: u32) -> Result<Vec<Times>, EndReason> {
-    let vars = FrameVars { captures: Arc::clone(captures), ..FrameVars::new(epoch, attempt, Stamp::now().wall) };
+fn times(
+    beats: &[Beat],
+    captures: &Arc<Variables>,
+    epoch: u64,
+    attempt: u32,
+) -> Result<Vec<Times>, EndReason> {
+    let vars =
+        FrameVars { captures: Arc::clone(captures), ..FrameVars::new(epoch, attempt, Stamp::now().wall) };
     let mut times = Vec::with_capacity(beats.len());
     for (index, beat) in beats.iter().enumerate() {
         let render = |interval: &Interval| {

@@ -132,7 +132,9 @@ impl Writer {
         while size < LOT {
             let now = Stamp::now();
             let epoch = self.link.epoch;
-            let Some(made) = shared.with(Caller::Controller, |core| core.next_out(now, epoch)) else { return };
+            let Some(made) = shared.with(Caller::Controller, |core| core.next_out(now, epoch)) else {
+                return;
+            };
             let frame = match self.make(&made, now) {
                 Ok(frame) => frame,
                 Err(problem) => {
@@ -211,7 +213,7 @@ impl Writer {
     fn report(&self, shared: &Arc<Shared>, out: Out, problem: Problem) {
         match (out, problem) {
             (Out::Subscribe { frame, keys }, Problem::Split) => {
-                shared.with(Caller::Controller, |core| core.session.handle_split(frame, keys));
+                shared.with(Caller::Controller, |core| core.session.handle_split(frame, &keys));
             }
             (Out::Subscribe { keys, .. }, Problem::Render(detail)) => {
                 shared.with(Caller::Controller, |core| {
@@ -226,10 +228,9 @@ impl Writer {
                     Out::Probe { .. } => "probe",
                     _ => "unsubscribe",
                 };
-                let detail = format!("{what}: {detail}");
                 let now = Stamp::now();
                 shared.with(Caller::Controller, |core| {
-                    core.session.alert(now, AlertKind::RenderFailed { detail });
+                    core.session.alert(now, AlertKind::TemplateFailed { what, detail });
                 });
             }
             (_, Problem::Split) => {}

@@ -26,9 +26,6 @@ pub(super) fn plan(config: &FeedConfig, hooks: Hooks) -> Result<Plan, Error> {
     let reconnect = &config.reconnect;
     let session = session::Settings {
         repair: Arc::new([]),
-        batch_members: 1,
-        endpoints: 1,
-        quarantine_after: 3,
         backoff: backoff::Settings {
             first: reconnect.first,
             floor: reconnect.floor,
@@ -43,7 +40,7 @@ pub(super) fn plan(config: &FeedConfig, hooks: Hooks) -> Result<Plan, Error> {
         outbox_bytes: config.limits.send_bytes,
         batch_members: config.batch.as_ref().map_or(1, |batch| batch.members),
         endpoints: config.endpoints.len() + 1,
-        quarantine_after: config.quarantine_after,
+        quarantine_after: config.quarantine_after.unwrap_or(u32::MAX),
     };
     let fatal = verdict::Settings {
         rules: config.ends.iter().map(end_rule).collect(),
@@ -207,8 +204,7 @@ fn governor(config: &FeedConfig) -> Governor {
     let own: Vec<_> = own.into_iter().map(pace).collect();
     let shared = shared.into_iter().map(pace).collect();
     let attempts = &config.connect.pacing;
-    let attempts =
-        attempts.iter().map(|limit| Attempts { count: limit.attempts, per: limit.per }).collect();
+    let attempts = attempts.iter().map(|limit| Attempts { count: limit.attempts, per: limit.per }).collect();
     Governor::for_feed(clock::mono(), config.url.host(), &own, shared, attempts)
 }
 
@@ -251,13 +247,12 @@ fn provider(config: &FeedConfig, own: Option<crate::config::Provider>) -> Result
         }));
     };
     Ok(Box::new(move |context| {
-        let attempt =
-            Attempt {
-                number: context.attempt,
-                epoch: context.epoch,
-                endpoint: context.endpoint,
-                previous: context.previous.clone(),
-            };
+        let attempt = Attempt {
+            number: context.attempt,
+            epoch: context.epoch,
+            endpoint: context.endpoint,
+            previous: context.previous.clone(),
+        };
         let target = own(&attempt)
             .map_err(|error| ProviderFailure { detail: error.to_string(), fatal: error.is_fatal() })?;
         resolve_target(&target, &headers, &subprotocols).map_err(|error| ProviderFailure {
