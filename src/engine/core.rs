@@ -250,7 +250,7 @@ impl Core {
     }
 
     pub(crate) fn unsubscribe(&mut self, id: &SubscriptionId) -> Result<(), Error> {
-        let Some((key, to_write)) = self.session.handle_unsubscribe(id) else {
+        let Some((key, to_write)) = self.session.handle_unsubscribe(Stamp::now(), id) else {
             return Err(Error::UnknownSubscription(id.clone()));
         };
         self.book.remove(key, to_write);

@@ -5,14 +5,14 @@
 
 use super::freshness::Key;
 use crate::message::SubscriptionId;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 /// Messages for what is wanted no more that are kept; the oldest go first.
 const KEPT: usize = 1024;
 
-/// So long an ended subscription may be the answer to our own unsubscribe message.
-const OWN_END: Duration = Duration::from_secs(10);
+/// So long an answer that says only a name may be for an older subscription of that name.
+const OWED: Duration = Duration::from_secs(10);
 
 /// A subscribe message that is not answered for all of its members.
 #[derive(Debug)]
@@ -39,6 +39,9 @@ pub(crate) struct Ledger {
     /// Subscribe messages that wait for an answer only for those that are gone: bounded, as the server may never answer.
     orphans: VecDeque<u64>,
     endings: VecDeque<Ending>,
+    /// By name: answers that are still to come for subscriptions that are wanted no more, for those answers that say
+    /// only a name.
+    owed: HashMap<SubscriptionId, VecDeque<Instant>>,
     /// The frames of `endings`, for a quick no.
     ending_frames: BTreeSet<u64>,
 }
@@ -70,7 +73,7 @@ impl Ledger {
 
     /// Whether the end of a subscription of this name is what we asked for not long ago; said once for each.
     pub(crate) fn take_own_end(&mut self, id: &SubscriptionId, now: Instant) -> bool {
-        let recent = |ending: &Ending| now.saturating_duration_since(ending.at) < OWN_END;
+        let recent = |ending: &Ending| now.saturating_duration_since(ending.at) < OWED;
         let Some(at) = self.endings.iter().position(|ending| ending.id == *id && recent(ending)) else {
             return false;
         };
@@ -116,6 +119,29 @@ impl Ledger {
                 }
             }
         }
+    }
+
+    /// An answer is still to come for a subscription of this name that is wanted no more.
+    pub(crate) fn owe(&mut self, id: SubscriptionId, now: Instant) {
+        if self.owed.len() >= KEPT {
+            self.owed.clear();
+        }
+        let owed = self.owed.entry(id).or_default();
+        if owed.len() >= KEPT {
+            owed.pop_front();
+        }
+        owed.push_back(now);
+    }
+
+    /// Whether an answer that says only this name is for an older one; said once for each that is owed.
+    pub(crate) fn take_owed(&mut self, id: &SubscriptionId, now: Instant) -> bool {
+        let Some(owed) = self.owed.get_mut(id) else { return false };
+        owed.retain(|at| now.saturating_duration_since(*at) < OWED);
+        let found = owed.pop_front().is_some();
+        if owed.is_empty() {
+            self.owed.remove(id);
+        }
+        found
     }
 
     /// All that is unanswered.
@@ -189,6 +215,11 @@ mod tests {
         assert!(!ledger.take_own_end(&"b".into(), now));
         assert!(ledger.take_own_end(&"a".into(), now) && !ledger.take_own_end(&"a".into(), now));
         ledger.push_unsubscribe(2, 2, "a".into(), now);
-        assert!(!ledger.take_own_end(&"a".into(), now + OWN_END));
+        assert!(!ledger.take_own_end(&"a".into(), now + OWED));
+        ledger.owe("a".into(), now);
+        assert!(!ledger.take_owed(&"b".into(), now));
+        assert!(ledger.take_owed(&"a".into(), now) && !ledger.take_owed(&"a".into(), now));
+        ledger.owe("a".into(), now);
+        assert!(!ledger.take_owed(&"a".into(), now + OWED));
     }
 }

@@ -247,6 +247,11 @@ impl Quarantine {
         self.doubts.contains_key(&key) && !self.places.contains_key(&key)
     }
 
+    /// Whether anything is held against anybody.
+    pub(crate) fn has_doubts(&self) -> bool {
+        !self.doubts.is_empty()
+    }
+
     /// Whether it is suspected, but not quarantined.
     pub(crate) fn is_suspect(&self, key: Key) -> bool {
         self.doubts.get(&key).is_some_and(|doubt| doubt.term.is_none())

@@ -75,7 +75,9 @@ impl Session {
                 let keys: Vec<_> =
                     keys.iter().copied().filter(|key| self.subscriptions.get(*key).is_some()).collect();
                 for key in &keys {
-                    self.granted_one(now, *key);
+                    if !self.is_late(now, *key) {
+                        self.granted_one(now, *key);
+                    }
                 }
                 keys
             }
@@ -102,6 +104,13 @@ impl Session {
         if up.ledger.strike(entry.frame, key) {
             self.confirm(now, key, false);
         }
+    }
+
+    /// Whether an answer that says only a name is for an older subscription of that name.
+    fn is_late(&mut self, now: Stamp, key: Key) -> bool {
+        let Phase::Up(up) = &mut self.phase else { return false };
+        let entry = self.subscriptions.get(key);
+        entry.is_some_and(|entry| up.ledger.take_owed(&entry.want.id, now.mono))
     }
 
     fn granted_list(
@@ -201,7 +210,11 @@ impl Session {
             }
             About::Keys(_) | About::Listed { .. } => {
                 let keys = self.resolve(about);
+                let by_name = matches!(about, About::Keys(_));
                 for key in &keys {
+                    if by_name && self.is_late(now, *key) {
+                        continue;
+                    }
                     let Phase::Up(up) = &mut self.phase else { break };
                     let frame = self.subscriptions.get(*key).map_or(0, |entry| entry.frame);
                     if up.ledger.strike(frame, *key) {
@@ -297,7 +310,7 @@ impl Session {
             ErrorClass::RetryLater => Some(self.at_least_floor(retry_after.unwrap_or(RETRY))),
             _ => None,
         };
-        let Some(subscription) = self.put_off(key, SubscriptionState::Refused) else { return };
+        let Some(subscription) = self.put_off(now, key, SubscriptionState::Refused) else { return };
         self.totals.refused += 1;
         let (time, epoch) = (now.wall, self.epoch);
         let alert =
@@ -328,7 +341,7 @@ impl Session {
             }
             _ => None,
         };
-        let Some(subscription) = self.put_off(key, SubscriptionState::Ended) else { return };
+        let Some(subscription) = self.put_off(now, key, SubscriptionState::Ended) else { return };
         if let Some(entry) = self.subscriptions.get_mut(key) {
             entry.gap = true;
         }
@@ -345,16 +358,21 @@ impl Session {
     }
 
     /// It is in force no more: nothing is owed for it.
-    fn put_off(&mut self, key: Key, state: SubscriptionState) -> Option<crate::message::SubscriptionId> {
+    fn put_off(
+        &mut self,
+        now: Stamp,
+        key: Key,
+        state: SubscriptionState,
+    ) -> Option<crate::message::SubscriptionId> {
         self.quarantine.settled(key);
         let Phase::Up(up) = &mut self.phase else { return None };
         let entry = self.subscriptions.get_mut(key)?;
         if entry.state == SubscriptionState::Queued {
             self.outbox.cancel_subscribe(key);
         }
-        up.let_go(key, entry);
+        entry.state = state; // what it waited for has come
+        up.let_go(now.mono, key, entry);
         entry.later = None;
-        entry.state = state;
         entry.in_force = false;
         entry.assumed = false;
         entry.announced = false;
@@ -370,7 +388,7 @@ impl Session {
         for part in [first, second] {
             let lot = Some(self.outbox.next_lot());
             for key in part {
-                self.put_off(*key, SubscriptionState::Queued);
+                self.put_off(now, *key, SubscriptionState::Queued);
                 if class == ErrorClass::RetryLater {
                     let delay = self.at_least_floor(retry_after.unwrap_or(AGAIN));
                     self.queue_later(*key, now.mono + delay, lot);

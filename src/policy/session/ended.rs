@@ -56,9 +56,15 @@ impl Session {
             self.outcomes.push_back((ticket, Outcome::Dropped { epoch }));
         }
         self.subscriptions.values_mut().for_each(Entry::reset);
-        let by_server = quarantine::hung_up(&reason);
-        if was_connected {
-            for (key, ends) in self.quarantine.ended(now.mono, by_server) {
+        if let Some(up) = &up {
+            let lasted = now.mono.saturating_duration_since(up.since);
+            let by_server = quarantine::hung_up(&reason)
+                || matches!(reason, EndReason::ServerError { .. } | EndReason::AckOverdue { .. });
+            // The first time is no pattern: all are replayed at once.
+            let pattern = self.hang_ups > 0 || self.quarantine.has_doubts();
+            let soon = by_server && lasted < quarantine::PROBATION;
+            self.hang_ups = if soon { self.hang_ups.saturating_add(1) } else { 0 };
+            for (key, ends) in self.quarantine.ended(now.mono, by_server && pattern) {
                 if let Some(entry) = self.subscriptions.get(key) {
                     let kind = AlertKind::Quarantined { subscription: entry.want.id.clone(), ends };
                     self.alert(now, kind);

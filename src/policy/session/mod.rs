@@ -108,6 +108,8 @@ pub(crate) struct Session {
     switch: bool,
     /// Connections in a row without data that ended by a notice of the server.
     hasty: u32,
+    /// Connections in a row that the server ended soon.
+    hang_ups: u32,
     /// The last epoch that was established.
     epoch: u64,
     /// Attempts since the last connection.
@@ -137,6 +139,7 @@ impl Session {
             connected_endpoint: 0,
             switch: false,
             hasty: 0,
+            hang_ups: 0,
             settings,
             phase: Phase::Waiting { until: now.mono },
             subscriptions: Subscriptions::default(),
@@ -164,7 +167,7 @@ impl Session {
         let (key, replaced) = self.subscriptions.insert(want);
         let mut ended = false;
         if let Some((old, before)) = &replaced {
-            ended = self.withdraw(*old, before);
+            ended = self.withdraw(now.mono, *old, before);
             // One that was never written owes no gap of its own, but it may owe that of another.
             let gap = self.is_connected() && (before.in_force || before.gap);
             if let Some(entry) = self.subscriptions.get_mut(key) {
@@ -178,9 +181,9 @@ impl Session {
     }
 
     /// Wants a subscription no more. Says its key, and whether something has to be written to end it.
-    pub(crate) fn handle_unsubscribe(&mut self, id: &SubscriptionId) -> Option<(Key, bool)> {
+    pub(crate) fn handle_unsubscribe(&mut self, now: Stamp, id: &SubscriptionId) -> Option<(Key, bool)> {
         let (key, entry) = self.subscriptions.remove(id)?;
-        let to_write = self.withdraw(key, &entry);
+        let to_write = self.withdraw(now.mono, key, &entry);
         Some((key, to_write))
     }
 

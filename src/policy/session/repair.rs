@@ -115,6 +115,7 @@ impl Session {
         entry.made_again = Some(now.mono);
         entry.gap |= entry.in_force;
         up.acks.disarm(key);
+        up.expect_late(now.mono, entry);
         up.ledger.let_go(entry.frame, key);
         if entry.patience.is_none() {
             up.freshness.disarm(key);

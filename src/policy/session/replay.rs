@@ -143,11 +143,11 @@ impl Session {
     // ---- shared steps ------------------------------------------------------------------------------------
 
     /// One that is wanted no more leaves the connection. Says whether its unsubscribe message has to be written.
-    pub(super) fn withdraw(&mut self, key: Key, entry: &Entry) -> bool {
+    pub(super) fn withdraw(&mut self, now: Instant, key: Key, entry: &Entry) -> bool {
         self.outbox.cancel_subscribe(key);
         self.quarantine.forget(key);
         let Phase::Up(up) = &mut self.phase else { return false };
-        up.let_go(key, entry);
+        up.let_go(now, key, entry);
         let to_write = up.is_open() && entry.in_force && entry.want.can_end;
         // It may be on its way already, to make the subscription again.
         if to_write && up.leaving.insert(key, entry.want.id.clone()).is_none() {

@@ -12,7 +12,7 @@ use crate::policy::freshness::{CONNECTION, Freshness, Key};
 use crate::policy::ledger::Ledger;
 use crate::policy::liveness::Liveness;
 use crate::policy::schedule::{self, Schedule};
-use crate::policy::subscriptions::Entry;
+use crate::policy::subscriptions::{AckPolicy, Entry};
 use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -153,12 +153,20 @@ impl Up {
     }
 
     /// Nothing is owed for a subscription any more.
-    pub(super) fn let_go(&mut self, key: Key, entry: &Entry) {
+    pub(super) fn let_go(&mut self, now: Instant, key: Key, entry: &Entry) {
+        self.expect_late(now, entry);
         self.freshness.disarm(key);
         self.acks.disarm(key);
         self.ledger.let_go(entry.frame, key);
         if let Some((at, _)) = entry.later {
             self.later.remove(&(at, key));
+        }
+    }
+
+    /// The answer that a subscription waits for will be for nothing.
+    pub(super) fn expect_late(&mut self, now: Instant, entry: &Entry) {
+        if entry.is_pending() && matches!(entry.want.ack, AckPolicy::Awaited { .. }) {
+            self.ledger.owe(entry.want.id.clone(), now);
         }
     }
 
@@ -364,6 +372,12 @@ impl Session {
         }
         for key in cycle.kept {
             up.freshness.handle_data(*key, at);
+            if let Some(entry) = self.subscriptions.get_mut(*key).filter(|entry| entry.stale) {
+                (entry.stale, entry.patience) = (false, None);
+                if entry.state == SubscriptionState::Stale {
+                    entry.state = SubscriptionState::Confirmed;
+                }
+            }
         }
         let mut first = Vec::new();
         for (key, count) in cycle.touched {

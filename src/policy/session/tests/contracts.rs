@@ -292,7 +292,7 @@ fn what_was_never_asked_for_is_not_ended() {
     let key = world.session.handle_subscribe(world.now, want("a", None)).0;
     world.session.poll_out(world.now);
     world.session.handle_render_failed(world.now, key, "no token".into());
-    assert_eq!(world.session.handle_unsubscribe(&"a".into()), Some((key, false)));
+    assert_eq!(world.session.handle_unsubscribe(world.now, &"a".into()), Some((key, false)));
 }
 
 #[test]
@@ -319,9 +319,9 @@ fn c1_a_subscription_that_was_never_written_leaves_no_gap() {
 #[test]
 fn c4_subscriptions_come_first_and_nothing_else_is_replayed() {
     let mut world = World::new(settings());
-    let keys = [world.subscribe("a", None), world.subscribe("b", None)];
+    world.subscribe("a", None);
+    world.subscribe("b", None);
     world.connect();
-    world.data(&keys);
     world.outs.clear();
     world.session.handle_send(Content::Text("order".into())).unwrap();
     world.end(EndReason::Eof);
@@ -336,7 +336,7 @@ fn c5_what_is_late_for_an_old_subscription_does_not_touch_a_newer_one() {
     world.connect();
     let old = world.session.handle_subscribe(world.now, want("a", Some(SECOND))).0;
     let out = world.session.poll_out(world.now).unwrap();
-    world.session.handle_unsubscribe(&"a".into()).unwrap();
+    world.session.handle_unsubscribe(world.now, &"a".into()).unwrap();
     world.session.handle_written(world.now, 1, &out);
     world.settle();
     world.pass(10 * SECOND);

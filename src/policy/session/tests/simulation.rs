@@ -186,7 +186,7 @@ fn live(seed: u64, steps: usize) -> Duration {
             let id = format!("s{}", random.random_range(0..5));
             keys.retain(|(own, _)| *own != id);
             if random.random_bool(0.3) {
-                let _ = world.session.handle_unsubscribe(&id.as_str().into());
+                let _ = world.session.handle_unsubscribe(world.now, &id.as_str().into());
             } else {
                 let limit = random.random_bool(0.5).then_some(90 * SECOND);
                 let key = world.subscribe(&id, limit);
