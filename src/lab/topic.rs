@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use super::frames::{self, BINARY, TEXT};
 use crate::clock::Stamp;
 
 /// A closure in a type that is otherwise plain data.
@@ -23,8 +24,15 @@ impl<F: ?Sized> fmt::Debug for Callback<F> {
     }
 }
 
-type Text = Callback<dyn Fn(u64, usize) -> String + Send + Sync>;
+type Make<T> = Callback<dyn Fn(u64, usize) -> T + Send + Sync>;
 type Test = Callback<dyn Fn(&str) -> bool + Send + Sync>;
+
+#[derive(Debug, Clone)]
+enum Body {
+    Default,
+    Text(Make<String>),
+    Binary(Make<Vec<u8>>),
+}
 
 #[derive(Debug, Clone)]
 enum Start {
@@ -52,7 +60,7 @@ pub struct Topic {
     pub(super) every: Duration,
     pub(super) ack: Option<String>,
     start: Start,
-    text: Option<Text>,
+    body: Body,
     size: usize,
 }
 
@@ -64,7 +72,7 @@ impl Topic {
             every: Duration::from_millis(100),
             ack: None,
             start: Start::AtOnce,
-            text: None,
+            body: Body::Default,
             size: 0,
         }
     }
@@ -79,7 +87,13 @@ impl Topic {
 
     /// Makes the messages by a closure, from `seq` and the connection's number. It runs on a thread of the lab.
     pub fn message(mut self, text: impl Fn(u64, usize) -> String + Send + Sync + 'static) -> Self {
-        self.text = Some(Callback(Arc::new(text)));
+        self.body = Body::Text(Callback(Arc::new(text)));
+        self
+    }
+
+    /// Makes binary messages by a closure, as [`message`](Self::message) does texts.
+    pub fn binary_message(mut self, bytes: impl Fn(u64, usize) -> Vec<u8> + Send + Sync + 'static) -> Self {
+        self.body = Body::Binary(Callback(Arc::new(bytes)));
         self
     }
 
@@ -126,10 +140,15 @@ impl Topic {
         }
     }
 
-    pub(super) fn text(&self, seq: u64, connection: usize) -> String {
-        if let Some(text) = &self.text {
-            return (text.0)(seq, connection);
+    pub(super) fn frame(&self, seq: u64, connection: usize) -> Vec<u8> {
+        match &self.body {
+            Body::Default => frames::frame(TEXT, self.text(seq).as_bytes()),
+            Body::Text(text) => frames::frame(TEXT, (text.0)(seq, connection).as_bytes()),
+            Body::Binary(bytes) => frames::frame(BINARY, &(bytes.0)(seq, connection)),
         }
+    }
+
+    fn text(&self, seq: u64) -> String {
         let wall = Stamp::now().wall.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let name = serde_json::Value::from(&*self.name);
         let mut text = format!(r#"{{"topic":{name},"seq":{seq},"t_ns":{}"#, wall.as_nanos());
