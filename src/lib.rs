@@ -150,7 +150,7 @@ pub use event::{
     Alert, AlertKind, Closed, Connected, Connecting, Disconnected, Event, Gap, GapCause, Repair, Stale,
     Subscribed,
 };
-pub use feed::{Feed, Iter, Receipt};
+pub use feed::{Feed, FeedSet, Iter, Receipt, SetIter};
 pub use health::{Health, State, SubscriptionHealth, SubscriptionState};
 pub use message::{Message, Payload, Sendable, SubscriptionId};
 pub use policy::session::Outcome;
