@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Told when the bell rings, and at the end; must neither wait nor take a lock that is held around a call to the feed.
+/// Told when the bell rings; must neither wait nor take a lock that is held around a call to the feed.
 pub(crate) type Listener = Arc<dyn Fn() + Send + Sync>;
 
 /// The sending side.
@@ -72,13 +72,8 @@ impl Bell {
 
     /// Nothing will come any more: receivers learn it once they have read what is there.
     pub(super) fn hang_up(&self) {
-        let mut ringer = self.lock();
-        let (sender, listener) = (ringer.sender.take(), ringer.listener.clone());
-        drop(ringer);
+        let sender = self.lock().sender.take();
         drop(sender); // not under the lock: the channel may go with it, and a batch with that
-        if let Some(listener) = listener {
-            listener();
-        }
     }
 
     /// The application has dropped the feed.

@@ -193,16 +193,14 @@ impl Shared {
         self.lock().claim_some(most)
     }
 
-    /// Has `listener` called whenever the bell rings, and when nothing comes any more; `false` if the events go to a
-    /// handler, or there is a listener already.
+    /// Has `listener` called whenever the bell rings; `false` if the events go to a handler, or there is one already.
     pub(crate) fn listen(&self, listener: Listener) -> bool {
         !self.handled && self.bell.listen(listener)
     }
 
-    /// Ends that. What waits rings the bell again, for those who look there from now on.
-    pub(crate) fn unlisten(self: &Arc<Self>) {
+    /// Ends that. The bell itself has rung all along, for those who look there from now on.
+    pub(crate) fn unlisten(&self) {
         self.bell.unlisten();
-        self.ring_again();
     }
 
     /// Whether events wait.
