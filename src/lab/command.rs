@@ -125,6 +125,39 @@ pub enum Incoming<'a> {
     Binary(&'a [u8]),
 }
 
+/// A message to the client.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outgoing {
+    /// A text message.
+    Text(String),
+    /// A binary message.
+    Binary(Vec<u8>),
+}
+
+impl From<&str> for Outgoing {
+    fn from(text: &str) -> Self {
+        Self::Text(text.to_owned())
+    }
+}
+
+impl From<String> for Outgoing {
+    fn from(text: String) -> Self {
+        Self::Text(text)
+    }
+}
+
+impl From<serde_json::Value> for Outgoing {
+    fn from(json: serde_json::Value) -> Self {
+        Self::Text(json.to_string())
+    }
+}
+
+impl From<Vec<u8>> for Outgoing {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self::Binary(bytes)
+    }
+}
+
 type React = dyn Fn(Incoming<'_>) -> Vec<Command> + Send + Sync;
 
 /// Makes commands of messages: see [`Command::react`].
@@ -132,6 +165,14 @@ type React = dyn Fn(Incoming<'_>) -> Vec<Command> + Send + Sync;
 pub struct Reaction(pub(super) Callback<React>);
 
 impl Command {
+    /// A command to send one message: [`Send`](Self::Send) or [`SendBinary`](Self::SendBinary).
+    pub fn send(message: impl Into<Outgoing>) -> Self {
+        match message.into() {
+            Outgoing::Text(text) => Self::Send(text),
+            Outgoing::Binary(bytes) => Self::SendBinary(bytes),
+        }
+    }
+
     /// A command to react to each text and binary message from now on: what the closure returns is carried out at
     /// once, in order, and what it sends goes out in one piece. It takes the place of an earlier reaction, also from
     /// within one.

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use super::command::Outgoing;
 use super::frames::{self, BINARY, TEXT};
 use crate::clock::Stamp;
 
@@ -24,15 +25,8 @@ impl<F: ?Sized> fmt::Debug for Callback<F> {
     }
 }
 
-type Make<T> = Callback<dyn Fn(u64, usize) -> T + Send + Sync>;
+type Make = Callback<dyn Fn(u64, usize) -> Outgoing + Send + Sync>;
 type Test = Callback<dyn Fn(&str) -> bool + Send + Sync>;
-
-#[derive(Debug, Clone)]
-enum Body {
-    Default,
-    Text(Make<String>),
-    Binary(Make<Vec<u8>>),
-}
 
 #[derive(Debug, Clone)]
 enum Start {
@@ -60,7 +54,7 @@ pub struct Topic {
     pub(super) every: Duration,
     pub(super) ack: Option<String>,
     start: Start,
-    body: Body,
+    make: Option<Make>,
     size: usize,
 }
 
@@ -72,7 +66,7 @@ impl Topic {
             every: Duration::from_millis(100),
             ack: None,
             start: Start::AtOnce,
-            body: Body::Default,
+            make: None,
             size: 0,
         }
     }
@@ -85,15 +79,13 @@ impl Topic {
         self
     }
 
-    /// Makes the messages by a closure, from `seq` and the connection's number. It runs on a thread of the lab.
-    pub fn message(mut self, text: impl Fn(u64, usize) -> String + Send + Sync + 'static) -> Self {
-        self.body = Body::Text(Callback(Arc::new(text)));
-        self
-    }
-
-    /// Makes binary messages by a closure, as [`message`](Self::message) does texts.
-    pub fn binary_message(mut self, bytes: impl Fn(u64, usize) -> Vec<u8> + Send + Sync + 'static) -> Self {
-        self.body = Body::Binary(Callback(Arc::new(bytes)));
+    /// Makes the messages by a closure, from `seq` and the connection's number: texts or binary ones. It runs on a
+    /// thread of the lab.
+    pub fn message<M: Into<Outgoing>>(
+        mut self,
+        make: impl Fn(u64, usize) -> M + Send + Sync + 'static,
+    ) -> Self {
+        self.make = Some(Callback(Arc::new(move |seq, connection| make(seq, connection).into())));
         self
     }
 
@@ -141,10 +133,10 @@ impl Topic {
     }
 
     pub(super) fn frame(&self, seq: u64, connection: usize) -> Vec<u8> {
-        match &self.body {
-            Body::Default => frames::frame(TEXT, self.text(seq).as_bytes()),
-            Body::Text(text) => frames::frame(TEXT, (text.0)(seq, connection).as_bytes()),
-            Body::Binary(bytes) => frames::frame(BINARY, &(bytes.0)(seq, connection)),
+        match self.make.as_ref().map(|make| (make.0)(seq, connection)) {
+            None => frames::frame(TEXT, self.text(seq).as_bytes()),
+            Some(Outgoing::Text(text)) => frames::frame(TEXT, text.as_bytes()),
+            Some(Outgoing::Binary(bytes)) => frames::frame(BINARY, &bytes),
         }
     }
 

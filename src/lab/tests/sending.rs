@@ -116,7 +116,7 @@ fn a_reaction_starts_and_drops_topics_and_may_be_replaced_by_itself() {
                 vec![Command::Topics(vec![Topic::new(topic).every(ms(1)).on_subscribe().ack("twice")])]
             }
             Some(("start", topic)) => vec![Command::Topics(vec![
-                Topic::new(topic).every(ms(1)).binary_message(|seq, n| format!("{n}:{seq}").into_bytes()),
+                Topic::new(topic).every(ms(1)).message(|seq, n| format!("{n}:{seq}").into_bytes()),
             ])],
             Some((_, topic)) => vec![
                 Command::Drop(topic.to_owned()),
