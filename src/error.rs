@@ -8,7 +8,7 @@ use std::time::Duration;
 
 /// Why a call failed.
 ///
-/// `Config`, `TooLarge`, `Closed`, `WouldDeadlock` and `UnknownSubscription` are final: the same call fails again.
+/// `Config`, `TooLarge`, `Closed`, `WouldDeadlock`, `UnknownSubscription` and `Taken` are final: the same call fails again.
 /// The others may pass: try again later, see [`Error::is_retryable`].
 #[non_exhaustive]
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,6 +46,10 @@ pub enum Error {
     },
     /// There is no subscription of that name. Final.
     UnknownSubscription(SubscriptionId),
+    /// The feed's events go elsewhere: to its handler, or to a set that it is in. Final as long as that is so.
+    Taken,
+    /// There is no feed in the set, so nothing can come. Retry once one was inserted.
+    NoFeed,
 }
 
 impl Error {
@@ -57,7 +61,12 @@ impl Error {
     pub fn is_retryable(&self) -> bool {
         matches!(
             self,
-            Self::Empty | Self::Timeout | Self::NotConnected | Self::OutboxFull { .. } | Self::Thread(_)
+            Self::Empty
+                | Self::Timeout
+                | Self::NotConnected
+                | Self::NoFeed
+                | Self::OutboxFull { .. }
+                | Self::Thread(_)
         )
     }
 
@@ -95,6 +104,8 @@ impl fmt::Display for Error {
             Self::OutboxFull { limit } => write!(f, "more than {limit} bytes wait to be written"),
             Self::TooLarge { size, limit } => write!(f, "{size} bytes are over the limit of {limit}"),
             Self::UnknownSubscription(id) => write!(f, "there is no subscription {id}"),
+            Self::Taken => f.write_str("the feed's events go to its handler or to a set that it is in"),
+            Self::NoFeed => f.write_str("there is no feed in the set"),
         }
     }
 }

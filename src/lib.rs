@@ -47,6 +47,8 @@
 //! - [`FeedBuilder::on_wake`] with [`Feed::try_iter`]: for programs with an event loop of their own, such as a GUI;
 //! - [`FeedBuilder::handler`]: called on the reading thread itself, without a queue to read from.
 //!
+//! Many feeds are read as one stream by a [`FeedSet`]: tagged, in turns, and without a further thread.
+//!
 //! Callbacks run outside all locks. They may call any method of their feed; one that would wait for its own thread
 //! returns [`Error::WouldDeadlock`]. A panic in one is caught and reported as an [`Alert`], and the feed goes on.
 //!
@@ -156,7 +158,7 @@ pub use event::{
     Alert, AlertKind, Closed, Connected, Connecting, Disconnected, Event, Gap, GapCause, Repair, Stale,
     Subscribed,
 };
-pub use feed::{Feed, Iter, Receipt};
+pub use feed::{Feed, FeedSet, Iter, Receipt, SetIter};
 pub use health::{Health, State, SubscriptionHealth, SubscriptionState};
 pub use message::{Message, Payload, Sendable, SubscriptionId};
 pub use policy::session::Outcome;

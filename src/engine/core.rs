@@ -349,6 +349,11 @@ impl Core {
         self.queue.claim(spare)
     }
 
+    pub(super) fn claim_some(&mut self, most: usize) -> VecDeque<Event> {
+        let spare = std::mem::take(&mut self.spare);
+        self.queue.claim_some(most, spare)
+    }
+
     /// Keeps a drained buffer for the next claim.
     pub(super) fn recycle(&mut self, spare: VecDeque<Event>) {
         if spare.capacity() <= SPARE && self.spare.capacity() < spare.capacity() {

@@ -87,14 +87,19 @@ impl Engine {
         Ok(Self { shared, bell, ended, threads: Mutex::new(threads) })
     }
 
-    /// Closes within `timeout`, and waits for both threads to end.
-    pub(crate) fn close(&self, timeout: Duration) -> Result<(), Error> {
-        let begin = clock::mono();
+    /// Begins to close, so that it takes `timeout` at most, and does not wait for it.
+    pub(crate) fn begin_close(&self, timeout: Duration) {
         // The close handshake may use most of the time; the rest is for the threads to end.
         let handshake = timeout.min(self.shared.close_wait()) / 4 * 3;
         self.shared.with(Caller::User, |core| {
             core.session.handle_close(Stamp::now(), handshake, CloseReason::ByUser);
         });
+    }
+
+    /// Closes within `timeout`, and waits for both threads to end.
+    pub(crate) fn close(&self, timeout: Duration) -> Result<(), Error> {
+        let begin = clock::mono();
+        self.begin_close(timeout);
         if self.shared.is_own_thread() {
             return Err(Error::WouldDeadlock);
         }

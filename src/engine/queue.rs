@@ -251,6 +251,27 @@ impl Queue {
         spare
     }
 
+    /// Hands out the next `most` events, or all if they are fewer. `spare` is as in [`claim`](Self::claim).
+    pub(crate) fn claim_some(&mut self, most: usize, mut spare: VecDeque<Event>) -> VecDeque<Event> {
+        if self.events.len() <= most {
+            return self.claim(spare);
+        }
+        spare.clear();
+        for event in self.events.drain(..most) {
+            if let Event::Message(message) = &event {
+                self.messages -= 1;
+                self.bytes -= message.len();
+                self.claimed_messages += 1;
+                self.claimed_bytes += message.len();
+                self.last_claimed = Some(message.time());
+            }
+            spare.push_back(event);
+        }
+        self.lead = self.lead.saturating_sub(most);
+        self.lead_folded = self.lead_folded.saturating_sub(most);
+        spare
+    }
+
     /// Hands out the next event alone; it counts as consumed.
     pub(crate) fn pop(&mut self) -> Option<Event> {
         let event = self.events.pop_front();

@@ -435,6 +435,29 @@ fn d1_block_is_full_until_what_was_claimed_is_consumed() {
 }
 
 #[test]
+fn d1_what_is_claimed_in_part_counts_until_it_is_consumed_and_the_rest_can_be_changed() {
+    let mut queue = bounded(4, 100, Overflow::Block);
+    queue.push(connected(1));
+    append(&mut queue, ["a", "bb", "ccc"].map(|text| message(1, "s", text)));
+    assert_eq!(queue.claim_some(3, VecDeque::new()).len(), 3, "connected, a and bb");
+    assert_eq!((queue.messages(), queue.bytes(), queue.is_full()), (1, 6, false));
+    append(&mut queue, [message(1, "s", "d")]);
+    assert!(queue.is_full(), "two are claimed, two are queued");
+    queue.release(2, 3);
+    assert_eq!((queue.messages(), queue.bytes(), queue.is_full()), (2, 4, false));
+    assert_eq!(queue.claim_some(3, VecDeque::new()).len(), 2, "all there are");
+    queue.release(2, 4);
+    assert_eq!((queue.messages(), queue.bytes(), queue.is_empty()), (0, 0, true));
+
+    let mut queue = bounded(2, 100, Overflow::DropOldest);
+    queue.push(connected(1));
+    append(&mut queue, ["a", "b"].map(|text| message(1, "s", text)));
+    queue.claim_some(2, VecDeque::new());
+    append(&mut queue, ["c", "d"].map(|text| message(1, "s", text)));
+    assert_eq!(words(&mut queue), ["gap:1", "c", "d"], "b was not claimed, so it could be dropped");
+}
+
+#[test]
 fn d5_a_closing_feed_discards_and_marks_what_finds_no_room() {
     let mut queue = bounded(1, 1000, Overflow::Block);
     append(&mut queue, [message(1, "", "a")]);

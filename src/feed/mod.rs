@@ -2,6 +2,7 @@
 
 mod open;
 mod send;
+mod set;
 
 use crate::clock::{self, Stamp};
 use crate::config::{FeedBuilder, FeedConfig, FeedUrl, Subscription};
@@ -14,6 +15,7 @@ use crate::health::Health;
 use crate::message::{Message, Sendable, SubscriptionId};
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 pub use send::Receipt;
+pub use set::{FeedSet, SetIter};
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
