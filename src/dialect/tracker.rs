@@ -184,7 +184,7 @@ enum Found {
 
 impl Found {
     fn at(place: &Place, json: &[u8]) -> Self {
-        place.read(json).map_or(Self::Lacking, Self::of)
+        place.read(json).map_or(Self::Lacking, |raw| Self::of(&raw))
     }
 
     fn of(raw: &[u8]) -> Self {
@@ -344,13 +344,21 @@ enum Key<'a> {
 }
 
 impl<'a> Key<'a> {
-    fn of(raw: &'a [u8]) -> Self {
-        let text = match Scalar::parse(raw) {
-            Some(Scalar::Text(text)) => text,
-            Some(Scalar::Number(_) | Scalar::Bool(_)) => Cow::Borrowed(raw),
-            Some(Scalar::Null) | None => return Self::Missing,
+    fn of(raw: Cow<'a, [u8]>) -> Self {
+        let value = match raw {
+            Cow::Borrowed(raw) => value_of(raw),
+            Cow::Owned(raw) => value_of(&raw).map(|value| Cow::Owned(value.into_owned())),
         };
-        if text.len() <= MAX_KEY { Self::Value(text) } else { Self::Missing }
+        value.filter(|value| value.len() <= MAX_KEY).map_or(Self::Missing, Self::Value)
+    }
+}
+
+/// What is counted for: a string's text, or a number or boolean as it is written.
+fn value_of(raw: &[u8]) -> Option<Cow<'_, [u8]>> {
+    match Scalar::parse(raw)? {
+        Scalar::Text(text) => Some(text),
+        Scalar::Number(_) | Scalar::Bool(_) => Some(Cow::Borrowed(raw)),
+        Scalar::Null => None,
     }
 }
 
