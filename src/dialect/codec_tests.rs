@@ -80,6 +80,13 @@ fn items_are_split() {
         assert_eq!(decode(&[Codec::Items], text(message)).unwrap(), expected, "{message:?}");
     }
     assert_eq!(decode(&[Codec::Items], binary(b"[1]")).unwrap(), ["5b315d"]);
+    // What was found in a malformed one does not come up with the next.
+    let mut chain = Chain::new(&[Codec::Items], MAX);
+    let mut out = 0;
+    for message in ["[1,2,3", "[4]"] {
+        chain.decode(text(message), &mut |_| out += 1).unwrap();
+    }
+    assert_eq!(out, 2);
 }
 
 #[test]

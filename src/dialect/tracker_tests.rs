@@ -57,6 +57,8 @@ fn old_and_doubled_messages_are_no_gap() {
             (10, Seq::Old),
             (12, Seq::Ok),
             (11, Seq::Old),
+            // It goes on from the old one, but is none that was not there.
+            (12, Seq::Old),
             (13, Seq::Ok),
         ],
     );
