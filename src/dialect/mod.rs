@@ -1,16 +1,20 @@
 //! What a message means. Pure: no I/O, no threads, no clock.
 
 mod captures;
+mod classify;
 mod codec;
+mod conditions;
 mod contains;
 mod cursor;
 mod custom;
 mod elements;
+mod evaluate;
 mod interpreter;
 mod interval;
 mod login;
 mod matcher;
 mod matcher_form;
+mod pass;
 mod place;
 pub(crate) mod placeholder;
 mod pointer;
@@ -19,8 +23,11 @@ mod rule;
 mod scalar;
 mod scan;
 mod sequence;
+mod shape;
+mod slab;
 mod template;
 mod tracker;
+mod trie;
 
 pub(crate) use captures::{Found, value_at};
 pub(crate) use codec::Chain;
