@@ -276,6 +276,12 @@ pub enum AlertKind {
         /// How many, since it was last said.
         messages: u64,
     },
+    /// A sequence rule counts for more values than are kept (see [`SequenceRule::per`](crate::SequenceRule::per)): gaps
+    /// of those that were forgotten went unseen.
+    CountersForgotten {
+        /// How many were forgotten.
+        counters: u64,
+    },
     /// Something that was to be sent could not be made from its template: an unsubscribe message, a keepalive, a reply.
     TemplateFailed {
         /// Which: `unsubscribe`, `probe`, `keepalive`, `reply`.
@@ -326,6 +332,7 @@ impl AlertKind {
             Self::NeedsAttention { .. } => "needs_attention",
             Self::CallbackPanicked { .. } => "callback_panicked",
             Self::Unmatched { .. } => "unmatched",
+            Self::CountersForgotten { .. } => "counters_forgotten",
             Self::TemplateFailed { .. } => "template_failed",
             Self::SubscribeFailed { .. } => "subscribe_failed",
             Self::SubscriptionRefused { .. } => "subscription_refused",
@@ -504,6 +511,9 @@ fn alert_json(kind: &AlertKind) -> Value {
         }
         AlertKind::Unmatched { messages } => {
             fields.insert("messages", (*messages).into());
+        }
+        AlertKind::CountersForgotten { counters } => {
+            fields.insert("counters", (*counters).into());
         }
         AlertKind::TemplateFailed { what, detail } => {
             fields.insert("what", (*what).into());

@@ -51,7 +51,7 @@ struct Question {
     answer: Sender<Message>,
 }
 
-pub(super) struct Book {
+pub(crate) struct Book {
     entries: HashMap<Key, Entry>,
     /// The keys that data is routed to, in the order of the subscriptions.
     routed: BTreeSet<Key>,
@@ -269,7 +269,7 @@ impl Book {
     }
 
     /// The one who waits for the answer, who waits no more.
-    pub(super) fn answered(&mut self, ticket: u64) -> Option<Sender<Message>> {
+    pub(crate) fn answered(&mut self, ticket: u64) -> Option<Sender<Message>> {
         let question = self.questions.remove(&ticket)?;
         self.push(RouteChange::Route(Change::RequestDone { ticket }));
         Some(question.answer)

@@ -8,7 +8,7 @@ use super::plan::{Plan, Spec};
 use super::queue::Queue;
 use super::record;
 use crate::clock::Stamp;
-use crate::dialect::{Matcher, Member, Variables};
+use crate::dialect::{FrameVars, Matcher, Member, Variables};
 use crate::error::Error;
 use crate::event::{AlertKind, Event};
 use crate::message::{Content, Message, SubscriptionId};
@@ -46,7 +46,7 @@ pub(crate) enum Caller {
 pub(crate) struct Core {
     pub(crate) session: Session,
     pub(crate) queue: Queue,
-    pub(super) book: Book,
+    pub(crate) book: Book,
     receipts: HashMap<u64, Sender<Outcome>>,
     /// When the reader's `recv` times out by itself; `None`: it has no timeout.
     pub(super) parked_until: Option<Instant>,
@@ -263,6 +263,15 @@ impl Core {
         let (sender, receiver) = bounded(1);
         self.receipts.insert(ticket, sender);
         Ok(receiver)
+    }
+
+    /// What a frame is filled in with that the application makes; it has a number of its own.
+    pub(crate) fn vars(&mut self) -> FrameVars {
+        FrameVars {
+            id: Some(self.session.next_frame()),
+            captures: self.book.captures(),
+            ..FrameVars::new(self.session.epoch(), 0, Stamp::now().wall)
+        }
     }
 
     /// Sends a question, and has its answer sent to `answer`. What comes back tells that it was dropped.

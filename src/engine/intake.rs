@@ -14,7 +14,7 @@ use super::routes::Routes;
 use super::shared::Shared;
 use crate::clock::Stamp;
 use crate::dialect::{Class, ReadItem, Seq};
-use crate::event::Event;
+use crate::event::{AlertKind, Event};
 use crate::message::{Content, Message, Names, Received};
 use crate::panics;
 use crate::policy::freshness::Key;
@@ -84,6 +84,14 @@ impl<'a> Intake<'a> {
         }
         if let Some(message) = self.handler_panicked {
             shared.report_panic(Caller::Reader, "handler", message);
+        }
+        let complaints = std::mem::take(&mut self.setting.routes.complaints);
+        if let Some(message) = complaints.panicked {
+            shared.report_panic(Caller::Reader, "sequence", message);
+        }
+        if complaints.forgotten > 0 {
+            let kind = AlertKind::CountersForgotten { counters: complaints.forgotten };
+            shared.with(Caller::Reader, |core| core.session.alert(Stamp::now(), kind));
         }
         self.setting.routes.hand_over_last(shared);
         Taken { cycle: self.cycle, bytes: self.bytes, broken: self.broken }

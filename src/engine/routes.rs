@@ -26,6 +26,7 @@ pub(super) struct Routes {
     trackers: HashMap<Key, (Tracker, OnGap)>,
     /// The sequence of the connection as a whole.
     whole: Option<(Tracker, OnGap)>,
+    pub(super) complaints: Complaints,
     /// The subscriptions whose last message is kept.
     cursors: HashSet<Key>,
     /// What is kept of them, until the core has it.
@@ -34,6 +35,24 @@ pub(super) struct Routes {
     pub(super) touched: Vec<(Key, u64)>,
     /// The subscriptions that the server said to be alive.
     pub(super) alive: Vec<Key>,
+}
+
+/// What sequences have to complain of.
+#[derive(Default)]
+pub(super) struct Complaints {
+    /// What a closure said that panicked; the first, if several did.
+    pub(super) panicked: Option<String>,
+    /// So many counters had to be forgotten.
+    pub(super) forgotten: u64,
+}
+
+fn check(tracker: &mut Tracker, content: &Content, complaints: &mut Complaints) -> Seq {
+    let seq = tracker.check(content.payload());
+    if let Some(panic) = tracker.take_panicked() {
+        complaints.panicked.get_or_insert(panic);
+    }
+    complaints.forgotten += tracker.take_forgotten();
+    seq
 }
 
 impl Routes {
@@ -49,6 +68,7 @@ impl Routes {
             keys: HashMap::new(),
             trackers: HashMap::new(),
             whole: protocol.sequence.as_ref().map(|rule| (Tracker::new(rule), rule.on_gap)),
+            complaints: Complaints::default(),
             cursors: HashSet::new(),
             last: HashMap::new(),
             touched: Vec::new(),
@@ -155,12 +175,14 @@ impl Routes {
 
     /// What the sequence of the connection says to a message.
     pub(super) fn whole(&mut self, content: &Content) -> Option<Seq> {
-        self.whole.as_mut().map(|(tracker, _)| tracker.check(content.payload()))
+        let (tracker, _) = self.whole.as_mut()?;
+        Some(check(tracker, content, &mut self.complaints))
     }
 
     /// What the sequence of a subscription says to its data.
     pub(super) fn sequence(&mut self, key: Key, content: &Content) -> Option<Seq> {
-        self.trackers.get_mut(&key).map(|(tracker, _)| tracker.check(content.payload()))
+        let (tracker, _) = self.trackers.get_mut(&key)?;
+        Some(check(tracker, content, &mut self.complaints))
     }
 
     pub(super) fn has_sequences(&self) -> bool {
@@ -174,17 +196,6 @@ impl Routes {
             None => self.whole.as_ref(),
         };
         found.map_or(OnGap::Signal, |(_, on_gap)| *on_gap)
-    }
-
-    /// What closures of sequence rules said that panicked, and whether counters had to be forgotten.
-    pub(super) fn take_complaints(&mut self) -> (Option<String>, u64) {
-        let mut panicked = None;
-        let mut forgotten = 0;
-        for (tracker, _) in self.trackers.values_mut().chain(&mut self.whole) {
-            panicked = panicked.or_else(|| tracker.take_panicked());
-            forgotten += tracker.take_forgotten();
-        }
-        (panicked, forgotten)
     }
 
     // ---- what is remembered --------------------------------------------------------------------------------

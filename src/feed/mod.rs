@@ -1,6 +1,7 @@
 //! The feed: what applications hold.
 
 mod open;
+mod request;
 mod send;
 mod set;
 
