@@ -114,7 +114,7 @@ fn f2_one_mute_topic_among_lively_ones_goes_stale_and_is_named() {
     let lab = Lab::start(Script::of_topics(topics).until_sent(30).mute("eth")).unwrap();
     let feed = ["btc", "eth", "xrp"]
         .into_iter()
-        .fold(feed(&lab).stale_after(LIMIT), |feed, topic| feed.subscription(sub(topic)))
+        .fold(feed(&lab).stale_after(LIMIT), |feed, topic| feed.subscription(sub(topic).repair([RepairStep::Reconnect])))
         .open()
         .unwrap();
     let (events, stale) = until_stale(&feed);
