@@ -150,9 +150,10 @@ impl Ledger {
         all.into_values().flat_map(|asked| asked.keys).collect()
     }
 
-    /// The oldest one for which `wanted` holds of a member.
-    pub(crate) fn find(&self, wanted: impl Fn(Key) -> bool) -> Option<u64> {
-        let found = self.subscribes.iter().find(|(_, asked)| asked.keys.iter().any(|key| wanted(*key)));
+    /// The oldest one of which a member is gone, or `may_be` holds.
+    pub(crate) fn find(&self, may_be: impl Fn(Key) -> bool) -> Option<u64> {
+        let may_be = |asked: &Asked| !asked.gone.is_empty() || asked.keys.iter().any(|key| may_be(*key));
+        let found = self.subscribes.iter().find(|(_, asked)| may_be(asked));
         found.map(|(frame, _)| *frame)
     }
 
@@ -191,7 +192,8 @@ mod tests {
         ledger.push_subscribe(2, vec![2]);
         ledger.let_go(1, 1);
         assert_eq!(ledger.oldest(), Some(1), "the next answer is its");
-        assert_eq!(ledger.find(|key| key == 2), Some(2));
+        assert_eq!(ledger.find(|_| false), Some(1));
+        assert_eq!(ledger.find(|key| key == 2), Some(1));
         assert!(ledger.take(1).is_some_and(|asked| asked.keys.is_empty() && asked.gone == [1]));
         for frame in 10..5000 {
             ledger.push_subscribe(frame, vec![frame]);

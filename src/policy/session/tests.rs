@@ -9,7 +9,10 @@ use crate::policy::subscriptions::AckPolicy;
 use crate::policy::verdict;
 use std::time::SystemTime;
 
+mod answers;
 mod contracts;
+mod model;
+mod repairs;
 mod simulation;
 
 const MS: Duration = Duration::from_millis(1);

@@ -157,7 +157,11 @@ impl Up {
         self.expect_late(now, entry);
         self.freshness.disarm(key);
         self.acks.disarm(key);
-        self.ledger.let_go(entry.frame, key);
+        if entry.want.ack == AckPolicy::None {
+            self.ledger.strike(entry.frame, key); // nothing has to come for it
+        } else {
+            self.ledger.let_go(entry.frame, key);
+        }
         if let Some((at, _)) = entry.later {
             self.later.remove(&(at, key));
         }
