@@ -1,5 +1,6 @@
 //! What a message means. Pure: no I/O, no threads, no clock.
 
+mod block;
 mod captures;
 mod classify;
 mod codec;

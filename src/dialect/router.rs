@@ -274,5 +274,17 @@ impl Router {
 }
 
 #[cfg(test)]
+impl Router {
+    /// Whether nothing is left of owners that were removed.
+    fn is_bare(&self) -> bool {
+        let tables = self.shape_ids.is_empty() && self.always.is_none();
+        tables && self.leads.iter().all(Vec::is_empty) && self.targets.is_empty() && self.entries.is_empty()
+    }
+}
+
+#[cfg(test)]
+#[path = "router_model_tests.rs"]
+mod model_tests;
+#[cfg(test)]
 #[path = "router_tests.rs"]
 mod tests;

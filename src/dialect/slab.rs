@@ -33,6 +33,11 @@ impl<T: Default> Slab<T> {
         std::mem::take(&mut self.items[number])
     }
 
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.free.len() == self.items.len()
+    }
+
     /// All of them, and blanks in place of removed ones.
     pub(super) fn as_mut_slice(&mut self) -> &mut [T] {
         &mut self.items

@@ -6,7 +6,7 @@ use crate::common::{
 use crossbeam_channel::unbounded;
 use livefeed::lab::{Command, Lab, Received, Script, Sent, Topic, What};
 use livefeed::{
-    AlertKind, EndReason, Error, Event, Feed, FeedBuilder, Health, Limit, Matcher, Payload, Stale, State,
+    AlertKind, EndReason, Error, Event, Feed, FeedBuilder, Health, Limit, Matcher, Payload, RepairStep, Stale, State,
     Subscription, SubscriptionHealth, SubscriptionState,
 };
 use std::sync::{Arc, OnceLock};
