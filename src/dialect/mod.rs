@@ -44,7 +44,7 @@ pub(crate) use pointer::Pointer;
 pub(crate) use router::{Hit, Owner, Router};
 pub use rule::{By, Listed, Rule, RuleKind};
 pub use sequence::{SequenceFn, SequenceNumbers, SequenceRule, Sequenced};
-pub(crate) use template::{FrameVars, Member};
+pub(crate) use template::{FrameVars, Member, check_name, is_built_in};
 pub use template::{Template, TemplateContext};
 #[allow(unused_imports, reason = "the reader will use it")]
 pub(crate) use tracker::{Seq, Tracker};
