@@ -233,6 +233,7 @@ impl FeedConfig {
         terms.ack.get_or_insert_with(|| if self.has_ack_rule() { Ack::Rule } else { Ack::None });
         terms.ack_timeout.get_or_insert(Terms::ACK_TIMEOUT);
         terms.on_ack_timeout.get_or_insert_default();
+        terms.topic.get_or_insert_with(|| "${name}".to_owned());
         terms.repair.get_or_insert_with(|| RepairStep::DEFAULT.to_vec());
         Subscription { id: subscription.id.clone(), terms }
     }

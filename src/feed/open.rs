@@ -1,6 +1,8 @@
 //! From the checked configuration to what the engine is started with.
 
-use crate::config::{Attempt, FeedConfig, Hooks, Overflow, RetryContext, Subscription, Target, TlsVersion};
+use crate::config::{
+    Attempt, CodeRange, EndRule, FeedConfig, Hooks, Overflow, RetryContext, Subscription, Target, TlsVersion,
+};
 use crate::dialect::{FrameVars, Member, Template};
 use crate::engine::plan::{self, Plan, ProviderFailure, Render, Spec};
 use crate::engine::queue::{self, Bounds};
@@ -29,7 +31,7 @@ pub(super) fn plan(config: &FeedConfig, hooks: Hooks) -> Result<Plan, Error> {
         outbox_bytes: config.limits.send_bytes,
     };
     let fatal = verdict::Settings {
-        rules: Vec::new(),
+        rules: config.ends.iter().map(end_rule).collect(),
         statuses: reconnect.fatal_statuses.clone(),
         when_never_up: reconnect.fatal_when_never_up,
     };
@@ -68,6 +70,16 @@ pub(super) fn plan(config: &FeedConfig, hooks: Hooks) -> Result<Plan, Error> {
             })
         }),
     })
+}
+
+fn end_rule(rule: &EndRule) -> verdict::EndRule {
+    let ranges = |codes: &[CodeRange]| codes.iter().map(|range| range.first..=range.last).collect();
+    verdict::EndRule {
+        codes: ranges(&rule.codes),
+        statuses: ranges(&rule.statuses),
+        reason_contains: rule.reason_contains.clone(),
+        then: rule.then,
+    }
 }
 
 /// A subscription as the engine wants it, with the limit in force for it.

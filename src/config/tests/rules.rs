@@ -223,13 +223,6 @@ fn what_can_have_no_effect_is_refused() {
         (json!({"batch": {}, "subscriptions": [{"id": "a", "subscribe": "x"}]}), "batch"),
         (json!({"batch": {}, "defaults": {"subscribe": ["x"]}}), "batch"),
         (json!({"subscriptions": [{"id": "a", "ack": "rule"}]}), "subscriptions[0].ack"),
-        (
-            json!({
-                "rules": [{"when": {"text": "x"}, "is": "ack", "by": {"listed": "/t"}}],
-                "subscriptions": [{"id": "a"}]
-            }),
-            "subscriptions[0].topic",
-        ),
     ] {
         let (found, problem) = config_error(open(data.clone()));
         assert_eq!(found, path, "{data}: {problem}");

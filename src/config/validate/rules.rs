@@ -4,7 +4,7 @@ use super::names::Names;
 use super::{Checked, plain_matcher, refuse};
 use crate::class::NoticeAction;
 use crate::config::{Ack, FeedConfig, Terms};
-use crate::dialect::{By, Matcher, RuleKind};
+use crate::dialect::{By, Matcher};
 use crate::error::Error;
 
 pub(super) fn check_rules(config: &FeedConfig, names: &Names<'_>) -> Checked {
@@ -96,14 +96,9 @@ pub(super) fn check_ack(path: &str, config: &FeedConfig, resolved: &Terms) -> Ch
     if resolved.ack != Some(Ack::Rule) {
         return Ok(());
     }
-    let mut acks = config.rules.iter().filter(|rule| rule.is == RuleKind::Ack).peekable();
-    if acks.peek().is_none() {
+    if !config.has_ack_rule() {
         let problem = "is \"rule\", and there is no rule with \"is\": \"ack\": add one, or say \"first_data\" or \"none\"";
         return refuse(format!("{path}.ack"), problem);
-    }
-    if resolved.topic.is_none() && acks.all(|rule| matches!(rule.by, Some(By::Listed(_)))) {
-        let problem = "is missing: acknowledgements list what is in force, and it could not be found there";
-        return refuse(format!("{path}.topic"), problem);
     }
     Ok(())
 }
