@@ -40,7 +40,7 @@ impl ErrorClass {
 /// What is done when the server announces something.
 ///
 /// In data it is its name, such as `"reconnect"` or `"resubscribe_all"`; those with a time are
-/// `{"reconnect_within": "30s"}` and `{"pause": "60s"}`.
+/// `{"reconnect_within": "30s"}` and `{"pause": "60s"}`. A time is from 1 ms to 365 days.
 #[non_exhaustive]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum NoticeAction {
@@ -78,7 +78,7 @@ impl NoticeAction {
     }
 
     /// The time it comes with.
-    fn time(self) -> Option<Duration> {
+    pub(crate) fn time(self) -> Option<Duration> {
         match self {
             Self::ReconnectWithin(time) | Self::Pause(time) => Some(time),
             _ => None,

@@ -53,6 +53,6 @@ pub(crate) mod option {
     pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
         deserializer: D,
     ) -> Result<Option<Duration>, D::Error> {
-        Option::deserialize(deserializer).map(|text| text.map(|Text(duration)| duration))
+        Ok(Option::<Text>::deserialize(deserializer)?.map(|Text(value)| value))
     }
 }

@@ -2,6 +2,7 @@
 
 use super::captures::{self, Found, Wanted};
 use super::matcher::Matcher;
+use super::placeholder::Vars;
 use super::pointer::Pointer;
 use super::router::{Hit, Owner, Router};
 use super::rule::{By, Listed, Rule, RuleKind};
@@ -43,6 +44,25 @@ pub(crate) enum Change {
     },
     /// No subscriptions and no requests.
     Clear,
+}
+
+impl Change {
+    /// A subscription as its variables make it now, for an interpreter with these rules. What they can't fill in yet
+    /// (a key that its acknowledgement will bind) is met by nothing.
+    pub(crate) fn insert(
+        key: u64,
+        name: SubscriptionId,
+        data: Option<&Matcher>,
+        rules: &[Rule],
+        vars: &dyn Vars,
+    ) -> Self {
+        let data = data.map(|data| data.render(vars).unwrap_or_else(|_| Matcher::any([])));
+        let by = (0..).zip(rules).filter_map(|(index, rule)| match &rule.by {
+            Some(By::Match(matcher)) => matcher.render(vars).ok().map(|matcher| (index, matcher)),
+            _ => None,
+        });
+        Self::Insert { key, name, data, by: by.collect() }
+    }
 }
 
 /// What a message is.

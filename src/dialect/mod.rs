@@ -37,14 +37,19 @@ pub use codec::Codec;
 #[allow(unused_imports, reason = "the reader will use it")]
 pub(crate) use codec::{Chain, CodecError};
 pub use custom::{About, Dialect, ReadItem, Readout};
+#[allow(unused_imports, reason = "the engine reads by it once rules are wired in")]
+pub(crate) use interpreter::{AboutOwned, Change, Class, Control, Interpreter, Reading};
 pub use interval::Interval;
+#[allow(unused_imports, reason = "the engine takes its steps once it is wired in")]
+pub(crate) use login::{Login, Next, Verdict};
 pub use login::{LoginContext, LoginError, LoginStep};
 pub use matcher::{MatchFn, Matcher};
 pub(crate) use pointer::Pointer;
 pub(crate) use router::{Hit, Owner, Router};
 pub use rule::{By, Listed, Rule, RuleKind};
 pub use sequence::{SequenceFn, SequenceNumbers, SequenceRule, Sequenced};
-pub(crate) use template::{FrameVars, Member, check_name, is_built_in};
+#[allow(unused_imports, reason = "the engine fills in matchers once rules are wired in")]
+pub(crate) use template::{FrameVars, Member, Scope, Variables, check_name, is_built_in};
 pub use template::{Template, TemplateContext};
 #[allow(unused_imports, reason = "the reader will use it")]
 pub(crate) use tracker::{Seq, Tracker};

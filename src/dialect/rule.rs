@@ -13,7 +13,11 @@ use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::time::Duration;
+
+/// What times there may be.
+const TIMES: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(365 * 86_400);
 
 /// Says what a message of the server means. The first rule of a feed whose `when` a message meets decides; what
 /// meets none is data.
@@ -373,6 +377,13 @@ impl Rule {
         }
         if self.retry_after.is_some() && self.effective_class() != ErrorClass::RetryLater {
             return Err(("retry_after", "is for the class \"retry_later\" only".into()));
+        }
+        for (field, time) in
+            [("retry_after", self.retry_after), ("do", self.action.and_then(NoticeAction::time))]
+        {
+            if time.is_some_and(|time| !TIMES.contains(&time)) {
+                return Err((field, "must be from 1 ms to 365 days".into()));
+            }
         }
         Ok(())
     }
