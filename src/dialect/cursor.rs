@@ -3,6 +3,7 @@
 //! What is stepped over is checked for balanced brackets and closed strings only. Eight bytes are looked at together
 //! where nothing has to be told apart.
 
+use super::block::{Block, Strings};
 use std::borrow::Cow;
 
 /// Containers nested deeper than this are not stepped over.
@@ -116,11 +117,20 @@ impl<'a> Cursor<'a> {
     /// Steps to the end of a number or name.
     #[inline]
     fn skip_word(&mut self) {
-        while let Some(byte) = self.peek()
-            && !matches!(byte, b',' | b'}' | b']')
-            && !is_space(byte)
-        {
-            self.at += 1;
+        loop {
+            while let Some(word) = word(self.bytes, self.at) {
+                let ends = brackets(word) | equal(word, b',') | blank(word);
+                if ends != 0 {
+                    self.at += first(ends);
+                    break;
+                }
+                self.at += 8;
+            }
+            match self.peek() {
+                None | Some(b',' | b'}' | b']') => return,
+                Some(byte) if is_space(byte) => return,
+                Some(_) => self.at += 1,
+            }
         }
     }
 
@@ -129,42 +139,39 @@ impl<'a> Cursor<'a> {
         // One bit for each open one, the innermost lowest: 1 for an object, 0 for an array.
         let mut open = 0_u128;
         let mut depth = 0;
-        loop {
-            while let Some(word) = word(self.bytes, self.at) {
-                let special = structural(word);
-                if special != 0 {
-                    self.at += first(special);
-                    break;
-                }
-                self.at += 8;
-            }
-            match self.next()? {
-                b'"' => {
-                    self.string()?;
-                }
-                byte @ (b'{' | b'[') => {
+        let mut strings = Strings::default();
+        while let Some(block) = Block::at(self.bytes, self.at) {
+            let mut brackets = block.brackets & !strings.inside(&block);
+            while brackets != 0 {
+                let at = self.at + brackets.trailing_zeros() as usize;
+                brackets &= brackets - 1;
+                let byte = *self.bytes.get(at)?;
+                let object = byte & 0x20 != 0;
+                if byte & 2 != 0 {
                     if depth == MAX_DEPTH {
                         return None;
                     }
-                    open = open << 1 | u128::from(byte == b'{');
+                    open = open << 1 | u128::from(object);
                     depth += 1;
+                    continue;
                 }
-                byte @ (b'}' | b']') => {
-                    if depth == 0 {
-                        return (Some(byte) == close).then_some(());
-                    }
-                    if (open & 1 == 1) != (byte == b'}') {
-                        return None;
-                    }
-                    open >>= 1;
-                    depth -= 1;
-                    if depth == 0 && close.is_none() {
-                        return Some(());
-                    }
+                if depth == 0 {
+                    self.at = at + 1;
+                    return (Some(byte) == close).then_some(());
                 }
-                _ => {}
+                if (open & 1 == 1) != object {
+                    return None;
+                }
+                open >>= 1;
+                depth -= 1;
+                if depth == 0 && close.is_none() {
+                    self.at = at + 1;
+                    return Some(());
+                }
             }
+            self.at += 64;
         }
+        None
     }
 
     /// After the opening quote: steps behind the closing one.
@@ -217,11 +224,17 @@ fn equal(word: u64, byte: u8) -> u64 {
     zero(word ^ (ONES * u64::from(byte)))
 }
 
-/// Quotes and brackets, and a few letters that share their bits.
+/// Brackets, and a few letters that share their bits.
 #[inline]
-fn structural(word: u64) -> u64 {
+fn brackets(word: u64) -> u64 {
     const BITS: u64 = ONES * 0x26;
-    equal(word, b'"') | zero((word & !BITS) ^ (ONES * 0x59))
+    zero((word & !BITS) ^ (ONES * 0x59))
+}
+
+/// White space and control characters.
+#[inline]
+fn blank(word: u64) -> u64 {
+    word.wrapping_sub(ONES * 0x21) & !word & HIGH
 }
 
 /// The place of the first byte that was marked.

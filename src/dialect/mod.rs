@@ -1,12 +1,16 @@
 //! What a message means. Pure: no I/O, no threads, no clock.
 
+mod block;
 mod captures;
+mod classify;
 #[allow(dead_code, reason = "the reader will use it")]
 mod codec;
+mod conditions;
 mod contains;
 mod cursor;
 mod custom;
 mod elements;
+mod evaluate;
 #[allow(dead_code, reason = "the engine reads by it once rules are wired in")]
 mod interpreter;
 mod interval;
@@ -15,6 +19,7 @@ mod login;
 #[allow(dead_code, reason = "the engine renders matchers once rules are wired in")]
 mod matcher;
 mod matcher_form;
+mod pass;
 mod place;
 #[allow(dead_code, reason = "templates and matchers are built on it")]
 mod placeholder;
@@ -28,10 +33,13 @@ mod rule;
 mod scalar;
 mod scan;
 mod sequence;
+mod shape;
+mod slab;
 #[allow(dead_code, reason = "the engine fills in all of it once rules are wired in")]
 mod template;
 #[allow(dead_code, reason = "the reader will use it")]
 mod tracker;
+mod trie;
 
 pub use codec::Codec;
 #[allow(unused_imports, reason = "the reader will use it")]

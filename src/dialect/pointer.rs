@@ -16,7 +16,7 @@ pub(crate) struct Pointer {
 }
 
 /// One step of a pointer.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum Token {
     /// A member of an object.
     Member(String),

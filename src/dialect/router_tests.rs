@@ -1,6 +1,7 @@
 //! What is found for a message.
 
 use super::*;
+use crate::message::Payload;
 use serde_json::json;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
