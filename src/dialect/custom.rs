@@ -16,10 +16,11 @@ use tungstenite::{Bytes, Utf8Bytes};
 /// Codecs come before it. It is called on the reader thread, once for each message, and holds up reading as long as it
 /// takes. A panic in it ends the connection.
 ///
-/// What it keeps from one message to the next comes from the server: bound it.
+/// What it keeps from one message to the next comes from the server: bound it. Where the server breaks the protocol,
+/// [`NoticeAction::Reconnect`] makes a new connection.
 ///
 /// ```
-/// use livefeed::{About, Dialect, ErrorClass, Payload, ReadItem, Readout};
+/// use livefeed::{About, Dialect, ErrorClass, NoticeAction, Payload, ReadItem, Readout};
 ///
 /// /// `data <name> <text>`, `ok`, `no <name>`: one a line, and a line may go on in the next message.
 /// #[derive(Default)]
@@ -44,7 +45,7 @@ use tungstenite::{Bytes, Utf8Bytes};
 ///             }
 ///         }
 ///         if self.rest.len() > 65_536 {
-///             panic!("a line of more than 64 KiB");
+///             out.notice(NoticeAction::Reconnect, "a line of more than 64 KiB");
 ///         }
 ///     }
 /// }

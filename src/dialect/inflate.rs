@@ -16,6 +16,11 @@ pub(super) struct Inflater {
 }
 
 impl Inflater {
+    #[cfg(test)]
+    pub(super) fn capacity(&self) -> usize {
+        self.buffer.capacity()
+    }
+
     /// The content of a compressed message. `None`: it is not compressed.
     pub(super) fn inflate(
         &mut self,

@@ -21,6 +21,9 @@ pub(super) enum Place {
 impl Place {
     /// Takes a pointer apart; the error says what would be right.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
+        if text.is_empty() {
+            return Err("is empty, which means the whole message: name a field, such as \"/seq\"".into());
+        }
         // Whatever is wrong is said of the whole.
         let whole = Pointer::parse(text)?;
         let Some(at) = text.split('/').scan(0, next_start).find(|(_, token)| *token == "-1") else {
@@ -30,34 +33,31 @@ impl Place {
         Ok(Self::Last { array: part(&text[..at.0 - 1])?, rest: part(&text[at.0 + 2..])? })
     }
 
-    /// The raw text of the value that is there.
+    /// The raw text of the value that is there; of several, the first.
     pub(super) fn read<'a>(&self, json: &'a [u8]) -> Option<Cow<'a, [u8]>> {
         let (array, rest) = match self {
             Self::Field(pointer) => return first(json, pointer),
             Self::Last { array, rest } => (array, rest),
         };
-        let array = match array {
-            Some(pointer) => first(json, pointer)?,
-            None => Cow::Borrowed(json),
-        };
-        let last = |array: &'a [u8]| {
-            let last = elements::last(array)?;
-            rest.as_ref().map_or(Some(Cow::Borrowed(last)), |pointer| first(last, pointer))
-        };
         match array {
-            Cow::Borrowed(array) => last(array),
-            // Inside a string: what is found does not outlive it.
-            Cow::Owned(array) => {
-                let last = elements::last(&array)?;
-                let found =
-                    rest.as_ref().map_or(Some(Cow::Borrowed(last)), |pointer| first(last, pointer))?;
-                Some(Cow::Owned(found.into_owned()))
-            }
+            None => last(json, rest.as_ref()),
+            Some(array) => match first(json, array)? {
+                Cow::Borrowed(array) => last(array, rest.as_ref()),
+                Cow::Owned(array) => last(&array, rest.as_ref()).map(|raw| Cow::Owned(raw.into_owned())),
+            },
         }
     }
 }
 
-/// The first value that a pointer names.
+/// From an array to the place in its last element.
+fn last<'a>(array: &'a [u8], rest: Option<&Pointer>) -> Option<Cow<'a, [u8]>> {
+    let last = elements::last(array)?;
+    match rest {
+        Some(pointer) => first(last, pointer),
+        None => Some(Cow::Borrowed(last)),
+    }
+}
+
 fn first<'a>(json: &'a [u8], pointer: &Pointer) -> Option<Cow<'a, [u8]>> {
     let mut first = None;
     scan::values(json, pointer, &mut |raw| {
@@ -80,7 +80,7 @@ mod tests {
 
     fn at(pointer: &str, json: &str) -> Option<String> {
         let place = Place::parse(pointer).unwrap();
-        place.read(json.as_bytes()).map(|raw| String::from_utf8(raw.to_vec()).unwrap())
+        place.read(json.as_bytes()).map(|raw| String::from_utf8(raw.into_owned()).unwrap())
     }
 
     #[test]

@@ -345,19 +345,20 @@ enum Key<'a> {
 
 impl<'a> Key<'a> {
     fn of(raw: Cow<'a, [u8]>) -> Self {
-        let text = match raw {
-            Cow::Borrowed(raw) => Self::text(raw),
-            Cow::Owned(raw) => Self::text(&raw).map(|text| Cow::Owned(text.into_owned())),
+        let value = match raw {
+            Cow::Borrowed(raw) => value_of(raw),
+            Cow::Owned(raw) => value_of(&raw).map(|value| Cow::Owned(value.into_owned())),
         };
-        text.filter(|text| text.len() <= MAX_KEY).map_or(Self::Missing, Self::Value)
+        value.filter(|value| value.len() <= MAX_KEY).map_or(Self::Missing, Self::Value)
     }
+}
 
-    fn text(raw: &[u8]) -> Option<Cow<'_, [u8]>> {
-        match Scalar::parse(raw)? {
-            Scalar::Text(text) => Some(text),
-            Scalar::Number(_) | Scalar::Bool(_) => Some(Cow::Borrowed(raw)),
-            Scalar::Null => None,
-        }
+/// What is counted for: a string's text, or a number or boolean as it is written.
+fn value_of(raw: &[u8]) -> Option<Cow<'_, [u8]>> {
+    match Scalar::parse(raw)? {
+        Scalar::Text(text) => Some(text),
+        Scalar::Number(_) | Scalar::Bool(_) => Some(Cow::Borrowed(raw)),
+        Scalar::Null => None,
     }
 }
 
