@@ -142,9 +142,9 @@ pub mod lab;
 
 pub use class::{ErrorClass, NoticeAction, OnAckTimeout, OnGap};
 pub use config::{
-    Ack, Attempt, Batching, CodeRange, Connect, ConnectPacing, EndAction, EndRule, FeedBuilder, FeedConfig,
-    FeedUrl, Keepalive, KeepaliveDue, Limit, Limits, Overflow, Pacing, PacingScope, Ping, ProviderError,
-    Queue, Reconnect, RepairStep, RetryContext, Subscription, Target, Terms, Tls, TlsVersion, Variables,
+    Ack, Attempt, Batching, CodeRange, Connect, ConnectPacing, EndRule, FeedBuilder, FeedConfig, FeedUrl,
+    Keepalive, KeepaliveDue, Limit, Limits, Overflow, Pacing, PacingScope, Ping, ProviderError, Queue,
+    Reconnect, RepairStep, RetryContext, Subscription, Target, Terms, Tls, TlsVersion, Variables,
 };
 pub use crossbeam_channel;
 pub use dialect::{

@@ -306,7 +306,7 @@ impl FeedBuilder {
 
     /// The configuration, checked, and the callbacks.
     pub(crate) fn into_parts(self) -> Result<(FeedConfig, Hooks), Error> {
-        validate::validate(&self.config, self.hooks.provider.is_some())?;
+        validate::validate(&self.config, &self.hooks)?;
         Ok((self.config, self.hooks))
     }
 }

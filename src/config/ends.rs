@@ -1,10 +1,9 @@
 //! What is done after an end that the server gave a reason for: by close code, by HTTP status, by its words.
 
-use crate::duration;
+use crate::policy::verdict::Decision;
 use serde::de::{self, Deserializer};
 use serde::{Deserialize, Serialize, Serializer};
 use std::fmt;
-use std::time::Duration;
 
 /// What is done when a connection or an attempt ended in a certain way. One of `ends`; the first that fits counts.
 ///
@@ -12,20 +11,21 @@ use std::time::Duration;
 /// and the reason contains the text.
 ///
 /// ```
-/// use livefeed::{EndAction, EndRule};
+/// use livefeed::{Decision, EndRule};
 ///
 /// let rules = [
-///     EndRule::codes(4000..=4099, EndAction::Fatal),
-///     EndRule::statuses(429..=429, EndAction::RetrySlowly),
-///     EndRule::reason_contains("maintenance", EndAction::RetrySlowly),
+///     EndRule::codes(4000..=4099, Decision::Fatal),
+///     EndRule::statuses(429..=429, Decision::RetrySlowly),
+///     EndRule::reason_contains("maintenance", Decision::RetrySlowly),
 /// ];
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct EndRule {
-    /// The codes of the server's Close frame (RFC 6455 section 7.4), from 1000 to 4999. In JSON numbers, or texts
-    /// such as `"4000-4099"`. Default: `[]`.
+    /// The codes of the server's Close frame (RFC 6455 section 7.4), from 1000 to 4999. 1005 stands for a Close frame
+    /// without a code, 1006 for an end without a Close frame. In JSON numbers, or texts such as `"4000-4099"`.
+    /// Default: `[]`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub codes: Vec<CodeRange>,
     /// The HTTP statuses of a refused upgrade, from 100 to 599, in the same form. They come before
@@ -36,47 +36,28 @@ pub struct EndRule {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason_contains: Option<String>,
     /// What is done then.
-    pub then: EndAction,
+    pub then: Decision,
 }
 
 impl EndRule {
     /// For a connection that the server closed with one of these codes.
-    pub fn codes(codes: impl Into<CodeRange>, then: EndAction) -> Self {
+    pub fn codes(codes: impl Into<CodeRange>, then: Decision) -> Self {
         Self { codes: vec![codes.into()], ..Self::new(then) }
     }
 
     /// For an upgrade refused with one of these HTTP statuses.
-    pub fn statuses(statuses: impl Into<CodeRange>, then: EndAction) -> Self {
+    pub fn statuses(statuses: impl Into<CodeRange>, then: Decision) -> Self {
         Self { statuses: vec![statuses.into()], ..Self::new(then) }
     }
 
     /// For an end whose reason contains this text.
-    pub fn reason_contains(text: impl Into<String>, then: EndAction) -> Self {
+    pub fn reason_contains(text: impl Into<String>, then: Decision) -> Self {
         Self { reason_contains: Some(text.into()), ..Self::new(then) }
     }
 
-    fn new(then: EndAction) -> Self {
+    fn new(then: Decision) -> Self {
         Self { codes: Vec::new(), statuses: Vec::new(), reason_contains: None, then }
     }
-}
-
-/// What is done after an end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum EndAction {
-    /// Try again after the next delay of the backoff. In JSON `"retry"`.
-    Retry,
-    /// Try again after the shortest delay, once: a second such end in a row waits for the backoff. In JSON
-    /// `"retry_now"`.
-    RetryNow,
-    /// Try again at the longest delay, and raise an alert. In JSON `"retry_slowly"`.
-    RetrySlowly,
-    /// Close the feed. In JSON `"fatal"`.
-    Fatal,
-    /// Try again after this long, and not before the next delay of the backoff. From 1 ms to 365 days. In JSON
-    /// `{"retry_after": "5s"}`.
-    RetryAfter(#[serde(with = "duration")] Duration),
 }
 
 /// A code, or all from the first to the last. In JSON `1008` or `"4000-4099"`.

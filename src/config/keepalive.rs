@@ -29,12 +29,12 @@ use std::time::Duration;
 pub struct Keepalive {
     /// What makes it due.
     pub due: KeepaliveDue,
-    /// How long it is, from 1 ms to 365 days. May be a text with what the login captured: `"${ping_interval}ms"`.
+    /// How long it is, from 1 ms (below 10 ms it counts as 10 ms) to 365 days. May be a text with what the login captured: `"${ping_interval}ms"`.
     pub interval: Interval,
     /// What is sent; none: a WebSocket ping (RFC 6455 section 5.5.2). Default: `none`.
     pub send: Option<Template>,
-    /// What the answer looks like. While there is none in time, the connection is given up. The answer is a
-    /// heartbeat, unless a rule says otherwise. Default: `none`, no answer is waited for.
+    /// What the answer looks like, without placeholders. If there is none in time, the connection is given up. Such a
+    /// message is no data, and goes to no rule. Default: `none`, no answer is waited for.
     pub expect: Option<Matcher>,
     /// How long the answer may take, from when the message was written. From 1 ms to 365 days. Default: `10s`.
     pub within: Option<Interval>,

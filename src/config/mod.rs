@@ -17,7 +17,7 @@ mod validate;
 mod vars;
 
 pub use builder::FeedBuilder;
-pub use ends::{CodeRange, EndAction, EndRule};
+pub use ends::{CodeRange, EndRule};
 pub use hooks::{Attempt, ProviderError, RetryContext, Target};
 pub(crate) use hooks::{Hooks, Provider};
 pub use keepalive::{Keepalive, KeepaliveDue};
@@ -214,7 +214,7 @@ impl FeedConfig {
     ///
     /// [`Error::Config`] for the first problem found, with the field's path and what would be right. Final.
     pub fn validate(&self) -> Result<(), Error> {
-        validate::validate(self, false)
+        validate::validate(self, &Hooks::default())
     }
 
     /// A subscription of this feed with every term that holds for it: its own, those of `defaults`, and those that hold
@@ -233,6 +233,7 @@ impl FeedConfig {
         terms.ack.get_or_insert_with(|| if self.has_ack_rule() { Ack::Rule } else { Ack::None });
         terms.ack_timeout.get_or_insert(Terms::ACK_TIMEOUT);
         terms.on_ack_timeout.get_or_insert_default();
+        terms.topic.get_or_insert_with(|| "${name}".to_owned());
         terms.repair.get_or_insert_with(|| RepairStep::DEFAULT.to_vec());
         Subscription { id: subscription.id.clone(), terms }
     }
@@ -243,8 +244,13 @@ impl FeedConfig {
     }
 
     /// Checks a subscription that joins an open feed.
-    pub(crate) fn check_subscription(&self, path: &str, subscription: &Subscription) -> Result<(), Error> {
-        validate::check_subscription(path, self, subscription)
+    pub(crate) fn check_subscription(
+        &self,
+        path: &str,
+        subscription: &Subscription,
+        has_dialect: bool,
+    ) -> Result<(), Error> {
+        validate::check_subscription(path, self, subscription, has_dialect)
     }
 
     /// The feed's name in events and logs. For a valid configuration: else it could show a part of the URL.

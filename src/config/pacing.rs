@@ -4,10 +4,10 @@ use crate::duration;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-/// A limit on what is sent: so many messages in any span of time. One of `pacing`.
+/// A limit on what is sent: so many messages in any span of time of this length. One of `pacing`.
 ///
-/// What is over the limit waits in this order: answers and keepalives, login, subscribing, the application's
-/// messages. A connection starts with the whole budget; it grows back evenly.
+/// What is over the limit waits; when there is room, answers and keepalives go first, then subscribing, then the
+/// application's messages. Pings, pongs and closes count, and never wait.
 ///
 /// ```
 /// use livefeed::{Pacing, PacingScope};

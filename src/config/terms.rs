@@ -58,7 +58,7 @@ pub struct Terms {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub on_ack_timeout: Option<OnAckTimeout>,
     /// What the server calls it, a text with placeholders: compared with the names in acknowledgements that list what
-    /// is in force (`by: listed`). Default: `none`.
+    /// is in force (`by: listed`). Default: `${name}`, its `id`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub topic: Option<String>,
     /// Where its messages have what the subscribe message of the next connection can take up from: the JSON

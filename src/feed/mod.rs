@@ -52,6 +52,8 @@ pub struct Feed {
     engine: Engine,
     config: FeedConfig,
     handled: bool,
+    /// Whether a dialect reads the messages.
+    dialect: bool,
 }
 
 impl Feed {
@@ -91,9 +93,9 @@ impl Feed {
 
     fn start(builder: FeedBuilder) -> Result<Self, Error> {
         let (config, hooks) = builder.into_parts()?;
-        let handled = hooks.handler.is_some();
+        let (handled, dialect) = (hooks.handler.is_some(), hooks.dialect.is_some());
         let engine = Engine::start(open::plan(&config, hooks)?)?;
-        Ok(Self { engine, config, handled })
+        Ok(Self { engine, config, handled, dialect })
     }
 
     /// The feed's name: as configured, else the host.
@@ -222,7 +224,7 @@ impl Feed {
     ///
     /// [`Error::Config`] if something about it is wrong, [`Error::Closed`] (both final).
     pub fn subscribe(&self, subscription: Subscription) -> Result<(), Error> {
-        self.config.check_subscription("subscription", &subscription)?;
+        self.config.check_subscription("subscription", &subscription, self.dialect)?;
         let spec = open::spec(&self.config, &subscription);
         self.engine.shared.with(Caller::User, |core| {
             if let Some(reason) = core.session.closed() {

@@ -2,7 +2,7 @@
 
 use crate::clock;
 use crate::config::{
-    Ack, Attempt, CodeRange, EndAction, EndRule, FeedConfig, FeedUrl, Hooks, Keepalive, KeepaliveDue, Limit,
+    Ack, Attempt, CodeRange, EndRule, FeedConfig, FeedUrl, Hooks, Keepalive, KeepaliveDue, Limit,
     Overflow, Pacing, PacingScope, RepairStep, RetryContext, Subscription, Target, Terms, TlsVersion,
 };
 use crate::dialect::{Dialect, Interval, Pointer, Rule, Template, placeholder};
@@ -14,7 +14,6 @@ use crate::policy::ladder::Rung;
 use crate::policy::pacing::{Of, Pace};
 use crate::policy::schedule::Mode;
 use crate::policy::subscriptions::{AckPolicy, Want};
-use crate::policy::verdict::Decision;
 use crate::policy::{backoff, liveness, session, verdict};
 use crate::secret::Secret;
 use crate::transport::{self, Endpoint, TcpSettings, TlsSettings};
@@ -176,13 +175,7 @@ fn end_rule(rule: &EndRule) -> verdict::EndRule {
         codes: ranges(&rule.codes),
         statuses: ranges(&rule.statuses),
         reason_contains: rule.reason_contains.clone(),
-        then: match rule.then {
-            EndAction::Retry => Decision::Retry,
-            EndAction::RetryNow => Decision::RetryNow,
-            EndAction::RetryAfter(delay) => Decision::RetryAfter(delay),
-            EndAction::RetrySlowly => Decision::RetrySlowly,
-            EndAction::Fatal => Decision::Fatal,
-        },
+        then: rule.then,
     }
 }
 

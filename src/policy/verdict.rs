@@ -1,13 +1,18 @@
 //! Which ends are retried and which are final.
 
 use crate::class::ErrorClass;
+use crate::duration;
 use crate::error::EndReason;
+use serde::{Deserialize, Serialize};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
 /// What to do after a connection or an attempt ended.
+///
+/// In data it is its name, such as `"retry_slowly"`, and `{"retry_after": "5s"}`.
 #[non_exhaustive]
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Decision {
     /// Try again after the next delay of the backoff.
     Retry,
@@ -16,7 +21,7 @@ pub enum Decision {
     /// time is not hammered.
     RetryNow,
     /// Try again after the next delay of the backoff, and not before this; more than 24 hours count as 24 hours.
-    RetryAfter(Duration),
+    RetryAfter(#[serde(with = "duration")] Duration),
     /// Try again at the longest delay, and raise an alert.
     RetrySlowly,
     /// Close the feed.

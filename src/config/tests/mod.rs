@@ -1,10 +1,13 @@
 //! The configuration as data: defaults, refusals, and that secrets stay in.
 
+mod feeds;
+mod rules;
 mod talk;
 mod terms;
 
 use super::*;
 use crate::dialect::{FrameVars, Template};
+use crate::policy::verdict::Decision;
 use serde_json::{Value, json};
 
 const URL: &str = "wss://feed.example/ws";
@@ -113,6 +116,10 @@ fn json_round_trips() {
         ],
         "heartbeats": [{"text": "pong"}],
         "defaults": {"ack": "first_data", "topic": "t.${name}"},
+        "rules": [{"when": {"text": "ok"}, "is": "ack", "by": "oldest"}],
+        "codecs": ["items"],
+        "login": [{"expect": {"text": "hello"}, "class": "feed_fatal"}],
+        "sequence": {"contiguous": "/n"},
         "deliver_heartbeats": true,
         "deliver_control": true,
         "alert_unmatched": true,
@@ -319,6 +326,8 @@ fn secrets_are_never_shown() {
         ],
         "defaults": {"vars": {"key": [CANARY]}, "subscribe": CANARY},
         "keepalives": [{"every": "1s", "send": CANARY}],
+        "login": [{"send": {"token": CANARY}}],
+        "rules": [{"when": {"text": "ping"}, "is": "heartbeat", "reply": CANARY}],
         "endpoints": [format!("wss://me:{CANARY}@feed.example/2?token={CANARY}")]
     });
     let config = FeedConfig::from_json(&data.to_string()).unwrap();
@@ -370,17 +379,22 @@ fn the_builder_fills_in_the_same_struct() {
         .header("X-A", "1")
         .subprotocol("p")
         .stale_after(Duration::from_secs(3))
-        .subscription(Subscription::new("a").subscribe_json(json!({"op": "sub"})).no_stale_limit())
+        .subscription(Subscription::new("a").subscribe_json(json!({"$each": "sub"})).no_stale_limit())
         .endpoint("ws://h/2")
         .defaults(|each| each.ack(Ack::FirstData))
         .defaults(|each| each.ack_timeout(Duration::from_secs(4)))
         .heartbeat(Matcher::text("pong"))
+        .rule(Rule::ignored(Matcher::text("x")))
+        .codec(Codec::Items)
+        .login(LoginStep::expect(Matcher::text("hello")))
+        .sequence(SequenceRule::contiguous("/n"))
+        .batch(1, 1000)
         .deliver_heartbeats(true)
         .deliver_control(true)
         .alert_unmatched(true)
         .keepalive(Keepalive::every(Duration::from_secs(2)).first_after(Duration::from_secs(1)))
         .pacing(Pacing::new(5, Duration::from_secs(1)).of(PacingScope::Application).shared())
-        .end_rule(EndRule::codes(4001, EndAction::RetryAfter(Duration::from_secs(5))))
+        .end_rule(EndRule::codes(4001, Decision::RetryAfter(Duration::from_secs(5))))
         .quarantine_after(2)
         .connect(|c| c.nodelay = false)
         .ping(|p| p.after = Limit::None)
@@ -397,9 +411,11 @@ fn the_builder_fills_in_the_same_struct() {
         .unwrap();
     let expected = json!({
         "url": "ws://h/ws", "name": "n", "headers": {"X-A": "1"}, "subprotocols": ["p"], "stale_after": "3s",
-        "subscriptions": [{"id": "a", "subscribe": {"op": "sub"}, "stale_after": "none"}],
+        "subscriptions": [{"id": "a", "subscribe": {"$each": "sub"}, "stale_after": "none"}],
         "endpoints": ["ws://h/2"], "defaults": {"ack": "first_data", "ack_timeout": "4s"},
         "heartbeats": [{"text": "pong"}], "deliver_heartbeats": true, "connect": {"nodelay": false},
+        "rules": [{"when": {"text": "x"}, "is": "ignored"}], "codecs": ["items"],
+        "login": [{"expect": {"text": "hello"}}], "sequence": {"contiguous": "/n"}, "batch": {"members": 1, "bytes": 1000},
         "deliver_control": true, "alert_unmatched": true,
         "keepalives": [{"every": "2s", "ping": true, "first_after": "1s"}],
         "pacing": [{"sends": 5, "per": "1s", "of": "application", "shared": true}],

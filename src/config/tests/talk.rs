@@ -10,7 +10,7 @@ fn each_form_round_trips() {
             json!([
                 {"every": "20s", "ping": true},
                 {"idle_received": "25s", "ping": true, "expect": {"text": "pong"}, "within": "5s"},
-                {"idle_sent": "${interval}ms", "ping": true},
+                {"idle_sent": "${interval|5000}ms", "ping": true},
                 {"every": "1m", "ping": true, "first_after": "${first|3}s"}
             ]),
         ),
@@ -52,9 +52,9 @@ fn each_form_round_trips() {
 fn builders_give_the_same_data() {
     let secs = Duration::from_secs;
     let rules = [
-        EndRule::codes(4000..=4099, EndAction::Fatal),
-        EndRule::statuses(429, EndAction::RetrySlowly),
-        EndRule::reason_contains("x", EndAction::RetryNow),
+        EndRule::codes(4000..=4099, Decision::Fatal),
+        EndRule::statuses(429, Decision::RetrySlowly),
+        EndRule::reason_contains("x", Decision::RetryNow),
     ];
     let data = json!([
         {"codes": ["4000-4099"], "then": "fatal"},

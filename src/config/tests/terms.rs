@@ -20,6 +20,7 @@ fn each_field_round_trips() {
         "on_ack_timeout": "accept",
         "topic": "t.${symbol}",
         "cursor": "/offset",
+        "sequence": {"contiguous": "/n", "on_gap": "resubscribe"},
         "repair": ["probe:1s", "resubscribe:2s", "reconnect", "next_endpoint"]
     });
     let read: Subscription = serde_json::from_value(data.clone()).unwrap();
@@ -33,6 +34,7 @@ fn each_field_round_trips() {
         .on_ack_timeout(crate::class::OnAckTimeout::Accept)
         .topic("t.${symbol}")
         .cursor("/offset")
+        .sequence(SequenceRule::contiguous("/n").on_gap(crate::class::OnGap::Resubscribe))
         .repair([
             RepairStep::Probe(Duration::from_secs(1)),
             RepairStep::Resubscribe(Duration::from_secs(2)),
@@ -74,6 +76,7 @@ fn every_field(text: &str, number: u64) -> Value {
         "on_ack_timeout": if number == 1 { "accept" } else { "refuse" },
         "topic": text,
         "cursor": format!("/{text}"),
+        "sequence": {"contiguous": format!("/{text}")},
         "repair": [format!("probe:{number}s")],
     })
 }
@@ -171,11 +174,16 @@ fn bad_values_are_refused_with_their_path() {
         (json!({"ack_timeout": "366days"}), "ack_timeout"),
         (json!({"topic": ""}), "topic"),
         (json!({"cursor": "offset"}), "cursor"),
-        (json!({"vars": {"id": 1}}), "vars[\"id\"]"),
-        (json!({"vars": {"cursor": 1}}), "vars[\"cursor\"]"),
-        (json!({"vars": {"/a": 1}}), "vars[\"/a\"]"),
-        (json!({"vars": {"": 1}}), "vars[\"\"]"),
-        (json!({"vars": {"a|b": 1}}), "vars[\"a|b\"]"),
+        (json!({"cursor": ""}), "cursor"),
+        (json!({"sequence": {"contiguous": "n"}}), "sequence.contiguous"),
+        (json!({"sequence": {"contiguous": "/n", "reset": {"text": "${a}"}}}), "sequence.reset"),
+        (json!({"subscribe": {"a": {"$each": {"$each": 1}}}}), "subscribe"),
+        (json!({"vars": {"id": 1}}), "vars"),
+        (json!({"vars": {"cursor": 1}}), "vars"),
+        (json!({"vars": {"time_ms": 1}}), "vars"),
+        (json!({"vars": {"/a": 1}}), "vars"),
+        (json!({"vars": {"": 1}}), "vars"),
+        (json!({"vars": {"a|b": 1}}), "vars"),
         (json!({"repair": []}), "repair"),
         (json!({"repair": ["resubscribe:0s"]}), "repair[0]"),
         (json!({"repair": ["reconnect", "resubscribe:1s"]}), "repair[1]"),

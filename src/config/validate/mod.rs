@@ -1,12 +1,15 @@
 //! Checks a configuration, once and for all. The first problem found is the error, with the field's path.
 
+mod names;
+mod rules;
 mod subscriptions;
 mod talk;
 
 pub(super) use subscriptions::check_subscription;
 
-use super::{FeedConfig, FeedUrl, Limit, Limits, Queue, Reconnect, Tls, pem};
-use crate::dialect::Matcher;
+use self::names::Names;
+use super::{FeedConfig, FeedUrl, Hooks, Limit, Limits, Queue, Reconnect, Tls, pem};
+use crate::dialect::{Matcher, SequenceRule};
 use crate::error::Error;
 use crate::secret::Secret;
 use crate::transport::Endpoint;
@@ -22,7 +25,9 @@ const CA_FILE_BYTES: u64 = 4 << 20;
 type Checked = Result<(), Error>;
 
 /// Checks all of it. With a provider of endpoints the URL may be missing.
-pub(super) fn validate(config: &FeedConfig, has_provider: bool) -> Checked {
+pub(super) fn validate(config: &FeedConfig, hooks: &Hooks) -> Checked {
+    let has_provider = hooks.provider.is_some();
+    let names = Names::new(config, hooks.dialect.is_some());
     if !(has_provider && config.url.is_empty()) {
         check_url("url", &config.url)?;
     }
@@ -34,11 +39,19 @@ pub(super) fn validate(config: &FeedConfig, has_provider: bool) -> Checked {
     check_headers(&config.headers)?;
     check_subprotocols(&config.subprotocols)?;
     limit("stale_after", config.stale_after)?;
-    subscriptions::check_subscriptions(config)?;
-    for (index, heartbeat) in config.heartbeats.iter().enumerate() {
-        matcher(&format!("heartbeats[{index}]"), heartbeat)?;
+    for (index, codec) in config.codecs.iter().enumerate() {
+        codec.check().map_err(|problem| Error::config(format!("codecs[{index}]"), problem))?;
     }
-    talk::check_keepalives(&config.keepalives)?;
+    rules::check_rules(config, &names)?;
+    rules::check_login(config, &names)?;
+    if hooks.dialect.is_some() {
+        rules::check_beside_dialect(config)?;
+    }
+    subscriptions::check_subscriptions(config, &names, hooks.dialect.is_some())?;
+    if let Some(rule) = &config.sequence {
+        sequence("sequence", rule)?;
+    }
+    talk::check_keepalives(&config.keepalives, &names)?;
     talk::check_pacing(config)?;
     talk::check_ends(&config.ends)?;
     if config.quarantine_after == Some(0) {
@@ -101,6 +114,20 @@ fn check_name(path: &str, name: &str) -> Checked {
 
 fn matcher(path: &str, matcher: &Matcher) -> Checked {
     matcher.check().map_err(|(field, problem)| Error::config(format!("{path}.{field}"), problem))
+}
+
+/// One whose placeholders nobody fills in.
+fn plain_matcher(path: &str, value: &Matcher) -> Checked {
+    matcher(path, value)?;
+    if value.is_plain() {
+        return Ok(());
+    }
+    refuse(path, "has a placeholder, which nothing fills in here: write what the message has")
+}
+
+fn sequence(path: &str, rule: &SequenceRule) -> Checked {
+    rule.check().map_err(|(field, problem)| Error::config(format!("{path}.{field}"), problem))?;
+    rule.reset.as_ref().map_or(Ok(()), |reset| plain_matcher(&format!("{path}.reset"), reset))
 }
 
 fn check_url(path: &str, url: &FeedUrl) -> Checked {

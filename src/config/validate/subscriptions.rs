@@ -1,21 +1,19 @@
 //! Checks subscriptions, with what they take from `defaults`.
 
+use super::names::Names;
+use super::rules::check_ack;
 use super::{Checked, LONGEST, SHORTEST, check_name, duration, limit, refuse};
 use crate::config::{FeedConfig, RepairStep, Subscription, Terms};
-use crate::dialect::{Pointer, Template};
+use crate::dialect::{Pointer, check_name as check_variable};
 use crate::error::Error;
 use std::collections::HashSet;
 
-/// Names of the built-in variables, which no other variable may have.
-pub(super) const BUILT_IN: [&str; 9] =
-    ["id", "name", "epoch", "attempt", "time_s", "time_ms", "time_us", "time_iso", "cursor"];
-
-pub(super) fn check_subscriptions(config: &FeedConfig) -> Checked {
+pub(super) fn check_subscriptions(config: &FeedConfig, names: &Names<'_>, has_dialect: bool) -> Checked {
     check_terms("defaults", config, &config.defaults)?;
     let mut ids = HashSet::new();
     for (index, subscription) in config.subscriptions.iter().enumerate() {
         let path = format!("subscriptions[{index}]");
-        check_subscription(&path, config, subscription)?;
+        check_one(&path, config, subscription, names, has_dialect)?;
         if !ids.insert(&subscription.id) {
             return refuse(path + ".id", format!("{:?} is there twice: each needs its own", subscription.id));
         }
@@ -23,11 +21,23 @@ pub(super) fn check_subscriptions(config: &FeedConfig) -> Checked {
     Ok(())
 }
 
-/// Checks one subscription: by itself, and with what it takes from `defaults`.
+/// Checks one subscription that joins an open feed.
 pub(in crate::config) fn check_subscription(
     path: &str,
     config: &FeedConfig,
     subscription: &Subscription,
+    has_dialect: bool,
+) -> Checked {
+    check_one(path, config, subscription, &Names::new(config, has_dialect), has_dialect)
+}
+
+/// By itself, and with what it takes from `defaults`.
+fn check_one(
+    path: &str,
+    config: &FeedConfig,
+    subscription: &Subscription,
+    names: &Names<'_>,
+    has_dialect: bool,
 ) -> Checked {
     check_name(&format!("{path}.id"), subscription.id.as_str())?;
     check_terms(path, config, &subscription.terms)?;
@@ -39,20 +49,26 @@ pub(in crate::config) fn check_subscription(
             "has a rung `probe`, and there is nothing to send: give the subscription a `probe`, or leave the rung out",
         );
     }
-    Ok(())
+    if !has_dialect {
+        check_ack(path, config, &terms)?;
+    }
+    names.check_subscription(path, subscription, &terms)
 }
 
 /// Checks what can be seen without the other half.
 fn check_terms(path: &str, config: &FeedConfig, terms: &Terms) -> Checked {
     let at = |field: &str| format!("{path}.{field}");
     for name in terms.vars.names() {
-        check_var(&at("vars"), name)?;
+        check_variable(name).map_err(|problem| Error::config(at("vars"), problem))?;
     }
     let max_bytes = config.limits.subscribe_bytes;
     for (field, payload) in
         [("subscribe", &terms.subscribe), ("unsubscribe", &terms.unsubscribe), ("probe", &terms.probe)]
     {
-        if let Some(size) = payload.as_ref().and_then(Template::fixed_len)
+        let Some(template) = payload else { continue };
+        // Names are looked at when all of them are known.
+        template.check(&|_| true).map_err(|problem| Error::config(at(field), problem))?;
+        if let Some(size) = template.fixed_len()
             && size > max_bytes
         {
             return refuse(
@@ -73,21 +89,18 @@ fn check_terms(path: &str, config: &FeedConfig, terms: &Terms) -> Checked {
         return refuse(at("topic"), "is empty: give what the server calls it, or leave it out");
     }
     if let Some(pointer) = &terms.cursor {
-        Pointer::parse(pointer).map_err(|problem| Error::config(at("cursor"), problem))?;
+        let parsed = Pointer::parse(pointer).map_err(|problem| Error::config(at("cursor"), problem))?;
+        if parsed.is_whole() {
+            return refuse(
+                at("cursor"),
+                "is empty, which means the whole message: name a field, such as \"/offset\"",
+            );
+        }
+    }
+    if let Some(rule) = &terms.sequence {
+        super::sequence(&at("sequence"), rule)?;
     }
     terms.repair.as_ref().map_or(Ok(()), |steps| check_ladder(&at("repair"), steps))
-}
-
-/// Checks the name of a variable; `path` is that of what names it.
-pub(super) fn check_var(path: &str, name: &str) -> Checked {
-    let path = || format!("{path}[{name:?}]");
-    if BUILT_IN.contains(&name) {
-        return refuse(path(), "is a name that livefeed gives a value itself: choose another");
-    }
-    if name.is_empty() || name.starts_with('/') || name.contains(['$', '{', '}', '|']) {
-        return refuse(path(), "is no name for a variable: use letters, digits and _");
-    }
-    Ok(())
 }
 
 fn check_ladder(path: &str, steps: &[RepairStep]) -> Checked {

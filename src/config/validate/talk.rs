@@ -1,9 +1,11 @@
 //! Checks what a feed says of its own accord, how fast, and what it makes of ends.
 
-use super::{Checked, duration, range, refuse};
-use crate::config::{CodeRange, EndAction, EndRule, FeedConfig, Keepalive, KeepaliveDue};
-use crate::dialect::Interval;
+use super::names::Names;
+use super::{Checked, duration, plain_matcher, range, refuse};
+use crate::config::{CodeRange, EndRule, FeedConfig, Keepalive, KeepaliveDue};
+use crate::dialect::{Interval, Template};
 use crate::error::Error;
+use crate::policy::verdict::Decision;
 use std::time::Duration;
 
 /// The most that any limit may allow: more is none.
@@ -34,17 +36,35 @@ pub(super) fn check_batch(config: &FeedConfig) -> Checked {
             "is more than limits.subscribe_bytes: lower the one or raise the other",
         );
     }
+    let terms = config.subscriptions.iter().map(|subscription| &subscription.terms).chain([&config.defaults]);
+    let mut templates = terms.filter_map(|terms| terms.subscribe.as_ref()).peekable();
+    if templates.peek().is_some() && !templates.any(Template::is_batchable) {
+        let problem =
+            "has no effect: no `subscribe` has a place for several, {\"$each\": ..} or {\"$join\": ..}";
+        return refuse("batch", problem);
+    }
     Ok(())
 }
 
-pub(super) fn check_keepalives(keepalives: &[Keepalive]) -> Checked {
+pub(super) fn check_keepalives(keepalives: &[Keepalive], names: &Names<'_>) -> Checked {
     for (index, keepalive) in keepalives.iter().enumerate() {
         let path = |field: &str| format!("keepalives[{index}].{field}");
-        interval(path(keepalive.due.name()), Some(&keepalive.interval))?;
-        interval(path("within"), keepalive.within.as_ref())?;
-        interval(path("first_after"), keepalive.first_after.as_ref())?;
+        for (field, value) in [
+            (keepalive.due.name(), Some(&keepalive.interval)),
+            ("within", keepalive.within.as_ref()),
+            ("first_after", keepalive.first_after.as_ref()),
+        ] {
+            if let Some(value) = value {
+                interval(path(field), value)?;
+                names.check_interval(&path(field), value)?;
+            }
+        }
+        if let Some(send) = &keepalive.send {
+            send.check(&|_| true).map_err(|problem| Error::config(path("send"), problem))?;
+            names.check_template(&path("send"), send, false)?;
+        }
         if let Some(matcher) = &keepalive.expect {
-            super::matcher(&path("expect"), matcher)?;
+            plain_matcher(&path("expect"), matcher)?;
         } else if keepalive.within.is_some() {
             return refuse(path("within"), "has no meaning without `expect`: say what the answer looks like");
         }
@@ -55,10 +75,10 @@ pub(super) fn check_keepalives(keepalives: &[Keepalive]) -> Checked {
     Ok(())
 }
 
-fn interval(path: String, value: Option<&Interval>) -> Checked {
+fn interval(path: String, value: &Interval) -> Checked {
     match value {
-        Some(Interval::Fixed(value)) => duration(&path, *value),
-        Some(value) => {
+        Interval::Fixed(value) => duration(&path, *value),
+        value => {
             // With numbers for the placeholders: is it a duration at all?
             let numbers = |_: &str| Some(serde_json::Value::from(1));
             value.render(&numbers).map(drop).map_err(|_| {
@@ -68,7 +88,6 @@ fn interval(path: String, value: Option<&Interval>) -> Checked {
                 )
             })
         }
-        None => Ok(()),
     }
 }
 
@@ -81,12 +100,12 @@ pub(super) fn check_ends(ends: &[EndRule]) -> Checked {
                 "fits every end: give `codes`, `statuses` or `reason_contains`",
             );
         }
-        ranges(&path("codes"), &rule.codes, 1000, 4999, "codes of Close frames (RFC 6455 section 7.4)")?;
+        ranges(&path("codes"), &rule.codes, 1000, 4999, "codes of closes (RFC 6455 section 7.4)")?;
         ranges(&path("statuses"), &rule.statuses, 100, 599, "HTTP statuses")?;
         if rule.reason_contains.as_deref() == Some("") {
             return refuse(path("reason_contains"), "is empty, which is within every text: give some text");
         }
-        if let EndAction::RetryAfter(delay) = rule.then {
+        if let Decision::RetryAfter(delay) = rule.then {
             duration(&path("then.retry_after"), delay)?;
         }
         if let Some(before) = ends[..index].iter().position(|before| covers(before, rule)) {
@@ -116,7 +135,8 @@ fn covers(before: &EndRule, rule: &EndRule) -> bool {
         inner.iter().all(|inner| outer.iter().any(|o| o.first <= inner.first && inner.last <= o.last))
     };
     let numbers = if before.codes.is_empty() && before.statuses.is_empty() {
-        true
+        // Any code and any status; 1006 is the lack of a Close frame.
+        !rule.codes.iter().any(|range| (range.first..=range.last).contains(&1006))
     } else {
         !(rule.codes.is_empty() && rule.statuses.is_empty())
             && within(&rule.codes, &before.codes)
