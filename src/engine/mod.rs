@@ -8,6 +8,8 @@ mod controller;
 pub(crate) mod core;
 mod decoder;
 mod fold;
+#[allow(dead_code, reason = "the two threads take it up next")]
+pub(crate) mod governor;
 mod intake;
 mod order;
 pub(crate) mod plan;

@@ -346,6 +346,7 @@ mod tests {
                         Err(at) => {
                             let earliest = all.front().map(|first| *first + per).unwrap();
                             prop_assert!(at > now && at <= earliest.max(now) + per / SLICES);
+                            now = at;
                         }
                     }
                 }
