@@ -155,8 +155,8 @@ pub use dialect::{
 pub use engine::bell::{Batch, BatchIter};
 pub use error::{CloseReason, EndReason, Error, Stage};
 pub use event::{
-    Alert, AlertKind, Closed, Connected, Connecting, Disconnected, Event, Gap, GapCause, Repair, Stale,
-    Subscribed,
+    Alert, AlertKind, Closed, Connected, Connecting, Disconnected, Ended, Event, Gap, GapCause, Refused,
+    Repair, Stale, Subscribed,
 };
 pub use feed::{Feed, FeedSet, Iter, Receipt, SetIter};
 pub use health::{Health, State, SubscriptionHealth, SubscriptionState};

@@ -184,11 +184,12 @@ impl Session {
             About::Frame(frame) if up.ledger.take_unsubscribe(frame).is_some() => return true,
             About::Frame(frame) => Some(frame),
             About::Oldest => {
-                let unproven = |key| {
+                // Where no acknowledgement comes, what has delivered data was not refused.
+                let may_be = |key| {
                     let entry = self.subscriptions.get(key);
-                    entry.is_some_and(|entry| entry.is_pending() || entry.assumed)
+                    entry.is_some_and(|entry| entry.want.ack != AckPolicy::None || entry.assumed)
                 };
-                up.ledger.find(unproven).or_else(|| up.ledger.oldest())
+                up.ledger.find(may_be).or_else(|| up.ledger.oldest())
             }
             About::Keys(_) | About::Listed { .. } | About::All => None,
         };

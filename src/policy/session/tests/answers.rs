@@ -300,6 +300,19 @@ fn f5_an_answer_may_lie_unread() {
 }
 
 #[test]
+fn nobody_is_woken_for_an_answer_that_came() {
+    let liveness = liveness::Settings { after: None, timeout: SECOND };
+    let mut world = World::new(Settings { liveness, stale_after: None, ..settings() });
+    world.connect();
+    let keys: Vec<_> = (0..10_000).map(|i| world.want(acked(&i.to_string(), OnAckTimeout::Retry))).collect();
+    assert_eq!(world.session.recv_deadline(), Some(world.now.mono + 10 * SECOND));
+    for key in keys {
+        world.ack(About::Keys(&[key]));
+    }
+    assert_eq!(world.session.recv_deadline(), None);
+}
+
+#[test]
 fn refusals_by_class() {
     use SubscriptionState::{Confirmed, Refused};
     let cases = [

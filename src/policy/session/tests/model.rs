@@ -80,14 +80,16 @@ struct Model {
     outbound: VecDeque<Said>,
     /// What the server holds: the key that asked last, and its message, if it was alone in it.
     held: BTreeMap<usize, (Key, Option<u64>)>,
+    /// When a name was last told to end.
+    told: BTreeMap<usize, Instant>,
 }
 
 impl Model {
     fn new(by: By) -> Self {
         let mut world = World::new(Settings { batch_members: 3, stale_after: None, ..settings() });
         world.connect();
-        let (names, wanted, held) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        Self { world, by, names, wanted, inbox: VecDeque::new(), outbound: VecDeque::new(), held }
+        let (names, wanted, held, told) = Default::default();
+        Self { world, by, names, wanted, inbox: VecDeque::new(), outbound: VecDeque::new(), held, told }
     }
 
     fn id(name: usize) -> String {
@@ -137,6 +139,7 @@ impl Model {
             Some(Out::Unsubscribe { key, .. }) => {
                 let name = self.names[&key];
                 self.held.remove(&name);
+                self.told.insert(name, self.world.now.mono);
                 if self.by == By::Name {
                     self.outbound.push_back(Said::Ended(None, name)); // that is its answer
                 }
@@ -201,7 +204,8 @@ impl Model {
                     self.finish();
                 }
                 let frame = self.held.get(&name).and_then(|(_, frame)| *frame);
-                if let Some(frame) = frame {
+                let recent = self.told.get(&name).is_some_and(|at| now.mono - *at < 10 * SECOND);
+                if let Some(frame) = frame.filter(|_| self.by != By::Name || !recent) {
                     self.held.remove(&name);
                     let frame = (self.by != By::Name).then_some(frame);
                     self.outbound.push_back(Said::Ended(frame, name));
