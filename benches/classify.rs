@@ -3,16 +3,27 @@
 //! `cargo bench --bench classify -- --rounds 9`
 #![allow(clippy::disallowed_methods, reason = "a bench reads clocks")]
 #![allow(clippy::expect_used, clippy::panic, reason = "a bench that can't go on says so")]
-#![allow(dead_code, unreachable_pub, reason = "the layer is built as it is, to reach what is not public")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    unused_imports,
+    reason = "the layer is built as it is, to reach what is not public"
+)]
 
+#[path = "../src/class.rs"]
+mod class;
 #[path = "../src/clock.rs"]
 mod clock;
 #[path = "../src/dialect/mod.rs"]
 mod dialect;
+#[path = "../src/duration.rs"]
+mod duration;
 #[path = "../src/message.rs"]
 mod message;
 #[path = "../src/panics.rs"]
 mod panics;
+#[path = "../src/secret.rs"]
+mod secret;
 #[path = "../src/table.rs"]
 mod table;
 
