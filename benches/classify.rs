@@ -98,7 +98,8 @@ fn text(form: Form, key: u64, size: usize) -> String {
         Form::Late => (r#"{"data":{"#.to_owned(), format!(r#"}},"stream":"{symbol}@trade"}}"#)),
         Form::Two => (r#"{"channel":"trades","data":{"#.to_owned(), format!(r#"}},"symbol":"{symbol}"}}"#)),
     };
-    let mut data = format!(r#""E":17000000{key:05},"p":"0.00{key}","m":true"#);
+    let mut data =
+        format!(r#""e":"t","E":17000000{key:05},"t":{key},"p":"0.00{key}","q":"{}","m":true"#, key % 97);
     let room = size.saturating_sub(head.len() + tail.len());
     if size > 200 {
         data.push_str(r#","b":["#);
@@ -111,9 +112,6 @@ fn text(form: Form, key: u64, size: usize) -> String {
             data.push_str(&format!(r#"["{}.{}","{}"]"#, level >> 52, level % 97, level >> 60));
         }
         data.push(']');
-    } else {
-        let pad = room.saturating_sub(data.len() + 7);
-        data.push_str(&format!(r#","q":"{}""#, "7".repeat(pad)));
     }
     format!("{head}{data}{tail}")
 }
