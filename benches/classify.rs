@@ -3,16 +3,27 @@
 //! `cargo bench --bench classify -- --rounds 9`
 #![allow(clippy::disallowed_methods, reason = "a bench reads clocks")]
 #![allow(clippy::expect_used, clippy::panic, reason = "a bench that can't go on says so")]
-#![allow(dead_code, unreachable_pub, reason = "the layer is built as it is, to reach what is not public")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    unused_imports,
+    reason = "the layer is built as it is, to reach what is not public"
+)]
 
+#[path = "../src/class.rs"]
+mod class;
 #[path = "../src/clock.rs"]
 mod clock;
 #[path = "../src/dialect/mod.rs"]
 mod dialect;
+#[path = "../src/duration.rs"]
+mod duration;
 #[path = "../src/message.rs"]
 mod message;
 #[path = "../src/panics.rs"]
 mod panics;
+#[path = "../src/secret.rs"]
+mod secret;
 #[path = "../src/table.rs"]
 mod table;
 
@@ -87,7 +98,8 @@ fn text(form: Form, key: u64, size: usize) -> String {
         Form::Late => (r#"{"data":{"#.to_owned(), format!(r#"}},"stream":"{symbol}@trade"}}"#)),
         Form::Two => (r#"{"channel":"trades","data":{"#.to_owned(), format!(r#"}},"symbol":"{symbol}"}}"#)),
     };
-    let mut data = format!(r#""E":17000000{key:05},"p":"0.00{key}","m":true"#);
+    let mut data =
+        format!(r#""e":"t","E":17000000{key:05},"t":{key},"p":"0.00{key}","q":"{}","m":true"#, key % 97);
     let room = size.saturating_sub(head.len() + tail.len());
     if size > 200 {
         data.push_str(r#","b":["#);
@@ -100,9 +112,6 @@ fn text(form: Form, key: u64, size: usize) -> String {
             data.push_str(&format!(r#"["{}.{}","{}"]"#, level >> 52, level % 97, level >> 60));
         }
         data.push(']');
-    } else {
-        let pad = room.saturating_sub(data.len() + 7);
-        data.push_str(&format!(r#","q":"{}""#, "7".repeat(pad)));
     }
     format!("{head}{data}{tail}")
 }

@@ -43,7 +43,7 @@ use std::time::Duration;
 ///
 /// Only `url` has to be given. In JSON, durations are texts such as `"2s"` or `"500ms"`, sizes are numbers of
 /// bytes, and unknown fields are refused. Serialized and in `Debug`, secrets are redacted: userinfo and query
-/// values of the URL, header values, subscribe payloads.
+/// values of URLs, header values, the values of variables, and whatever is sent.
 ///
 /// ```
 /// use livefeed::FeedConfig;
@@ -124,8 +124,9 @@ pub struct FeedConfig {
     /// [`retry_policy`](FeedBuilder::retry_policy) comes before it. Default: `[]`.
     #[serde(deserialize_with = "table::many")]
     pub ends: Vec<EndRule>,
-    /// After how many connections in a row that the server ended right after the subscribe message of the same
-    /// subscription that one is set aside, with an alert, and tried alone. At least 1. Default: `3`; null for never.
+    /// How often a subscription may be to blame for it that the server hung up (written, unanswered, and nothing else
+    /// was in question) before it is set aside, with an alert, to be tried later and alone. At least 1; null for never.
+    /// Default: `3`.
     pub quarantine_after: Option<u32>,
     /// How a connection is made.
     #[serde(deserialize_with = "table::one")]

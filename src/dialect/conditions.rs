@@ -108,9 +108,11 @@ impl Compiler<'_> {
             Matcher::StartsWith { pointer, starts_with } => {
                 (self.pointer(pointer, false)?, By::Prefix(starts_with.as_bytes().into()))
             }
-            Matcher::Text(text) => (TEXT, By::Equal(Scalar::Text(Cow::Owned(text.clone().into_bytes())))),
-            Matcher::Prefix(prefix) => (TEXT, By::Prefix(prefix.as_bytes().into())),
-            Matcher::Binary(bytes) => (BINARY, By::Prefix(bytes.as_slice().into())),
+            Matcher::Text(text) => {
+                (self.whole(TEXT), By::Equal(Scalar::Text(Cow::Owned(text.clone().into_bytes()))))
+            }
+            Matcher::Prefix(prefix) => (self.whole(TEXT), By::Prefix(prefix.as_bytes().into())),
+            Matcher::Binary(bytes) => (self.whole(BINARY), By::Prefix(bytes.as_slice().into())),
             Matcher::Not(matcher) => {
                 let inner = self.expression(matcher);
                 return Some(Expr::Not(Box::new(inner)).into());
@@ -167,6 +169,12 @@ impl Compiler<'_> {
 
     fn pointer(&mut self, text: &str, containers: bool) -> Option<Slot> {
         Pointer::parse(text).ok().map(|pointer| self.slot(&pointer, containers))
+    }
+
+    fn whole(&mut self, slot: Slot) -> Slot {
+        self.trie.insert_whole(slot);
+        self.slots.push((slot, false));
+        slot
     }
 
     fn slot(&mut self, pointer: &Pointer, containers: bool) -> Slot {

@@ -33,6 +33,8 @@ pub(super) struct Pass {
     message: u64,
     /// Strings without their escapes, by how deep they stand in other strings.
     inside: [Vec<u8>; MAX_JSON],
+    /// There are some.
+    unescaped: bool,
     /// 0: the message; else the bytes inside a string of that depth.
     source: usize,
 }
@@ -76,7 +78,9 @@ impl Pass {
         self.begin(trie);
         let bytes = payload.as_bytes();
         let slot = if matches!(payload, Payload::Text(_)) { TEXT } else { BINARY };
-        self.record(slot, 0, bytes.len(), Kind::Whole);
+        if trie.is_used(slot) {
+            self.record(slot, 0, bytes.len(), Kind::Whole);
+        }
         if json {
             self.active.push(0);
             self.value(trie, &mut Cursor::new(bytes), 0, true, false);
@@ -85,10 +89,14 @@ impl Pass {
 
     fn begin(&mut self, trie: &Trie) {
         self.found.clear();
-        self.found.shrink_to(KEEP_VALUES);
-        for inside in &mut self.inside {
-            inside.clear();
-            inside.shrink_to(KEEP_BYTES);
+        if self.found.capacity() > KEEP_VALUES {
+            self.found.shrink_to(KEEP_VALUES);
+        }
+        if std::mem::take(&mut self.unescaped) {
+            for inside in &mut self.inside {
+                inside.clear();
+                inside.shrink_to(KEEP_BYTES);
+            }
         }
         self.hits.clear();
         self.active.clear();
@@ -278,6 +286,7 @@ impl Pass {
             let depth = self.source;
             let Some(inside) = self.inside.get_mut(depth) else { return };
             let mut inside = std::mem::take(inside);
+            self.unescaped = true;
             let start = inside.len();
             if unescape(string.raw, &mut inside).is_some() {
                 self.source = depth + 1;
@@ -344,6 +353,14 @@ impl Pass {
             Kind::Word => Scalar::parse(raw),
             Kind::Container => None,
         }
+    }
+
+    /// The string at a place, if nothing in it is escaped.
+    #[inline]
+    pub(super) fn plain<'a>(&'a self, json: &'a [u8], place: usize) -> Option<&'a [u8]> {
+        let found = &self.found[place];
+        let plain = matches!(found.kind, Kind::Text { escaped: false } | Kind::Whole);
+        plain.then(|| self.bytes(json, found))
     }
 
     /// Appends what a scalar is looked up by, unless it gets longer than `longest`. The same as [`write_key`].
@@ -431,6 +448,12 @@ pub(super) fn is_shared(scalar: &Scalar<'_>) -> bool {
 fn write_text(text: &[u8], key: &mut Vec<u8>) {
     key.extend_from_slice(text);
     end_text(text.len(), key);
+}
+
+/// The string that a key of one scalar alone stands for.
+pub(super) fn read_text(key: &[u8]) -> Option<&[u8]> {
+    let (kind, rest) = key.split_last()?;
+    if *kind == 1 { rest.get(..rest.len() - size_of::<usize>()) } else { None }
 }
 
 /// The kind and length stand behind: keys in a row can only be read one way, from the end.

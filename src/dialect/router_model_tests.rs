@@ -270,7 +270,7 @@ fn matchers() -> impl Strategy<Value = Matcher> {
         2 => (pointers(), any::<bool>()).prop_map(|(pointer, exists)| Matcher::Exists { pointer, exists }),
         2 => (pointers(), contents()).prop_map(|(p, v)| Matcher::contains(p, v)),
         1 => contents().prop_map(|v| Matcher::contains("", v)),
-        1 => beginnings().prop_map(Matcher::text),
+        3 => beginnings().prop_map(Matcher::text),
         2 => beginnings().prop_map(Matcher::prefix),
         1 => beginnings().prop_map(|b| Matcher::binary(b.into_bytes())),
         1 => Just(Matcher::closure(|payload| payload.as_bytes().len() % 2 == 0)),
@@ -300,8 +300,8 @@ fn ops() -> impl Strategy<Value = Op> {
         ]
     };
     let text = prop_oneof![
-        8 => docs().prop_map(|doc| doc.text()),
-        1 => beginnings(),
+        6 => docs().prop_map(|doc| doc.text()),
+        2 => beginnings(),
     ];
     prop_oneof![
         6 => (owner(), prop::option::weighted(0.95, matchers())).prop_map(|(o, m)| Op::Insert(o, m)),

@@ -1,10 +1,11 @@
 //! Tables of what is looked up: one for all conditions of the same form, by the values they ask for.
 
 use super::conditions::{Alternative, By, Expr, Test};
-use super::pass::{Pass, is_shared, write_key};
+use super::pass::{Pass, is_shared, read_text, write_key};
 use super::scalar::Scalar;
 use super::trie::{Slot, Trie};
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 
 /// A value that is part of the key of a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -31,26 +32,84 @@ pub(super) struct Shape {
     pub(super) fields: Vec<Field>,
     /// The longest key. It only grows.
     longest: usize,
-    table: HashMap<Box<[u8]>, usize>,
+    table: Table,
+    /// Where one field alone is looked up: strings as they are, so that nothing has to be put together.
+    texts: Table,
+    alone: bool,
+}
+
+type Table = HashMap<Box<[u8]>, usize, BuildHasherDefault<Fold>>;
+
+/// A quick hash. Those who send messages put nothing into the tables, so there is nothing to be had from equal ones.
+#[derive(Debug, Default, Clone, Copy)]
+struct Fold(u64);
+
+impl Fold {
+    #[inline]
+    fn add(&mut self, word: u64) {
+        let product = u128::from(self.0 ^ word ^ 0x9E37_79B9_7F4A_7C15) * 0xD6E8_FEB8_6659_FD93;
+        self.0 = (product ^ (product >> 64)) as u64;
+    }
+}
+
+impl Hasher for Fold {
+    #[inline]
+    fn write(&mut self, bytes: &[u8]) {
+        let (words, rest) = bytes.as_chunks();
+        words.iter().for_each(|word| self.add(u64::from_le_bytes(*word)));
+        if let Some(last) = bytes.last_chunk() {
+            if !rest.is_empty() {
+                self.add(u64::from_le_bytes(*last));
+            }
+        } else {
+            self.add(rest.iter().fold(0, |word, byte| word << 8 | u64::from(*byte)));
+        }
+    }
+
+    #[inline]
+    fn write_usize(&mut self, number: usize) {
+        self.add(number as u64);
+    }
+
+    #[inline]
+    fn finish(&self) -> u64 {
+        self.0
+    }
 }
 
 impl Shape {
     pub(super) fn new(fields: Vec<Field>) -> Self {
-        Self { fields, ..Self::default() }
+        let alone = fields.iter().filter(|field| field.kind != FieldKind::Exists).count() == 1;
+        Self { fields, alone, ..Self::default() }
+    }
+
+    /// The table for a key, and the key in it.
+    fn table<'a>(&mut self, key: &'a [u8]) -> (&mut Table, &'a [u8]) {
+        if self.alone {
+            if self.prefix().is_some() {
+                return (&mut self.texts, key);
+            }
+            if let Some(text) = read_text(key) {
+                return (&mut self.texts, text);
+            }
+        }
+        (&mut self.table, key)
     }
 
     /// The target of a key, made by `new` if there is none.
     pub(super) fn entry(&mut self, key: &[u8], new: impl FnOnce() -> usize) -> usize {
         self.longest = self.longest.max(key.len());
-        *self.table.entry(key.into()).or_insert_with(new)
+        let (table, key) = self.table(key);
+        *table.entry(key.into()).or_insert_with(new)
     }
 
     pub(super) fn remove(&mut self, key: &[u8]) {
-        self.table.remove(key);
+        let (table, key) = self.table(key);
+        table.remove(key);
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.table.is_empty()
+        self.table.is_empty() && self.texts.is_empty()
     }
 
     /// The field whose beginning alone is compared.
@@ -76,15 +135,21 @@ impl Shape {
                 let start = key.len();
                 for place in pass.values(field.slot) {
                     key.truncate(start);
-                    if self.write(pass, json, field.kind, place, key)
-                        && let Some(target) = self.table.get(&**key)
-                    {
-                        found(*target, place);
+                    if let Some(target) = self.last(pass, json, field.kind, place, key) {
+                        found(target, place);
                     }
                 }
                 return;
             }
             let Some(place) = pass.first(field.slot) else { return };
+            if self.alone && field.kind != FieldKind::Exists {
+                // Of the others it is enough that they are there.
+                let others = self.fields.iter().all(|field| pass.first(field.slot).is_some());
+                if let Some(target) = self.last(pass, json, field.kind, place, key).filter(|_| others) {
+                    found(target, usize::MAX);
+                }
+                return;
+            }
             if !self.write(pass, json, field.kind, place, key) {
                 return;
             }
@@ -92,6 +157,40 @@ impl Shape {
         if let Some(target) = self.table.get(&**key) {
             found(*target, usize::MAX);
         }
+    }
+
+    /// The target, once the last part of the key is known.
+    #[inline]
+    fn last(
+        &self,
+        pass: &Pass,
+        json: &[u8],
+        kind: FieldKind,
+        place: usize,
+        key: &mut Vec<u8>,
+    ) -> Option<usize> {
+        if self.alone
+            && let Some(text) = pass.plain(json, place)
+        {
+            return match kind {
+                FieldKind::Prefix(length) => self.texts.get(text.get(..length)?),
+                _ if text.len() > self.longest => None,
+                _ => self.texts.get(text),
+            }
+            .copied();
+        }
+        if !self.write(pass, json, kind, place, key) {
+            return None;
+        }
+        if self.alone {
+            if let FieldKind::Prefix(_) = kind {
+                return self.texts.get(&**key).copied();
+            }
+            if let Some(text) = read_text(key) {
+                return self.texts.get(text).copied();
+            }
+        }
+        self.table.get(&**key).copied()
     }
 
     #[inline]

@@ -170,10 +170,24 @@ impl Trie {
         slot
     }
 
+    /// Looks at the whole text or the whole bytes from now on. To be undone by [`Trie::remove`].
+    pub(super) fn insert_whole(&mut self, slot: Slot) {
+        self.slots[slot].any += 1;
+    }
+
+    /// Whether a slot is looked for.
+    #[inline]
+    pub(super) fn is_used(&self, slot: Slot) -> bool {
+        self.slots[slot].any > 0
+    }
+
     /// Undoes one [`Trie::insert`].
     pub(super) fn remove(&mut self, slot: Slot, containers: bool) {
         let used = &mut self.slots[slot];
         used.any -= 1;
+        if slot == TEXT || slot == BINARY {
+            return;
+        }
         used.containers -= usize::from(containers);
         let mut node = used.node;
         self.nodes[node].containers = used.containers > 0;

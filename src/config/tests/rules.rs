@@ -75,6 +75,7 @@ fn all_of_it_is_read_and_comes_back() {
     assert_eq!(serde_json::to_value(&again).unwrap(), written);
 }
 
+#[cfg(feature = "native-tls")]
 /// All of `part` is in `whole`, but what is never shown.
 fn assert_covers(whole: &Value, part: &Value, path: &str) {
     match (whole, part) {

@@ -20,6 +20,9 @@ pub(super) struct Names<'a> {
     vars: Option<BTreeSet<&'a str>>,
 }
 
+/// Calls what it is given with the name of each placeholder, and whether it has a default.
+type Each<'a> = dyn Fn(&mut dyn FnMut(&str, bool)) + 'a;
+
 /// Where placeholders stand, and what is known there besides.
 struct Place<'a> {
     path: &'a str,
@@ -36,9 +39,9 @@ impl Place<'_> {
     fn check(&self, each: impl FnOnce(&mut dyn FnMut(&str, bool))) -> Checked {
         let mut missing = None;
         each(&mut |name, default| {
-            let pointer = name.starts_with('/');
-            let known = is_built_in(name) || self.own.contains(&name) || (self.known)(name);
-            if !default && !known && !(pointer && self.own.contains(&"/")) {
+            let kind = if name.starts_with('/') { "/" } else { name };
+            let known = is_built_in(name) || self.own.contains(&kind) || (self.known)(name);
+            if !default && !known {
                 missing.get_or_insert_with(|| name.to_owned());
             }
         });
@@ -92,12 +95,11 @@ impl<'a> Names<'a> {
         };
         let listed: Vec<&str> =
             resolved.vars.names().chain(self.bound.iter().chain(&self.captured).copied()).collect();
-        let place =
-            |field: &str, is_own: bool, built_in: &[&str], each: &dyn Fn(&mut dyn FnMut(&str, bool))| {
-                let path = if is_own { format!("{path}.{field}") } else { format!("defaults.{field}") };
-                let whose = (!is_own).then(|| subscription.id.as_str());
-                Place { path: &path, own: built_in, known: &known, listed: listed.clone(), whose }.check(each)
-            };
+        let place = |field: &str, is_own: bool, built_in: &[&str], each: &Each<'_>| {
+            let path = if is_own { format!("{path}.{field}") } else { format!("defaults.{field}") };
+            let whose = (!is_own).then(|| subscription.id.as_str());
+            Place { path: &path, own: built_in, known: &known, listed: listed.clone(), whose }.check(each)
+        };
         let built_in: &[&str] =
             if resolved.cursor.is_some() { &["id", "name", "cursor"] } else { &["id", "name"] };
         for (field, template, is_own) in [
@@ -110,13 +112,13 @@ impl<'a> Names<'a> {
             }
         }
         if let Some(matcher) = &resolved.data {
-            let each: &dyn Fn(&mut dyn FnMut(&str, bool)) = &|found| matcher.each_placeholder(found);
+            let each: &Each<'_> = &|found| matcher.each_placeholder(found);
             place("data", own.data.is_some(), &["id", "name"], each)?;
         }
         if let Some(topic) = &resolved.topic {
             // A topic is a text with placeholders, as a template is.
             let topic = Template::text(topic.as_str());
-            let each: &dyn Fn(&mut dyn FnMut(&str, bool)) = &|found| topic.each_placeholder(found);
+            let each: &Each<'_> = &|found| topic.each_placeholder(found);
             place("topic", own.topic.is_some(), &["name"], each)?;
         }
         Ok(())
@@ -158,7 +160,7 @@ impl<'a> Names<'a> {
         let mut anybody = false;
         for (index, step) in config.login.iter().enumerate() {
             let known = |name: &str| anybody || captured.contains(name);
-            let place = |field: &str, each: &dyn Fn(&mut dyn FnMut(&str, bool))| {
+            let place = |field: &str, each: &Each<'_>| {
                 let path = format!("login[{index}].{field}");
                 let listed = captured.iter().copied().collect();
                 Place { path: &path, own: &["id"], known: &known, listed, whose: None }.check(each)
