@@ -11,6 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::fmt;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -110,6 +111,19 @@ impl Template {
             Form::Json(value) => has_batch(value),
             Form::Text(_) | Form::Closure(_) => false,
         }
+    }
+
+    /// A number for what members of one batch must have in common: the template, and the member's own values
+    /// outside of the batch forms. `None`: not batchable.
+    pub(crate) fn batch_group(&self, own: &dyn Vars) -> Option<u64> {
+        let Form::Json(value) = &self.0 else { return None };
+        if !has_batch(value) {
+            return None;
+        }
+        let mut hasher = DefaultHasher::new();
+        value.hash(&mut hasher);
+        outside(value, own).hash(&mut hasher);
+        Some(hasher.finish())
     }
 
     /// Calls `found` with the name of each placeholder, and whether it has a default.
@@ -445,6 +459,18 @@ fn has_batch(value: &Value) -> bool {
             members.contains_key(EACH) || members.contains_key(JOIN) || members.values().any(has_batch)
         }
         _ => false,
+    }
+}
+
+/// What stands outside of the batch forms, as far as the variables are known.
+fn outside(value: &Value, vars: &dyn Vars) -> Value {
+    match value {
+        Value::Object(members) if members.contains_key(EACH) || members.contains_key(JOIN) => Value::Null,
+        Value::Object(members) => {
+            members.iter().map(|(key, member)| (key.clone(), outside(member, vars))).collect()
+        }
+        Value::Array(items) => items.iter().map(|item| outside(item, vars)).collect(),
+        plain => placeholder::value(plain, vars).unwrap_or_else(|_| plain.clone()),
     }
 }
 

@@ -211,3 +211,19 @@ fn closures_see_what_placeholders_see() {
     let content = reply.reply(&frame(), Payload::Text(r#"{"ts":5}"#)).unwrap_or_else(|e| panic!("{e}"));
     assert_eq!(content.payload(), Payload::Text("Some(Number(5)) Some(8) 0"));
 }
+
+#[test]
+fn members_of_a_batch_agree_in_what_stands_outside_of_it() {
+    let template =
+        Template::json(json!({"channel": "${channel}", "symbols": {"$each": "${symbol}"}, "id": "${id}"}));
+    let group = |channel: &'static str, symbol: &'static str| {
+        template.batch_group(&move |name: &str| match name {
+            "channel" => Some(json!(channel)),
+            "symbol" => Some(json!(symbol)),
+            _ => None,
+        })
+    };
+    assert_eq!(group("trades", "a"), group("trades", "b"));
+    assert_ne!(group("trades", "a"), group("book", "a"));
+    assert_eq!(Template::json(json!({"symbol": "${symbol}"})).batch_group(&|_: &str| None::<Value>), None);
+}

@@ -2,10 +2,10 @@
 
 use crate::clock;
 use crate::config::{
-    Ack, Attempt, CodeRange, EndRule, FeedConfig, FeedUrl, Hooks, Keepalive, KeepaliveDue, Limit,
-    Overflow, Pacing, PacingScope, RepairStep, RetryContext, Subscription, Target, Terms, TlsVersion,
+    Ack, Attempt, CodeRange, EndRule, FeedConfig, FeedUrl, Hooks, Keepalive, KeepaliveDue, Limit, Overflow,
+    Pacing, PacingScope, RepairStep, RetryContext, Subscription, Target, Terms, TlsVersion,
 };
-use crate::dialect::{Dialect, Interval, Pointer, Rule, Template, placeholder};
+use crate::dialect::{Dialect, Interval, Pointer, Rule, placeholder};
 use crate::engine::governor::{Attempts, Governor};
 use crate::engine::plan::{self, Beat, Plan, Protocol, ProviderFailure, Spec};
 use crate::engine::queue::{self, Bounds};
@@ -105,9 +105,7 @@ pub(super) fn spec(config: &FeedConfig, subscription: &Subscription) -> Spec {
         name => terms.vars.get(name).cloned(),
     };
     let topic = terms.topic.as_deref().and_then(|topic| placeholder::text(topic, &own).ok());
-    // Subscriptions share a message if it is made from the same template: that of the defaults.
-    let is_common = subscription.terms.subscribe.is_none();
-    let batchable = terms.subscribe.as_ref().is_some_and(Template::is_batchable);
+    let batch = terms.subscribe.as_ref().and_then(|subscribe| subscribe.batch_group(&own));
     let rungs = terms.repair.unwrap_or_default();
     Spec {
         want: Want {
@@ -115,7 +113,7 @@ pub(super) fn spec(config: &FeedConfig, subscription: &Subscription) -> Spec {
             first_limit: terms.first_data_within.map_or(limit, Limit::duration),
             payload: terms.subscribe.is_some(),
             can_end: terms.unsubscribe.is_some(),
-            batch: (is_common && batchable).then_some(0),
+            batch,
             ack,
             repair: rungs.into_iter().map(rung).collect(),
             can_probe: terms.probe.is_some(),
