@@ -47,21 +47,26 @@ pub(crate) enum Change {
 }
 
 impl Change {
-    /// A subscription as its variables make it now, for an interpreter with these rules. What they can't fill in yet
-    /// (a key that its acknowledgement will bind) is met by nothing.
+    /// A subscription as its variables make it now; `by` are the matchers of the rules that find theirs by one. What
+    /// can't be filled in yet (a key that its acknowledgement will bind) is met by nothing. Says whether
+    /// there is such.
     pub(crate) fn insert(
         key: u64,
         name: SubscriptionId,
         data: Option<&Matcher>,
-        rules: &[Rule],
+        by: &[(u32, Matcher)],
         vars: &dyn Vars,
-    ) -> Self {
-        let data = data.map(|data| data.render(vars).unwrap_or_else(|_| Matcher::any([])));
-        let by = (0..).zip(rules).filter_map(|(index, rule)| match &rule.by {
-            Some(By::Match(matcher)) => matcher.render(vars).ok().map(|matcher| (index, matcher)),
-            _ => None,
-        });
-        Self::Insert { key, name, data, by: by.collect() }
+    ) -> (Self, bool) {
+        let mut late = false;
+        let mut fill = |matcher: &Matcher| {
+            matcher.render(vars).unwrap_or_else(|_| {
+                late = true;
+                Matcher::any([])
+            })
+        };
+        let data = data.map(&mut fill);
+        let by = by.iter().map(|(rule, matcher)| (*rule, fill(matcher))).collect();
+        (Self::Insert { key, name, data, by }, late)
     }
 }
 
@@ -387,6 +392,7 @@ impl Interpreter {
     }
 
     /// What rules captured from this connection.
+    #[cfg(test)]
     pub(crate) fn captures(&self) -> &Arc<Variables> {
         &self.frame.captures
     }
@@ -397,6 +403,7 @@ impl Interpreter {
     }
 
     /// Whether there are subscriptions, and each knows its data: what is nobody's is no data.
+    #[cfg(test)]
     pub(crate) fn is_strict(&self) -> bool {
         self.router.is_strict()
     }

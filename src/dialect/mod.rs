@@ -40,6 +40,7 @@ pub(crate) use login::{Login, Next as LoginNext, Verdict as LoginVerdict};
 pub use login::{LoginContext, LoginError, LoginStep};
 pub use matcher::{MatchFn, Matcher};
 pub(crate) use pointer::Pointer;
+#[allow(unused_imports, reason = "the bench of classification reaches for them")]
 pub(crate) use router::{Hit, Owner, Router};
 pub use rule::{By, Listed, Rule, RuleKind};
 pub use sequence::{SequenceFn, SequenceNumbers, SequenceRule, Sequenced};

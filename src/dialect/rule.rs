@@ -348,6 +348,15 @@ impl Rule {
         Ok(())
     }
 
+    /// The rules that find their subscriptions by a matcher, by their index.
+    pub(crate) fn all_by_match(rules: &[Self]) -> Vec<(u32, Matcher)> {
+        let by = (0..).zip(rules).filter_map(|(index, rule)| match &rule.by {
+            Some(By::Match(matcher)) => Some((index, matcher.clone())),
+            _ => None,
+        });
+        by.collect()
+    }
+
     /// Whether the kind has use for the fields that are set.
     fn check_fields(&self) -> Result<(), (&'static str, String)> {
         use RuleKind::{Ack, Ended, Keepalive, Nack, Notice};

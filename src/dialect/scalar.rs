@@ -78,16 +78,6 @@ impl Number {
         }
     }
 
-    /// Whether both equal the same numbers, which takes more than being equal: 2^53 as a float equals the
-    /// integers 2^53 and 2^53 + 1, which differ.
-    pub(crate) fn is_same(self, other: Self) -> bool {
-        match (self, other) {
-            (Self::Int(a), Self::Int(b)) => a == b,
-            (Self::Float(a), Self::Float(b)) => a == b,
-            _ => false,
-        }
-    }
-
     /// Equal for equal numbers, and seldom for others: the key of a table.
     pub(crate) fn bucket(self) -> u64 {
         // The sum turns -0.0 into 0.0.

@@ -195,16 +195,8 @@ impl Book {
             ..Member::default()
         };
         let scope = Scope { frame: &frame, member: Some(&member), message: None };
-        let mut late = false;
-        let mut fill = |matcher: &Matcher| {
-            matcher.render(&scope).unwrap_or_else(|_| {
-                late = true;
-                Matcher::Any(Vec::new()) // nothing meets it
-            })
-        };
-        let data = entry.spec.data.as_ref().map(&mut fill);
-        let by = self.by.iter().map(|(rule, matcher)| (*rule, fill(matcher))).collect();
-        (Change::Insert { key, name: entry.spec.want.id.clone(), data, by }, late)
+        let spec = &entry.spec;
+        Change::insert(key, spec.want.id.clone(), spec.data.as_ref(), &self.by, &scope)
     }
 
     // ---- the connection ------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 use super::governor::Governor;
 use super::queue::Bounds;
 use crate::dialect::{
-    By, Codec, Dialect, Interval, LoginStep, Matcher, Pointer, Rule, SequenceRule, Template, Variables,
+    Codec, Dialect, Interval, LoginStep, Matcher, Pointer, Rule, SequenceRule, Template, Variables,
 };
 use crate::error::EndReason;
 use crate::event::Event;
@@ -99,11 +99,7 @@ pub(crate) struct Protocol {
 impl Protocol {
     /// The rules that find their subscriptions by a matcher.
     pub(super) fn by(&self) -> Arc<[(u32, Matcher)]> {
-        let by = (0..).zip(&self.rules).filter_map(|(index, rule)| match &rule.by {
-            Some(By::Match(matcher)) => Some((index, matcher.clone())),
-            _ => None,
-        });
-        by.collect()
+        Rule::all_by_match(&self.rules).into()
     }
 
     /// The answers to keepalives, by the index of the keepalive. Without one nothing meets it.

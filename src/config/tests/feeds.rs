@@ -115,7 +115,8 @@ impl Reader {
                 ..Member::default()
             };
             let scope = Scope { frame: &frame, member: Some(&member), message: None };
-            interpreter.apply(Change::insert(key, id.clone(), terms.data.as_ref(), &rules, &scope));
+            let by = Rule::all_by_match(&rules);
+            interpreter.apply(Change::insert(key, id.clone(), terms.data.as_ref(), &by, &scope).0);
             names.push(id);
         }
         Self { config, interpreter, names }
