@@ -24,5 +24,8 @@ mod shape;
 mod slab;
 mod trie;
 
+#[cfg(test)]
+mod hostile_tests;
+
 pub use matcher::{MatchFn, Matcher};
 pub(crate) use router::{Hit, Owner, Router};
