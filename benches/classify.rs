@@ -3,7 +3,12 @@
 //! `cargo bench --bench classify -- --rounds 9`
 #![allow(clippy::disallowed_methods, reason = "a bench reads clocks")]
 #![allow(clippy::expect_used, clippy::panic, reason = "a bench that can't go on says so")]
-#![allow(dead_code, unreachable_pub, reason = "the layer is built as it is, to reach what is not public")]
+#![allow(
+    dead_code,
+    unused_imports,
+    unreachable_pub,
+    reason = "the layer is built as it is, to reach what is not public"
+)]
 
 #[path = "../src/clock.rs"]
 mod clock;

@@ -85,14 +85,10 @@ fn messages(size: usize) -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
-/// The best of a few times.
-fn time(mut what: impl FnMut()) -> Duration {
-    let mut one = || {
-        let begin = Instant::now();
-        what();
-        begin.elapsed()
-    };
-    (0..5).map(|_| one()).min().unwrap()
+fn time(what: impl FnOnce()) -> Duration {
+    let begin = Instant::now();
+    what();
+    begin.elapsed()
 }
 
 #[test]
@@ -100,28 +96,33 @@ fn the_time_is_linear_in_the_length() {
     let mut router = router();
     let mut hit = Hit::default();
     let pointers: Vec<_> = POINTERS.iter().map(|pointer| Pointer::parse(pointer).unwrap()).collect();
-    const SIZE: usize = 64 * 1024;
-    for ((name, short), (_, long)) in messages(SIZE).into_iter().zip(messages(4 * SIZE)) {
+    const SIZE: usize = 4 * 1024;
+    const TIMES: u32 = 16;
+    for ((name, short), (_, long)) in messages(SIZE).into_iter().zip(messages(SIZE * TIMES as usize)) {
         let mut all = |bytes: &[u8]| {
             let payload = match std::str::from_utf8(bytes) {
                 Ok(text) => Payload::Text(text),
                 Err(_) => Payload::Binary(bytes),
             };
-            let classified = time(|| router.classify(payload, &mut hit));
-            assert!(hit.rule.is_none() && hit.keys.is_empty() && hit.panicked.is_none(), "{name}: {hit:?}");
-            let scanned = time(|| {
+            time(|| {
+                router.classify(payload, &mut hit);
                 for pointer in &pointers {
                     scan::values(bytes, pointer, &mut |_| true);
                 }
-            });
-            (classified, scanned)
+                assert!(
+                    hit.rule.is_none() && hit.keys.is_empty() && hit.panicked.is_none(),
+                    "{name}: {hit:?}"
+                );
+            })
         };
-        let (short, long) = (all(&short), all(&long));
-        // Four times as long; quadratic would be 16 times.
-        for (what, short, long) in [("classify", short.0, long.0), ("values", short.1, long.1)] {
-            let bound = short.max(Duration::from_micros(500)) * 10;
-            assert!(long < bound, "{name}: {what} took {short:?}, and {long:?} for four times as much");
-        }
+        let mut seen = Vec::new();
+        // Quadratic would be 256 times as much. Others use this machine, too: once is enough.
+        let linear = (0..10).any(|_| {
+            let (short, long) = (all(&short).max(Duration::from_micros(20)), all(&long));
+            seen.push((short, long));
+            long < short * TIMES * 4
+        });
+        assert!(linear, "{name}: {seen:?} for {TIMES} times as much");
     }
 }
 

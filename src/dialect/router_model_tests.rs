@@ -167,9 +167,9 @@ fn expected(owners: &Owned, payload: Payload<'_>) -> (Option<u32>, Option<u64>, 
 #[derive(Debug, Clone)]
 enum Doc {
     Raw(&'static str),
-    Array(Vec<Doc>),
-    Object(Vec<(&'static str, Doc)>),
-    Inside(Box<Doc>),
+    Array(Vec<Self>),
+    Object(Vec<(&'static str, Self)>),
+    Inside(Box<Self>),
 }
 
 impl Doc {
