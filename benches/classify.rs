@@ -98,8 +98,10 @@ fn text(form: Form, key: u64, size: usize) -> String {
         Form::Late => (r#"{"data":{"#.to_owned(), format!(r#"}},"stream":"{symbol}@trade"}}"#)),
         Form::Two => (r#"{"channel":"trades","data":{"#.to_owned(), format!(r#"}},"symbol":"{symbol}"}}"#)),
     };
-    let mut data =
-        format!(r#""e":"t","E":17000000{key:05},"t":{key},"p":"0.00{key}","q":"{}","m":true"#, key % 97);
+    let mut data = format!(
+        r#""e":"trade","E":17000000{key:05},"t":{key},"p":"0.00{key}","q":"{}","T":17000000{key:05},"m":true"#,
+        key % 97
+    );
     let room = size.saturating_sub(head.len() + tail.len());
     if size > 200 {
         data.push_str(r#","b":["#);
@@ -195,6 +197,7 @@ fn main() {
                 }
             }
             let value = median(value);
+            let size = cases[1].1[0].len();
             print!("{size:5} B, {label:26} serde {:5.0} ({:.0})", value.0, value.1);
             for (n, (_, _, figures)) in [1, 100, 10_000].into_iter().zip(cases) {
                 let own = median(figures);

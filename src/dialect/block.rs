@@ -18,15 +18,18 @@ impl Block {
     #[inline]
     pub(super) fn at(bytes: &[u8], at: usize) -> Option<Self> {
         let rest = bytes.get(at..)?;
-        if let Some(block) = rest.first_chunk() {
-            return Some(Self::of(block));
-        }
-        if rest.is_empty() {
+        let mut short = [0; SIZE];
+        let (block, before) = if let Some(block) = rest.first_chunk() {
+            (block, 0)
+        } else if rest.is_empty() {
             return None;
-        }
-        let Some(block) = bytes.last_chunk() else { return Some(Self::short(rest)) };
+        } else if let Some(block) = bytes.last_chunk() {
+            (block, SIZE - rest.len())
+        } else {
+            short.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
+            (&short, 0)
+        };
         let Self { quotes, backslashes, brackets } = Self::of(block);
-        let before = SIZE - rest.len();
         Some(Self {
             quotes: quotes >> before,
             backslashes: backslashes >> before,
@@ -34,23 +37,15 @@ impl Block {
         })
     }
 
-    fn short(rest: &[u8]) -> Self {
-        let mut block = [0; SIZE];
-        block.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
-        Self::of(&block)
-    }
-
     #[inline]
     fn of(block: &[u8; SIZE]) -> Self {
-        let quotes = marks(block, |byte| byte == b'"');
-        let backslashes = marks(block, |byte| byte == b'\\');
-        // The brackets and braces differ in this bit.
-        let brackets = marks(block, |byte| (byte | 0x20 == b'{') | (byte | 0x20 == b'}'));
-        let some = words(&backslashes).any(|word| word != 0);
+        let is_backslash = |byte| byte == b'\\';
+        let some = block.iter().fold(false, |some, byte| some | is_backslash(*byte));
         Self {
-            quotes: bits(&quotes),
-            backslashes: if some { bits(&backslashes) } else { 0 },
-            brackets: bits(&brackets),
+            quotes: bits(&marks(block, |byte| byte == b'"')),
+            backslashes: if some { bits(&marks(block, is_backslash)) } else { 0 },
+            // Brackets and braces differ in this bit.
+            brackets: bits(&marks(block, |byte| (byte | 0x20 == b'{') | (byte | 0x20 == b'}'))),
         }
     }
 }
@@ -61,15 +56,11 @@ fn marks(block: &[u8; SIZE], is: impl Fn(u8) -> bool) -> [u8; SIZE] {
 }
 
 #[inline]
-fn words(marks: &[u8; SIZE]) -> impl Iterator<Item = u64> {
-    marks.as_chunks().0.iter().map(|chunk| u64::from_le_bytes(*chunk))
-}
-
-#[inline]
 fn bits(marks: &[u8; SIZE]) -> u64 {
     // A different bit of each byte; the product puts them side by side into the highest byte.
     let byte = |word: u64| (word & 0x8040_2010_0804_0201).wrapping_mul(0x0101_0101_0101_0101) >> 56;
-    words(marks).enumerate().fold(0, |bits, (place, word)| bits | byte(word) << (8 * place))
+    let words = marks.as_chunks().0.iter().map(|chunk| u64::from_le_bytes(*chunk));
+    words.enumerate().fold(0, |bits, (place, word)| bits | byte(word) << (8 * place))
 }
 
 /// What goes on from one block to the next.

@@ -47,3 +47,6 @@ pub use sequence::{SequenceFn, SequenceNumbers, SequenceRule, Sequenced};
 pub(crate) use template::{FrameVars, Member, Scope, Variables, check_name, is_built_in};
 pub use template::{Template, TemplateContext};
 pub(crate) use tracker::{Seq, Tracker};
+
+#[cfg(test)]
+mod hostile_tests;

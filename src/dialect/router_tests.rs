@@ -152,3 +152,137 @@ fn a_panic_is_no_match() {
     Router::default().classify(Payload::Text("a"), &mut hit);
     assert_eq!((hit.panicked, hit.keys.len(), hit.names), (None, 0, None));
 }
+
+#[test]
+fn the_most_exact_wins() {
+    let begins = Matcher::starts_with;
+    let is = |pointer: &str, value: &str| Matcher::pointer(pointer, value);
+    let cases = [
+        // The trap: `order` begins what `orderbook` begins, too.
+        (vec![begins("/t", "order"), begins("/t", "orderbook")], r#"{"t":"orderbook.BTC"}"#, vec![1]),
+        (vec![begins("/t", "order"), begins("/t", "orderbook")], r#"{"t":"order.BTC"}"#, vec![0]),
+        (vec![begins("/t", "order"), begins("/t", "order")], r#"{"t":"order"}"#, vec![0, 1]),
+        (vec![begins("/t", "order"), is("/t", "orders")], r#"{"t":"orders"}"#, vec![1]),
+        (vec![begins("/t", "order"), Matcher::one_of("/t", ["x", "orders"])], r#"{"t":"orders"}"#, vec![1]),
+        (
+            vec![begins("/t", "o"), Matcher::contains("", json!({"t": "orders"}))],
+            r#"{"t":"orders"}"#,
+            vec![1],
+        ),
+        (vec![begins("/t", "o"), begins("/u", "order")], r#"{"t":"o","u":"order"}"#, vec![0, 1]),
+        (vec![begins("/t", "o"), Matcher::exists("/t")], r#"{"t":"o"}"#, vec![0, 1]),
+        (vec![Matcher::prefix("42"), Matcher::prefix("42["), Matcher::text("42[]")], "42[1]", vec![1]),
+        (vec![Matcher::prefix("42"), Matcher::prefix("42["), Matcher::text("42[]")], "42[]", vec![2]),
+        // Only those that match as a whole.
+        (
+            vec![begins("/t", "o"), Matcher::all([begins("/t", "or"), is("/u", "x")])],
+            r#"{"t":"or"}"#,
+            vec![0],
+        ),
+        (
+            vec![begins("/t", "o"), Matcher::all([begins("/t", "or"), Matcher::exists("/u")])],
+            r#"{"t":"or","u":1}"#,
+            vec![1],
+        ),
+        // Each value on its own.
+        (vec![begins("/*/t", "o"), is("/*/t", "or")], r#"[{"t":"or"}]"#, vec![1]),
+        (vec![begins("/*/t", "o"), is("/*/t", "or")], r#"[{"t":"or"},{"t":"on"}]"#, vec![0, 1]),
+        // Of two wildcards one is looked up, the other tried.
+        (
+            vec![begins("/b/*", "o"), Matcher::all([is("/a/*", "x"), is("/b/*", "or")])],
+            r#"{"a":["x"],"b":["or"]}"#,
+            vec![1],
+        ),
+        (
+            vec![Matcher::all([is("/a/*", "x"), begins("/b/*", "o")]), is("/b/*", "or")],
+            r#"{"a":["x"],"b":["or"]}"#,
+            vec![1],
+        ),
+        (
+            vec![Matcher::all([is("/a/*", "x"), begins("/b/*", "o")]), is("/b/*", "or")],
+            r#"{"a":["x"],"b":["or","on"]}"#,
+            vec![0, 1],
+        ),
+        // Each more exact than the other: something remains.
+        (
+            vec![
+                Matcher::all([begins("/t", "o"), begins("/u", "xy")]),
+                Matcher::all([begins("/t", "or"), begins("/u", "x")]),
+            ],
+            r#"{"t":"or","u":"xy"}"#,
+            vec![1],
+        ),
+    ];
+    for (matchers, text, expected) in cases {
+        for matcher in &matchers {
+            assert_eq!(matcher.check(), Ok(()));
+        }
+        let data: Vec<_> = (0..).zip(matchers).map(|(key, m)| (key, Some(m))).collect();
+        assert_eq!(classify(&mut router(&[], &data), text).keys, expected, "{text} of {data:?}");
+    }
+}
+
+#[test]
+fn names_are_shared() {
+    let a = || Some(Matcher::pointer("/c", "a"));
+    let mut router = router(&[], &[(7, a()), (8, a()), (9, Some(Matcher::exists("/d")))]);
+    for text in [r#"{"c":"a"}"#, r#"{"c":"a","d":1}"#, r#"{"d":1}"#] {
+        let (first, second) = (classify(&mut router, text), classify(&mut router, text));
+        assert_eq!(first.keys, second.keys);
+        assert!(Arc::ptr_eq(first.names.as_ref().unwrap(), second.names.as_ref().unwrap()), "{text}");
+    }
+    // New names are seen.
+    router.insert(Owner::Data(7), Some(&SubscriptionId::from("new")), a().as_ref());
+    assert_eq!(names(&classify(&mut router, r#"{"c":"a"}"#)), ["new", "s8"]);
+    assert_eq!(names(&classify(&mut router, r#"{"c":"a","d":1}"#)), ["new", "s8", "s9"]);
+    router.remove(Owner::Data(8));
+    assert_eq!(names(&classify(&mut router, r#"{"c":"a"}"#)), ["new"]);
+    router.insert(Owner::Data(7), None, a().as_ref());
+    let hit = classify(&mut router, r#"{"c":"a"}"#);
+    assert_eq!((hit.keys, hit.names), (vec![7], None));
+}
+
+#[test]
+fn closures_are_called_once_and_last() {
+    let calls = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&calls);
+    let closure = Matcher::closure(move |_| {
+        counted.fetch_add(1, Ordering::Relaxed);
+        true
+    });
+    let a = Matcher::pointer("/*/a", 1);
+    let both =
+        Matcher::all([Matcher::any([closure.clone(), Matcher::text("x")]), Matcher::exists("/0/b"), a]);
+    let mut router = router(&[], &[(1, Some(both))]);
+    assert!(classify(&mut router, r#"[{"a":1},{"a":1}]"#).keys.is_empty());
+    assert_eq!(calls.load(Ordering::Relaxed), 0);
+    assert_eq!(classify(&mut router, r#"[{"a":1,"b":2},{"a":1}]"#).keys, [1]);
+    assert_eq!(calls.load(Ordering::Relaxed), 1);
+}
+
+#[test]
+fn many_alternatives_are_not_multiplied_out() {
+    let list = |pointer: &str, n: u64| Matcher::one_of(pointer, 0..n);
+    let all = Matcher::all([list("/a", 2000), list("/b", 2000), list("/c", 3)]);
+    let mut router = router(&[], &[(1, Some(all))]);
+    assert!(router.entries.as_mut_slice().len() < 10_000);
+    assert_eq!(classify(&mut router, r#"{"a":1999,"b":1999,"c":2}"#).keys, [1]);
+    assert!(classify(&mut router, r#"{"a":1999,"b":1999,"c":3}"#).keys.is_empty());
+    assert!(classify(&mut router, r#"{"a":1999,"b":2000,"c":2}"#).keys.is_empty());
+    assert!(classify(&mut router, r#"{"a":2000,"b":1999,"c":2}"#).keys.is_empty());
+}
+
+#[test]
+fn many_names_are_looked_up() {
+    let data: Vec<_> =
+        (0..100).map(|key| (key, Some(Matcher::exists(format!("/data/s{key}/price"))))).collect();
+    let mut router = router(&[], &data);
+    assert_eq!(
+        classify(&mut router, r#"{"data":{"s42":{"price":1},"s99":{"price":1},"s7":1}}"#).keys,
+        [42, 99]
+    );
+    for key in 0..99 {
+        router.remove(Owner::Data(key));
+    }
+    assert_eq!(classify(&mut router, r#"{"data":{"s42":{"price":1},"s99":{"price":1}}}"#).keys, [99]);
+}

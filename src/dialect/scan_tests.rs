@@ -162,6 +162,78 @@ fn pointers(value: &Value, prefix: &str, out: &mut Vec<String>) {
     }
 }
 
+/// What the pointer names, by a tree.
+fn reference(value: &Value, tokens: &[Token], out: &mut Vec<Value>) {
+    let Some((token, rest)) = tokens.split_first() else {
+        out.push(value.clone());
+        return;
+    };
+    match (value, token) {
+        (Value::Object(members), Token::Each) => members.values().for_each(|v| reference(v, rest, out)),
+        (Value::Array(items), Token::Each) => items.iter().for_each(|v| reference(v, rest, out)),
+        (Value::Object(members), _) => {
+            let member = token.key().and_then(|key| members.get(key));
+            member.into_iter().for_each(|v| reference(v, rest, out));
+        }
+        (Value::Array(items), _) => {
+            let item = token.index().and_then(|index| items.get(index));
+            item.into_iter().for_each(|v| reference(v, rest, out));
+        }
+        (Value::String(text), Token::Json) => {
+            let inner = serde_json::from_str::<Value>(text);
+            inner.iter().for_each(|v| reference(v, rest, out));
+        }
+        _ => {}
+    }
+}
+
+/// Documents with documents in their strings.
+fn nested() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<i32>().prop_map(Value::from),
+        // Not JSON by its first letter: what is wrong further behind may go unnoticed.
+        "([a-cé][a-c\"\\\\é]{0,4})?".prop_map(Value::from)
+    ];
+    leaf.prop_recursive(5, 40, 4, |inner| {
+        let key = prop::sample::select(&["a", "b", "*", "@json", "0", "1"][..]).prop_map(str::to_owned);
+        prop_oneof![
+            2 => prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+            3 => prop::collection::btree_map(key, inner.clone(), 0..4)
+                .prop_map(|map| Value::Object(map.into_iter().collect())),
+            1 => inner.prop_map(|value| Value::String(value.to_string())),
+        ]
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1024))]
+
+    #[test]
+    fn wildcards_and_json_in_strings_agree_with_serde_json(
+        value in nested(),
+        pretty: bool,
+        pointers in prop::collection::vec(prop::collection::vec(
+            prop::sample::select(&["a", "b", "~*", "~@json", "0", "1", "*", "*", "@json"][..]), 0..5
+        ), 8),
+    ) {
+        let text = if pretty { serde_json::to_string_pretty(&value) } else { serde_json::to_string(&value) };
+        let text = text.unwrap();
+        for tokens in pointers {
+            let pointer = tokens.iter().fold(String::new(), |all, token| format!("{all}/{token}"));
+            let Ok(parsed) = Pointer::parse(&pointer) else { continue };
+            let (mut found, mut expected) = (Vec::new(), Vec::new());
+            values(text.as_bytes(), &parsed, &mut |raw| {
+                found.push(serde_json::from_slice::<Value>(&raw).unwrap());
+                true
+            });
+            reference(&value, parsed.tokens(), &mut expected);
+            prop_assert_eq!(&found, &expected, "{} in {}", pointer, text);
+            prop_assert_eq!(super::value(text.as_bytes(), &parsed), expected.into_iter().next());
+        }
+    }
+}
+
 proptest! {
     #[test]
     fn agrees_with_serde_json(
