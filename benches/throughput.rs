@@ -7,7 +7,7 @@
 mod common;
 
 use common::{FLOOD, Server, cpu_seconds, option, serve_if_asked, spread};
-use livefeed::{Event, Feed};
+use livefeed::{Event, Feed, FeedSet};
 use std::net::TcpStream;
 use std::sync::mpsc::channel;
 use std::time::Instant;
@@ -115,6 +115,20 @@ fn iterator(server: &Server, total: u64) -> Figures {
     panic!("the feed ended");
 }
 
+fn set(server: &Server, total: u64) -> Figures {
+    let set = FeedSet::new();
+    set.insert(0, builder(server).open().expect("a feed")).expect("a place in the set");
+    let mut clock = Clock::new(total);
+    for (_, event) in &set {
+        if let Event::Message(_) = event
+            && let Some(figures) = clock.message()
+        {
+            return figures;
+        }
+    }
+    panic!("the feed ended");
+}
+
 fn main() {
     serve_if_asked();
     let rounds: usize = option("--rounds", 5);
@@ -129,8 +143,8 @@ fn main() {
         }
         let server = Server::start(FLOOD, tls, size);
         let total = if size > 512 || tls { messages / 2 } else { messages };
-        let forms: [(&str, Form); 3] =
-            [("bare tungstenite", bare), ("handler", handler), ("iterator", iterator)];
+        let forms: [(&str, Form); 4] =
+            [("bare tungstenite", bare), ("handler", handler), ("iterator", iterator), ("set of one", set)];
         let mut rates = vec![Vec::new(); forms.len()];
         let mut costs = vec![Vec::new(); forms.len()];
         for _ in 0..rounds {

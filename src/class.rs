@@ -1,6 +1,10 @@
 //! What the server's control messages mean: how bad an error is, and what a notice asks for.
 
-use serde::{Deserialize, Serialize};
+use crate::duration;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{self, Deserializer, MapAccess, Visitor};
+use serde::{Deserialize, Serialize, Serializer};
+use std::fmt;
 use std::time::Duration;
 
 /// How bad it is that the server refuses or ends something.
@@ -34,6 +38,9 @@ impl ErrorClass {
 }
 
 /// What is done when the server announces something.
+///
+/// In data it is its name, such as `"reconnect"` or `"resubscribe_all"`; those with a time are
+/// `{"reconnect_within": "30s"}` and `{"pause": "60s"}`. A time is from 1 ms to 365 days.
 #[non_exhaustive]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum NoticeAction {
@@ -69,6 +76,76 @@ impl NoticeAction {
             Self::Alert => "alert",
         }
     }
+
+    /// The time it comes with.
+    pub(crate) fn time(self) -> Option<Duration> {
+        match self {
+            Self::ReconnectWithin(time) | Self::Pause(time) => Some(time),
+            _ => None,
+        }
+    }
+}
+
+impl Serialize for NoticeAction {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        use serde::ser::SerializeMap;
+        let Some(time) = self.time() else { return serializer.serialize_str(self.name()) };
+        let mut map = serializer.serialize_map(Some(1))?;
+        map.serialize_entry(self.name(), &humantime::format_duration(time).to_string())?;
+        map.end()
+    }
+}
+
+impl<'de> Deserialize<'de> for NoticeAction {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(NoticeVisitor)
+    }
+}
+
+struct NoticeVisitor;
+
+impl<'de> Visitor<'de> for NoticeVisitor {
+    type Value = NoticeAction;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(
+            "\"reconnect\", \"resume\", \"resubscribe_all\", \"next_endpoint\", \"fatal\", \"alert\", \
+             {\"reconnect_within\": \"30s\"} or {\"pause\": \"60s\"}",
+        )
+    }
+
+    fn visit_str<E: de::Error>(self, name: &str) -> Result<NoticeAction, E> {
+        [
+            NoticeAction::Reconnect,
+            NoticeAction::Resume,
+            NoticeAction::ResubscribeAll,
+            NoticeAction::NextEndpoint,
+            NoticeAction::Fatal,
+            NoticeAction::Alert,
+        ]
+        .into_iter()
+        .find(|action| action.name() == name)
+        .ok_or_else(|| E::invalid_value(de::Unexpected::Str(name), &self))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<NoticeAction, A::Error> {
+        let form = TimedForm::deserialize(MapAccessDeserializer::new(map))?;
+        match (form.reconnect_within, form.pause) {
+            (Some(time), None) => Ok(NoticeAction::ReconnectWithin(time)),
+            (None, Some(time)) => Ok(NoticeAction::Pause(time)),
+            _ => Err(de::Error::custom("give one of \"reconnect_within\" and \"pause\"")),
+        }
+    }
+}
+
+/// The actions with a time, as data.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TimedForm {
+    #[serde(default, with = "duration::option")]
+    reconnect_within: Option<Duration>,
+    #[serde(default, with = "duration::option")]
+    pause: Option<Duration>,
 }
 
 /// What is done about a gap in the sequence numbers, besides saying it.
@@ -99,4 +176,52 @@ pub enum OnAckTimeout {
     Refuse,
     /// A new connection is made.
     Reconnect,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn notices_have_a_form_in_data() {
+        let second = Duration::from_secs(1);
+        for (action, form) in [
+            (NoticeAction::Reconnect, json!("reconnect")),
+            (NoticeAction::ReconnectWithin(second), json!({"reconnect_within": "1s"})),
+            (NoticeAction::Pause(second), json!({"pause": "1s"})),
+            (NoticeAction::Resume, json!("resume")),
+            (NoticeAction::ResubscribeAll, json!("resubscribe_all")),
+            (NoticeAction::NextEndpoint, json!("next_endpoint")),
+            (NoticeAction::Fatal, json!("fatal")),
+            (NoticeAction::Alert, json!("alert")),
+        ] {
+            assert_eq!(serde_json::to_value(action).unwrap(), form);
+            assert_eq!(serde_json::from_value::<NoticeAction>(form).unwrap(), action);
+        }
+        for wrong in [
+            json!("pause"),
+            json!("restart"),
+            json!({}),
+            json!({"pause": "1s", "reconnect_within": "1s"}),
+            json!({"pause": 5}),
+            json!({"resume": "1s"}),
+            json!(["reconnect"]),
+        ] {
+            assert!(serde_json::from_value::<NoticeAction>(wrong.clone()).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn classes_have_their_names_in_data() {
+        for class in [
+            ErrorClass::Benign,
+            ErrorClass::RetryLater,
+            ErrorClass::Refused,
+            ErrorClass::ConnectionFatal,
+            ErrorClass::FeedFatal,
+        ] {
+            assert_eq!(serde_json::to_value(class).unwrap(), json!(class.name()));
+        }
+    }
 }

@@ -1,5 +1,6 @@
 //! Why something was refused, and why a connection ended.
 
+use crate::class::ErrorClass;
 use crate::message::SubscriptionId;
 use std::fmt;
 use std::io;
@@ -7,7 +8,7 @@ use std::time::Duration;
 
 /// Why a call failed.
 ///
-/// `Config`, `TooLarge`, `Closed`, `WouldDeadlock` and `UnknownSubscription` are final: the same call fails again.
+/// `Config`, `TooLarge`, `Closed`, `WouldDeadlock`, `UnknownSubscription` and `Taken` are final: the same call fails again.
 /// The others may pass: try again later, see [`Error::is_retryable`].
 #[non_exhaustive]
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,6 +46,10 @@ pub enum Error {
     },
     /// There is no subscription of that name. Final.
     UnknownSubscription(SubscriptionId),
+    /// The feed's events go elsewhere: to its handler, or to a set that it is in. Final as long as that is so.
+    Taken,
+    /// There is no feed in the set, so nothing can come. Retry once one was inserted.
+    NoFeed,
 }
 
 impl Error {
@@ -56,7 +61,12 @@ impl Error {
     pub fn is_retryable(&self) -> bool {
         matches!(
             self,
-            Self::Empty | Self::Timeout | Self::NotConnected | Self::OutboxFull { .. } | Self::Thread(_)
+            Self::Empty
+                | Self::Timeout
+                | Self::NotConnected
+                | Self::NoFeed
+                | Self::OutboxFull { .. }
+                | Self::Thread(_)
         )
     }
 
@@ -94,6 +104,8 @@ impl fmt::Display for Error {
             Self::OutboxFull { limit } => write!(f, "more than {limit} bytes wait to be written"),
             Self::TooLarge { size, limit } => write!(f, "{size} bytes are over the limit of {limit}"),
             Self::UnknownSubscription(id) => write!(f, "there is no subscription {id}"),
+            Self::Taken => f.write_str("the feed's events go to its handler or to a set that it is in"),
+            Self::NoFeed => f.write_str("there is no feed in the set"),
         }
     }
 }
@@ -112,6 +124,8 @@ pub enum Stage {
     Tls,
     /// The WebSocket upgrade (RFC 6455 section 4).
     Upgrade,
+    /// The login that follows the upgrade.
+    Login,
     /// Reading from the established connection.
     Read,
     /// Writing to the established connection.
@@ -125,6 +139,7 @@ impl fmt::Display for Stage {
             Self::Connect => "connect",
             Self::Tls => "tls",
             Self::Upgrade => "upgrade",
+            Self::Login => "login",
             Self::Read => "read",
             Self::Write => "write",
         })
@@ -148,6 +163,44 @@ pub enum EndReason {
     PongOverdue {
         /// How long was waited since the ping was written.
         waited: Duration,
+    },
+    /// The server did not answer a subscribe message in time, however often it was written.
+    AckOverdue {
+        /// The subscription.
+        subscription: SubscriptionId,
+        /// How long was waited for the last answer.
+        waited: Duration,
+    },
+    /// A keepalive message was written and its answer did not come in time.
+    KeepaliveOverdue {
+        /// How long was waited since it was written.
+        waited: Duration,
+    },
+    /// The server said that the connection, or the feed, is of no use any more.
+    ServerError {
+        /// What it said, cut short.
+        detail: String,
+    },
+    /// The server announced something that calls for a new connection, or for none.
+    ServerNotice {
+        /// What it said, cut short.
+        detail: String,
+    },
+    /// Sequence numbers did not join up, and that is repaired by a new connection.
+    SequenceGap {
+        /// The subscription; `None`: the sequence is that of the connection.
+        subscription: Option<SubscriptionId>,
+        /// The last number before the gap.
+        from: u64,
+        /// The first number after it.
+        to: u64,
+    },
+    /// The server refused the login.
+    LoginRefused {
+        /// What it said, cut short.
+        detail: String,
+        /// How bad it is.
+        class: ErrorClass,
     },
     /// The server closed the connection with a Close frame.
     ClosedByPeer {
@@ -243,6 +296,12 @@ impl EndReason {
         match self {
             Self::Stale { .. } => "stale",
             Self::PongOverdue { .. } => "pong overdue",
+            Self::AckOverdue { .. } => "ack overdue",
+            Self::KeepaliveOverdue { .. } => "keepalive overdue",
+            Self::ServerError { .. } => "server error",
+            Self::ServerNotice { .. } => "server notice",
+            Self::SequenceGap { .. } => "sequence gap",
+            Self::LoginRefused { .. } => "login refused",
             Self::ClosedByPeer { .. } => "closed by peer",
             Self::Eof => "closed without close frame",
             Self::Io { .. } => "io",
@@ -280,6 +339,17 @@ impl fmt::Display for EndReason {
             Self::PongOverdue { waited } => {
                 write!(f, "{name}: nothing came for {:.3} s after a ping", waited.as_secs_f64())
             }
+            Self::AckOverdue { subscription, waited } => {
+                let waited = waited.as_secs_f64();
+                write!(f, "{name}: subscription {subscription} was not answered for {waited:.3} s")
+            }
+            Self::KeepaliveOverdue { waited } => {
+                write!(f, "{name}: no answer for {:.3} s", waited.as_secs_f64())
+            }
+            Self::SequenceGap { subscription, from, to } => {
+                write!(f, "{name}: {to} came after {from}")?;
+                subscription.as_ref().map_or(Ok(()), |id| write!(f, ", subscription {id}"))
+            }
             Self::ClosedByPeer { code, reason } => {
                 f.write_str(name)?;
                 if let Some(code) = code {
@@ -293,6 +363,9 @@ impl fmt::Display for EndReason {
             | Self::UpgradeInvalid { detail }
             | Self::Protocol { detail }
             | Self::Panicked { detail }
+            | Self::ServerError { detail }
+            | Self::ServerNotice { detail }
+            | Self::LoginRefused { detail, .. }
             | Self::Provider { detail, .. } => write!(f, "{name}: {detail}"),
             Self::AttemptTimeout { stage, budget } => {
                 write!(f, "{name}: not past {stage} within {:.3} s", budget.as_secs_f64())

@@ -1,5 +1,6 @@
 //! The one ordered stream: what happens to a feed, in the order in which it happened.
 
+use crate::class::ErrorClass;
 use crate::error::{CloseReason, EndReason};
 use crate::message::{Message, Payload, SubscriptionId};
 use serde_json::{Map, Value, json};
@@ -18,8 +19,14 @@ pub enum Event {
     Connecting(Box<Connecting>),
     /// A connection is established; its epoch is one more than that of the one before.
     Connected(Box<Connected>),
-    /// A subscription's subscribe message was written. A quick server's first data may stand before it.
+    /// A subscription is confirmed: the server granted it, or, where it says nothing of that, its subscribe message
+    /// was written. A quick server's first data may stand before it. Said once a connection, and again after
+    /// `Refused` or `Ended`.
     Subscribed(Box<Subscribed>),
+    /// The server refused a subscription, or did not answer it in time.
+    Refused(Box<Refused>),
+    /// The server ended a subscription while the connection goes on.
+    Ended(Box<Ended>),
     /// A message.
     Message(Message),
     /// There was no data for longer than the limit. What is done about it follows.
@@ -70,10 +77,46 @@ pub struct Connected {
 pub struct Subscribed {
     /// When, by the wall clock.
     pub time: SystemTime,
-    /// The connection it was written on.
+    /// The connection it is in force on.
     pub epoch: u64,
     /// The subscription.
     pub subscription: SubscriptionId,
+}
+
+/// See [`Event::Refused`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Refused {
+    /// When, by the wall clock.
+    pub time: SystemTime,
+    /// The connection.
+    pub epoch: u64,
+    /// The subscription.
+    pub subscription: SubscriptionId,
+    /// How bad it is.
+    pub class: ErrorClass,
+    /// What the server said, cut short.
+    pub detail: String,
+    /// When it is tried again on this connection; `None`: not before the next one.
+    pub retry_in: Option<Duration>,
+}
+
+/// See [`Event::Ended`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Ended {
+    /// When, by the wall clock.
+    pub time: SystemTime,
+    /// The connection.
+    pub epoch: u64,
+    /// The subscription.
+    pub subscription: SubscriptionId,
+    /// How bad it is.
+    pub class: ErrorClass,
+    /// What the server said, cut short.
+    pub detail: String,
+    /// When it is made again on this connection; `None`: not before the next one.
+    pub retry_in: Option<Duration>,
 }
 
 /// See [`Event::Stale`].
@@ -105,15 +148,24 @@ impl Stale {
 #[non_exhaustive]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Repair {
+    /// The server is asked for a sign of life of the subscription.
+    Probe,
+    /// The subscription is made again on this connection.
+    Resubscribe,
     /// The connection is given up and a new one made.
     Reconnect,
+    /// The connection is given up and a new one made, to the next endpoint.
+    NextEndpoint,
 }
 
 impl Repair {
     /// The name in JSON and logs.
     pub fn name(self) -> &'static str {
         match self {
+            Self::Probe => "probe",
+            Self::Resubscribe => "resubscribe",
             Self::Reconnect => "reconnect",
+            Self::NextEndpoint => "next_endpoint",
         }
     }
 }
@@ -134,6 +186,10 @@ pub struct Gap {
     pub last_message: Option<SystemTime>,
     /// How many messages were lost, where that is known.
     pub lost: Option<u64>,
+    /// For a gap in sequence numbers: the last number before it.
+    pub from: Option<u64>,
+    /// For a gap in sequence numbers: the first number after it.
+    pub to: Option<u64>,
 }
 
 /// What made a gap.
@@ -146,6 +202,10 @@ pub enum GapCause {
     Resubscribed,
     /// The queue was full, and its policy dropped messages here.
     Overflow,
+    /// The sequence numbers of the messages do not join up.
+    Sequence,
+    /// There was no connection for a while, and the new one is to another endpoint.
+    EndpointSwitched,
 }
 
 impl GapCause {
@@ -155,6 +215,8 @@ impl GapCause {
             Self::Reconnected => "reconnected",
             Self::Resubscribed => "resubscribed",
             Self::Overflow => "overflow",
+            Self::Sequence => "sequence",
+            Self::EndpointSwitched => "endpoint_switched",
         }
     }
 }
@@ -208,6 +270,25 @@ pub enum AlertKind {
         /// How the attempt ended.
         reason: EndReason,
     },
+    /// Messages came that no rule and no subscription knows. Said once a minute at most, if the configuration asks
+    /// for it (`alert_unmatched`).
+    Unmatched {
+        /// How many, since it was last said.
+        messages: u64,
+    },
+    /// A sequence rule counts for more values than are kept (see [`SequenceRule::per`](crate::SequenceRule::per)): gaps
+    /// of those that were forgotten went unseen.
+    CountersForgotten {
+        /// How many were forgotten.
+        counters: u64,
+    },
+    /// Something that was to be sent could not be made from its template: an unsubscribe message, a keepalive, a reply.
+    TemplateFailed {
+        /// Which: `unsubscribe`, `probe`, `keepalive`, `reply`.
+        what: &'static str,
+        /// What went wrong.
+        detail: String,
+    },
     /// A callback of the application panicked. The feed goes on.
     CallbackPanicked {
         /// Which callback: `handler`, `on_wake`, `matcher`, ...
@@ -222,6 +303,25 @@ pub enum AlertKind {
         /// What went wrong.
         detail: String,
     },
+    /// The server refused or ended a subscription, and it is not tried again on this connection.
+    SubscriptionRefused {
+        /// The subscription.
+        subscription: SubscriptionId,
+        /// What the server said, cut short.
+        detail: String,
+    },
+    /// A subscription is held to be what ends the connections: it is left out, and tried alone later.
+    Quarantined {
+        /// The subscription.
+        subscription: SubscriptionId,
+        /// How many connections in a row ended while it was unanswered.
+        ends: u32,
+    },
+    /// The server announced something.
+    Notice {
+        /// What it said, cut short.
+        detail: String,
+    },
 }
 
 impl AlertKind {
@@ -231,7 +331,13 @@ impl AlertKind {
             Self::SlowConsumer { .. } => "slow_consumer",
             Self::NeedsAttention { .. } => "needs_attention",
             Self::CallbackPanicked { .. } => "callback_panicked",
+            Self::Unmatched { .. } => "unmatched",
+            Self::CountersForgotten { .. } => "counters_forgotten",
+            Self::TemplateFailed { .. } => "template_failed",
             Self::SubscribeFailed { .. } => "subscribe_failed",
+            Self::SubscriptionRefused { .. } => "subscription_refused",
+            Self::Quarantined { .. } => "quarantined",
+            Self::Notice { .. } => "notice",
         }
     }
 }
@@ -255,6 +361,8 @@ impl Event {
             Self::Connecting(_) => "connecting",
             Self::Connected(_) => "connected",
             Self::Subscribed(_) => "subscribed",
+            Self::Refused(_) => "refused",
+            Self::Ended(_) => "ended",
             Self::Message(_) => "message",
             Self::Stale(_) => "stale",
             Self::Gap(_) => "gap",
@@ -270,6 +378,8 @@ impl Event {
             Self::Connecting(e) => e.epoch,
             Self::Connected(e) => e.epoch,
             Self::Subscribed(e) => e.epoch,
+            Self::Refused(e) => e.epoch,
+            Self::Ended(e) => e.epoch,
             Self::Message(e) => e.epoch,
             Self::Stale(e) => e.epoch,
             Self::Gap(e) => e.epoch,
@@ -285,6 +395,8 @@ impl Event {
             Self::Connecting(e) => e.time,
             Self::Connected(e) => e.time,
             Self::Subscribed(e) => e.time,
+            Self::Refused(e) => e.time,
+            Self::Ended(e) => e.time,
             Self::Message(e) => e.time(),
             Self::Stale(e) => e.time,
             Self::Gap(e) => e.time,
@@ -326,6 +438,8 @@ impl Event {
                 "subprotocol": e.subprotocol,
             }),
             Self::Subscribed(e) => json!({"subscription": e.subscription}),
+            Self::Refused(e) => refusal_json(&e.subscription, e.class, &e.detail, e.retry_in),
+            Self::Ended(e) => refusal_json(&e.subscription, e.class, &e.detail, e.retry_in),
             Self::Message(e) => message_json(e),
             Self::Stale(e) => json!({
                 "scope": if e.subscription.is_some() { "subscription" } else { "connection" },
@@ -339,6 +453,8 @@ impl Event {
                 "subscriptions": e.subscriptions,
                 "last_message": e.last_message.map(rfc3339),
                 "lost": e.lost,
+                "from": e.from,
+                "to": e.to,
             }),
             Self::Disconnected(e) => json!({
                 "was_connected": e.was_connected,
@@ -355,6 +471,20 @@ impl Event {
         }
         Value::Object(object)
     }
+}
+
+fn refusal_json(
+    subscription: &SubscriptionId,
+    class: ErrorClass,
+    detail: &str,
+    retry_in: Option<Duration>,
+) -> Value {
+    json!({
+        "subscription": subscription,
+        "class": class.name(),
+        "detail": detail,
+        "retry_in_seconds": retry_in.map(|d| d.as_secs_f64()),
+    })
 }
 
 fn message_json(message: &Message) -> Value {
@@ -379,12 +509,33 @@ fn alert_json(kind: &AlertKind) -> Value {
             fields.insert("reason", reason.name().into());
             fields.insert("detail", reason.to_string().into());
         }
+        AlertKind::Unmatched { messages } => {
+            fields.insert("messages", (*messages).into());
+        }
+        AlertKind::CountersForgotten { counters } => {
+            fields.insert("counters", (*counters).into());
+        }
+        AlertKind::TemplateFailed { what, detail } => {
+            fields.insert("what", (*what).into());
+            fields.insert("detail", detail.as_str().into());
+        }
         AlertKind::CallbackPanicked { callback, message } => {
             fields.insert("callback", (*callback).into());
             fields.insert("detail", message.as_str().into());
         }
         AlertKind::SubscribeFailed { subscription, detail } => {
             fields.insert("subscription", subscription.as_str().into());
+            fields.insert("detail", detail.as_str().into());
+        }
+        AlertKind::SubscriptionRefused { subscription, detail } => {
+            fields.insert("subscription", subscription.as_str().into());
+            fields.insert("detail", detail.as_str().into());
+        }
+        AlertKind::Quarantined { subscription, ends } => {
+            fields.insert("subscription", subscription.as_str().into());
+            fields.insert("ends", (*ends).into());
+        }
+        AlertKind::Notice { detail } => {
             fields.insert("detail", detail.as_str().into());
         }
     }

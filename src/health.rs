@@ -17,7 +17,8 @@ pub enum State {
     Waiting,
     /// Connected; data is still owed on this connection, by the server as a whole or for a subscription with a limit.
     Live,
-    /// Connected, data came on this connection, also for each subscription that has a limit, and no limit is over.
+    /// Connected, data came on this connection, also for each subscription that has a limit; no limit is over, and
+    /// no subscription is refused, ended or in quarantine.
     Fresh,
     /// No data for longer than the limit; the repair is under way.
     Stale,
@@ -36,12 +37,22 @@ pub enum SubscriptionState {
     Desired,
     /// Its subscribe message waits to be written.
     Queued,
-    /// Its subscribe message was written; no data yet.
-    Subscribed,
+    /// Its subscribe message was handed over to be written; the server has not answered it.
+    Sent,
+    /// In force, as far as is known: granted by the server, or, where it does not say so, written. No data yet.
+    Confirmed,
     /// Data came on this connection.
     Live,
-    /// No data for longer than its limit.
+    /// Data came, but none for more than half its limit.
+    Quiet,
+    /// No data for longer than its limit; the repair is under way.
     Stale,
+    /// The server ended it. It is made again after a delay, or on the next connection.
+    Ended,
+    /// The server refused it. It is tried again after a delay, or on the next connection.
+    Refused,
+    /// It is held to be what ended the connections before: left out, and tried alone later.
+    Quarantined,
 }
 
 /// A snapshot of a feed's health. Serializes to JSON; durations as seconds (`..._age_seconds`).
@@ -96,6 +107,12 @@ pub struct Health {
     pub bytes: u64,
     /// Gaps so far.
     pub gaps: u64,
+    /// How many of them were gaps in sequence numbers.
+    pub sequence_gaps: u64,
+    /// How often the server refused a subscription so far.
+    pub refused: u64,
+    /// How often the server ended a subscription so far.
+    pub ended: u64,
     /// Messages dropped by the queue's policy so far.
     pub dropped: u64,
     /// Messages in the queue, not yet claimed by a reader.

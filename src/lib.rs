@@ -47,6 +47,8 @@
 //! - [`FeedBuilder::on_wake`] with [`Feed::try_iter`]: for programs with an event loop of their own, such as a GUI;
 //! - [`FeedBuilder::handler`]: called on the reading thread itself, without a queue to read from.
 //!
+//! Many feeds are read as one stream by a [`FeedSet`]: tagged, in turns, and without a further thread.
+//!
 //! Callbacks run outside all locks. They may call any method of their feed; one that would wait for its own thread
 //! returns [`Error::WouldDeadlock`]. A panic in one is caught and reported as an [`Alert`], and the feed goes on.
 //!
@@ -112,6 +114,7 @@
 //! |---|---|---|
 //! | `native-tls` | yes | `wss://` through the operating system's TLS library (OpenSSL on Linux) |
 //! | `native-tls-vendored` | no | the same with an OpenSSL that is built along |
+//! | `gzip` | no | the codecs [`Codec::Gzip`] and [`Codec::Deflate`] |
 //! | `lab` | no | the module `lab`: a feed server that misbehaves on demand, for tests |
 //!
 //! Logging goes through the `log` crate, with targets that begin with `livefeed`.
@@ -121,6 +124,7 @@ mod class;
 mod clock;
 mod config;
 mod dialect;
+mod duration;
 mod engine;
 mod error;
 mod event;
@@ -138,19 +142,23 @@ pub mod lab;
 
 pub use class::{ErrorClass, NoticeAction, OnAckTimeout, OnGap};
 pub use config::{
-    Attempt, Connect, FeedBuilder, FeedConfig, FeedUrl, Limit, Limits, Overflow, Ping, ProviderError, Queue,
-    Reconnect, RetryContext, SubscribeContext, SubscribeFn, SubscribePayload, Subscription, Target, Tls,
-    TlsVersion,
+    Ack, Attempt, Batching, CodeRange, Connect, ConnectPacing, EndRule, FeedBuilder, FeedConfig, FeedUrl,
+    Keepalive, KeepaliveDue, Limit, Limits, Overflow, Pacing, PacingScope, Ping, ProviderError, Queue,
+    Reconnect, RepairStep, RetryContext, Subscription, Target, Terms, Tls, TlsVersion, Variables,
 };
 pub use crossbeam_channel;
-pub use dialect::{MatchFn, Matcher};
+pub use dialect::{
+    About, By, Codec, Dialect, Interval, Listed, LoginContext, LoginError, LoginStep, MatchFn, Matcher,
+    ReadItem, Readout, Rule, RuleKind, SequenceFn, SequenceNumbers, SequenceRule, Sequenced, Template,
+    TemplateContext,
+};
 pub use engine::bell::{Batch, BatchIter};
 pub use error::{CloseReason, EndReason, Error, Stage};
 pub use event::{
-    Alert, AlertKind, Closed, Connected, Connecting, Disconnected, Event, Gap, GapCause, Repair, Stale,
-    Subscribed,
+    Alert, AlertKind, Closed, Connected, Connecting, Disconnected, Ended, Event, Gap, GapCause, Refused,
+    Repair, Stale, Subscribed,
 };
-pub use feed::{Feed, Iter, Receipt};
+pub use feed::{Feed, FeedSet, Iter, Receipt, SetIter};
 pub use health::{Health, State, SubscriptionHealth, SubscriptionState};
 pub use message::{Message, Payload, Sendable, SubscriptionId};
 pub use policy::session::Outcome;

@@ -143,6 +143,13 @@ impl From<Vec<u8>> for Sendable {
     }
 }
 
+impl Sendable {
+    /// What is sent, text or binary.
+    pub fn payload(&self) -> Payload<'_> {
+        self.0.payload()
+    }
+}
+
 impl fmt::Debug for Sendable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Sendable({} bytes)", self.0.len())

@@ -41,3 +41,10 @@ pub(crate) fn many<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     Vec::deserialize(deserializer)
         .map(|all: Vec<Table<T>>| all.into_iter().map(|Table(value)| value).collect())
 }
+
+/// For `#[serde(deserialize_with = "table::maybe")]`.
+pub(crate) fn maybe<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
+    Option::deserialize(deserializer).map(|found: Option<Table<T>>| found.map(|Table(value)| value))
+}

@@ -1,6 +1,6 @@
 //! The defaults in the README are those of the configuration.
 
-use livefeed::FeedConfig;
+use livefeed::{FeedConfig, Subscription};
 use serde_json::Value;
 
 /// The rows of the tables: setting and default, as written.
@@ -29,14 +29,20 @@ fn means(text: &str, value: &Value) -> bool {
 
 #[test]
 fn its_tables_hold_each_default() {
-    let config = serde_json::to_value(FeedConfig::new("ws://h/")).unwrap();
+    let config = FeedConfig::new("ws://h/");
+    let subscription = serde_json::to_value(config.resolved(&Subscription::new("a"))).unwrap();
+    let config = serde_json::to_value(config).unwrap();
     let rows = rows(include_str!("../README.md"));
     for (setting, default) in &rows {
-        if *setting == "subscriptions[].stale_after" {
+        if ["subscriptions[].stale_after", "subscriptions[].first_data_within"].contains(setting) {
             continue; // its default is another setting
         }
-        let pointer = format!("/{}", setting.replace('.', "/"));
-        let value = config.pointer(&pointer).unwrap_or_else(|| panic!("there is no setting {setting}"));
+        let value = match setting.strip_prefix("subscriptions[].") {
+            Some(field) => &subscription[field],
+            None => config
+                .pointer(&format!("/{}", setting.replace('.', "/")))
+                .unwrap_or_else(|| panic!("there is no setting {setting}")),
+        };
         assert!(means(default, value), "{setting}: the README says {default}, it is {value}");
     }
     for section in ["connect", "tls", "ping", "reconnect", "queue", "limits"] {
@@ -44,5 +50,16 @@ fn its_tables_hold_each_default() {
             let setting = format!("{section}.{field}");
             assert!(rows.iter().any(|(row, _)| **row == setting), "the README lacks {setting}");
         }
+    }
+    let named =
+        ["url", "name", "headers", "subprotocols", "subscriptions", "heartbeats", "deliver_heartbeats"];
+    for (field, value) in config.as_object().unwrap() {
+        let is_section = value.is_object() && field != "defaults";
+        let has_row = rows.iter().any(|(row, _)| row == field);
+        assert!(has_row || is_section || named.contains(&field.as_str()), "the README lacks {field}");
+    }
+    for field in subscription.as_object().unwrap().keys().filter(|field| *field != "id") {
+        let setting = format!("subscriptions[].{field}");
+        assert!(rows.iter().any(|(row, _)| **row == setting), "the README lacks {setting}");
     }
 }

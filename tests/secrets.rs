@@ -5,7 +5,7 @@
 use livefeed::lab::{Command, Entry, Lab, Received, Script, Topic, What};
 #[cfg(feature = "native-tls")]
 use livefeed::{Decision, Target};
-use livefeed::{EndReason, Error, Event, Feed, FeedConfig, Matcher, Outcome, Subscription};
+use livefeed::{EndReason, Error, Event, Feed, FeedConfig, Matcher, Outcome, RepairStep, Subscription};
 use log::{LevelFilter, Log, Metadata, Record};
 use std::fmt::Debug;
 use std::sync::{Mutex, Once, PoisonError};
@@ -222,6 +222,7 @@ fn t2_no_secret_of_a_plain_feed_is_shown_or_logged() {
         .subprotocol("v1")
         .limits(|limits| limits.subscribe_bytes = 1000)
         .close_timeout(Duration::from_secs(1))
+        .defaults(|all| all.repair([RepairStep::Reconnect]))
         .reconnect(|reconnect| {
             reconnect.floor = Duration::from_millis(5);
             reconnect.first = Duration::from_millis(5);

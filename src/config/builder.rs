@@ -2,10 +2,10 @@
 
 use super::hooks::{Attempt, Hooks, ProviderError, RetryContext, Target};
 use super::{
-    Connect, FeedConfig, FeedUrl, Limit, Limits, Overflow, Ping, Queue, Reconnect, Subscription, Tls,
-    validate,
+    Batching, Connect, EndRule, FeedConfig, FeedUrl, Keepalive, Limit, Limits, Overflow, Pacing, Ping, Queue,
+    Reconnect, Subscription, Tls, validate,
 };
-use crate::dialect::Matcher;
+use crate::dialect::{Codec, Dialect, LoginStep, Matcher, Rule, SequenceRule};
 use crate::error::{EndReason, Error};
 use crate::event::Event;
 use crate::policy::verdict::Decision;
@@ -49,6 +49,12 @@ impl FeedBuilder {
         Self::from(FeedConfig::new(url))
     }
 
+    /// Adds a URL to try where the ones before have failed.
+    pub fn endpoint(mut self, url: impl Into<FeedUrl>) -> Self {
+        self.config.endpoints.push(url.into());
+        self
+    }
+
     /// Sets the feed's name in events and logs.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.config.name = Some(name.into());
@@ -85,6 +91,30 @@ impl FeedBuilder {
         self
     }
 
+    /// Changes what subscriptions leave out. The closure is given a subscription without a name, for the sake of its
+    /// setters.
+    ///
+    /// ```
+    /// use livefeed::{FeedBuilder, Matcher, Subscription};
+    /// use serde_json::json;
+    ///
+    /// let builder = FeedBuilder::new("wss://feed.example/ws")
+    ///     .defaults(|each| {
+    ///         each.subscribe_json(json!({"op": "subscribe", "args": ["trades.${symbol}"]}))
+    ///             .data(Matcher::pointer("/topic", "trades.${symbol}"))
+    ///     })
+    ///     .subscription(Subscription::new("btc").var("symbol", "BTC-USD"))
+    ///     .subscription(Subscription::new("eth").var("symbol", "ETH-USD"));
+    /// # let _ = builder;
+    /// ```
+    pub fn defaults(mut self, change: impl FnOnce(Subscription) -> Subscription) -> Self {
+        let terms = std::mem::take(&mut self.config.defaults);
+        let mut each = Subscription::new("");
+        each.terms = terms;
+        self.config.defaults = change(each).terms;
+        self
+    }
+
     /// Adds a kind of message that proves the line lives but is not data.
     pub fn heartbeat(mut self, matcher: Matcher) -> Self {
         self.config.heartbeats.push(matcher);
@@ -94,6 +124,72 @@ impl FeedBuilder {
     /// Sets whether heartbeats reach the application like messages.
     pub fn deliver_heartbeats(mut self, deliver: bool) -> Self {
         self.config.deliver_heartbeats = deliver;
+        self
+    }
+
+    /// Adds what messages of the server mean; the rules added first come first.
+    pub fn rule(mut self, rule: Rule) -> Self {
+        self.config.rules.push(rule);
+        self
+    }
+
+    /// Adds what stands between a WebSocket message and the messages in it, after those added before.
+    pub fn codec(mut self, codec: Codec) -> Self {
+        self.config.codecs.push(codec);
+        self
+    }
+
+    /// Adds a step of the login, after those added before.
+    pub fn login(mut self, step: LoginStep) -> Self {
+        self.config.login.push(step);
+        self
+    }
+
+    /// Sets which numbers, counted over all messages of a connection, show that some are missing.
+    pub fn sequence(mut self, rule: SequenceRule) -> Self {
+        self.config.sequence = Some(rule);
+        self
+    }
+
+    /// Sets whether what rules know as something else than a heartbeat reaches the application like messages.
+    pub fn deliver_control(mut self, deliver: bool) -> Self {
+        self.config.deliver_control = deliver;
+        self
+    }
+
+    /// Sets whether a person is told of messages that no rule and no subscription knows.
+    pub fn alert_unmatched(mut self, alert: bool) -> Self {
+        self.config.alert_unmatched = alert;
+        self
+    }
+
+    /// Adds something to send again and again while a connection is up.
+    pub fn keepalive(mut self, keepalive: Keepalive) -> Self {
+        self.config.keepalives.push(keepalive);
+        self
+    }
+
+    /// Adds a limit on what is sent.
+    pub fn pacing(mut self, pacing: Pacing) -> Self {
+        self.config.pacing.push(pacing);
+        self
+    }
+
+    /// Lets one message ask for up to so many subscriptions, in up to so many bytes.
+    pub fn batch(mut self, members: usize, bytes: usize) -> Self {
+        self.config.batch = Some(Batching::new(members, bytes));
+        self
+    }
+
+    /// Adds what is done after a certain end; the rules added first come first.
+    pub fn end_rule(mut self, rule: EndRule) -> Self {
+        self.config.ends.push(rule);
+        self
+    }
+
+    /// Sets after how many connections that it seems to have ended a subscription is set aside and tried alone.
+    pub fn quarantine_after(mut self, connections: u32) -> Self {
+        self.config.quarantine_after = Some(connections);
         self
     }
 
@@ -202,9 +298,15 @@ impl FeedBuilder {
         self
     }
 
+    /// Reads the messages of a protocol that rules can't express, in place of rules, heartbeats and data matchers.
+    pub fn dialect(mut self, dialect: impl Dialect + 'static) -> Self {
+        self.hooks.dialect = Some(Box::new(dialect));
+        self
+    }
+
     /// The configuration, checked, and the callbacks.
     pub(crate) fn into_parts(self) -> Result<(FeedConfig, Hooks), Error> {
-        validate::validate(&self.config, self.hooks.provider.is_some())?;
+        validate::validate(&self.config, &self.hooks)?;
         Ok((self.config, self.hooks))
     }
 }

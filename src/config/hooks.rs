@@ -1,6 +1,7 @@
 //! What data can't express: the application's callbacks, and what they are told.
 
 use super::{FeedUrl, validate};
+use crate::dialect::Dialect;
 use crate::error::{EndReason, Error};
 use crate::event::Event;
 use crate::policy::verdict::Decision;
@@ -23,6 +24,7 @@ pub(crate) struct Hooks {
     pub(crate) on_wake: Option<Wake>,
     pub(crate) provider: Option<Provider>,
     pub(crate) retry_policy: Option<RetryPolicy>,
+    pub(crate) dialect: Option<Box<dyn Dialect>>,
 }
 
 impl fmt::Debug for Hooks {
@@ -32,6 +34,7 @@ impl fmt::Debug for Hooks {
             .field("on_wake", &self.on_wake.is_some())
             .field("provider", &self.provider.is_some())
             .field("retry_policy", &self.retry_policy.is_some())
+            .field("dialect", &self.dialect.is_some())
             .finish()
     }
 }
@@ -44,6 +47,8 @@ pub struct Attempt {
     pub number: u32,
     /// The epoch the connection will have if the attempt succeeds.
     pub epoch: u64,
+    /// Which endpoint is meant, from 0: one more after each attempt that failed, and after the rung `next_endpoint`.
+    pub endpoint: usize,
     /// How the attempt or connection before ended, if there was one.
     pub previous: Option<EndReason>,
 }

@@ -1,5 +1,6 @@
 //! Durations, and durations that may be missing, as text: `500ms`, `2s`, `none`.
 
+pub(super) use crate::duration;
 use serde::de::{self, Deserializer, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 use std::fmt;
@@ -72,42 +73,8 @@ impl Visitor<'_> for LimitVisitor {
         if text == "none" {
             return Ok(Limit::None);
         }
-        parse(text).map(Limit::After).ok_or_else(|| E::invalid_value(de::Unexpected::Str(text), &self))
-    }
-}
-
-fn parse(text: &str) -> Option<Duration> {
-    humantime::parse_duration(text).ok()
-}
-
-/// For `#[serde(with = "limit::duration")]`.
-pub(super) mod duration {
-    use super::*;
-
-    pub(in crate::config) fn serialize<S: Serializer>(
-        value: &Duration,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&humantime::format_duration(*value))
-    }
-
-    pub(in crate::config) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Duration, D::Error> {
-        deserializer.deserialize_str(DurationVisitor)
-    }
-
-    struct DurationVisitor;
-
-    impl Visitor<'_> for DurationVisitor {
-        type Value = Duration;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("a duration such as \"500ms\" or \"2s\"")
-        }
-
-        fn visit_str<E: de::Error>(self, text: &str) -> Result<Duration, E> {
-            parse(text).ok_or_else(|| E::invalid_value(de::Unexpected::Str(text), &self))
-        }
+        duration::parse(text)
+            .map(Limit::After)
+            .ok_or_else(|| E::invalid_value(de::Unexpected::Str(text), &self))
     }
 }

@@ -1,29 +1,40 @@
 //! A feed's configuration: plain data, its builder, its validation.
 
 mod builder;
+mod ends;
 mod hooks;
+mod keepalive;
+mod ladder;
 mod limit;
+mod pacing;
 mod pem;
+mod reading;
 mod sections;
 mod subscription;
+mod terms;
 mod url;
 mod validate;
+mod vars;
 
 pub use builder::FeedBuilder;
+pub use ends::{CodeRange, EndRule};
 pub use hooks::{Attempt, ProviderError, RetryContext, Target};
 pub(crate) use hooks::{Hooks, Provider};
+pub use keepalive::{Keepalive, KeepaliveDue};
+pub use ladder::RepairStep;
 pub use limit::Limit;
+pub use pacing::{Batching, ConnectPacing, Pacing, PacingScope};
 pub use sections::{Connect, Limits, Overflow, Ping, Queue, Reconnect, Tls, TlsVersion};
-pub use subscription::{SubscribeContext, SubscribeFn, SubscribePayload, Subscription};
+pub use subscription::Subscription;
+pub use terms::{Ack, Terms};
 pub use url::FeedUrl;
-pub(crate) use validate::check_subscription;
+pub use vars::Variables;
 
-use crate::dialect::Matcher;
+use crate::dialect::{Codec, LoginStep, Matcher, Rule, RuleKind, SequenceRule};
 use crate::error::Error;
 use crate::secret::Secret;
 use crate::table::{self, Table};
 use serde::{Deserialize, Serialize};
-use serde_path_to_error::{Path, Segment};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -32,7 +43,7 @@ use std::time::Duration;
 ///
 /// Only `url` has to be given. In JSON, durations are texts such as `"2s"` or `"500ms"`, sizes are numbers of
 /// bytes, and unknown fields are refused. Serialized and in `Debug`, secrets are redacted: userinfo and query
-/// values of the URL, header values, subscribe payloads.
+/// values of URLs, header values, the values of variables, and whatever is sent.
 ///
 /// ```
 /// use livefeed::FeedConfig;
@@ -55,8 +66,11 @@ use std::time::Duration;
 #[serde(deny_unknown_fields, default)]
 #[non_exhaustive]
 pub struct FeedConfig {
-    /// Where to connect to: `ws://` or `ws://`. Userinfo is sent as basic authentication. Required.
+    /// Where to connect to: `ws://` or `wss://`. Userinfo is sent as basic authentication. Required.
     pub url: FeedUrl,
+    /// Where else the same can be got, in order. After an attempt that failed, and for the rung `next_endpoint` of
+    /// `repair`, the next one is tried; after the last, `url` again. Default: `[]`.
+    pub endpoints: Vec<FeedUrl>,
     /// The feed's name in events and logs. Default: `none`, which means the URL's host.
     pub name: Option<String>,
     /// Headers added to the upgrade request. Not those that the handshake makes itself (`Host`, `Connection`,
@@ -70,13 +84,50 @@ pub struct FeedConfig {
     /// is not a heartbeat. Default: `60s`.
     pub stale_after: Limit,
     /// What to get data for. Default: `[]`: whatever the server sends.
-    #[serde(deserialize_with = "table::many")]
     pub subscriptions: Vec<Subscription>,
-    /// Messages that prove the line lives but are not data: they never refresh freshness. Tested before the
-    /// subscriptions. Default: `[]`.
+    /// What subscriptions leave out: each field but `id`. Default: `{}`.
+    #[serde(deserialize_with = "table::one")]
+    pub defaults: Terms,
+    /// Messages that prove the line lives but are not data: they never refresh freshness. Short for rules with
+    /// `"is": "heartbeat"` in front of the others. Default: `[]`.
     pub heartbeats: Vec<Matcher>,
+    /// What the server's other messages mean: acknowledgements, refusals, notices and so on. The first that fits counts; what
+    /// none of them knows is data. Default: `[]`.
+    #[serde(deserialize_with = "table::many")]
+    pub rules: Vec<Rule>,
+    /// What stands between a WebSocket message and the messages in it, in order. Default: `[]`.
+    pub codecs: Vec<Codec>,
+    /// What has to be said before anything else, in order, within `connect.timeout`. Default: `[]`.
+    #[serde(deserialize_with = "table::many")]
+    pub login: Vec<LoginStep>,
+    /// Which numbers, counted over all messages of a connection, show that some are missing. Default: `none`.
+    pub sequence: Option<SequenceRule>,
     /// Whether heartbeats reach the application like messages. Default: `false`.
     pub deliver_heartbeats: bool,
+    /// Whether what a rule knows as something else than a heartbeat (acknowledgements, refusals, notices) reaches the
+    /// application like messages. Default: `false`.
+    pub deliver_control: bool,
+    /// Whether a person is told when messages come that no rule and no subscription knows, by an
+    /// [`Alert`](crate::Alert). For a feed whose subscriptions all have a matcher. Default: `false`.
+    pub alert_unmatched: bool,
+    /// What is sent again and again while a connection is up. Default: `[]`; WebSocket pings on a silent line are made
+    /// without it, see `ping`.
+    pub keepalives: Vec<Keepalive>,
+    /// Limits on what is sent. All of them hold. Default: `[]`.
+    #[serde(deserialize_with = "table::many")]
+    pub pacing: Vec<Pacing>,
+    /// How many subscriptions one message may ask for. Needs a `subscribe` template with a place for more than one
+    /// (`$each`, `$join`). Default: `none`, one each.
+    #[serde(deserialize_with = "table::maybe")]
+    pub batch: Option<Batching>,
+    /// What is done after certain ends. The first that fits counts, in front of the default policy; a
+    /// [`retry_policy`](FeedBuilder::retry_policy) comes before it. Default: `[]`.
+    #[serde(deserialize_with = "table::many")]
+    pub ends: Vec<EndRule>,
+    /// How often a subscription may be to blame for it that the server hung up (written, unanswered, and nothing else
+    /// was in question) before it is set aside, with an alert, to be tried later and alone. At least 1; null for never.
+    /// Default: `3`.
+    pub quarantine_after: Option<u32>,
     /// How a connection is made.
     #[serde(deserialize_with = "table::one")]
     pub connect: Connect,
@@ -105,13 +156,26 @@ impl Default for FeedConfig {
     fn default() -> Self {
         Self {
             url: FeedUrl::default(),
+            endpoints: Vec::new(),
             name: None,
             headers: BTreeMap::new(),
             subprotocols: Vec::new(),
             stale_after: Limit::After(Duration::from_secs(60)),
             subscriptions: Vec::new(),
+            defaults: Terms::default(),
             heartbeats: Vec::new(),
+            rules: Vec::new(),
+            codecs: Vec::new(),
+            login: Vec::new(),
+            sequence: None,
             deliver_heartbeats: false,
+            deliver_control: false,
+            alert_unmatched: false,
+            keepalives: Vec::new(),
+            pacing: Vec::new(),
+            batch: None,
+            ends: Vec::new(),
+            quarantine_after: Some(3),
             connect: Connect::default(),
             tls: Tls::default(),
             ping: Ping::default(),
@@ -138,8 +202,8 @@ impl FeedConfig {
     pub fn from_json(json: &str) -> Result<Self, Error> {
         let mut deserializer = serde_json::Deserializer::from_str(json);
         let Table(config) = serde_path_to_error::deserialize(&mut deserializer)
-            .map_err(|error| Error::config(path(error.path()), problem(error.inner())))?;
-        deserializer.end().map_err(|error| Error::config(ROOT, problem(&error)))?;
+            .map_err(|error| Error::config(reading::path(error.path()), reading::problem(error.inner())))?;
+        deserializer.end().map_err(|error| Error::config(reading::ROOT, reading::problem(&error)))?;
         Ok(config)
     }
 
@@ -151,7 +215,43 @@ impl FeedConfig {
     ///
     /// [`Error::Config`] for the first problem found, with the field's path and what would be right. Final.
     pub fn validate(&self) -> Result<(), Error> {
-        validate::validate(self, false)
+        validate::validate(self, &Hooks::default())
+    }
+
+    /// A subscription of this feed with every term that holds for it: its own, those of `defaults`, and those that hold
+    /// if neither says anything.
+    ///
+    /// ```
+    /// use livefeed::{FeedConfig, Limit, Subscription};
+    ///
+    /// let config = FeedConfig::new("wss://feed.example/ws");
+    /// assert_eq!(config.resolved(&Subscription::new("btc")).terms.stale_after, Some(config.stale_after));
+    /// ```
+    pub fn resolved(&self, subscription: &Subscription) -> Subscription {
+        let mut terms = subscription.terms.or(&self.defaults);
+        let stale_after = *terms.stale_after.get_or_insert(self.stale_after);
+        terms.first_data_within.get_or_insert(stale_after);
+        terms.ack.get_or_insert_with(|| if self.has_ack_rule() { Ack::Rule } else { Ack::None });
+        terms.ack_timeout.get_or_insert(Terms::ACK_TIMEOUT);
+        terms.on_ack_timeout.get_or_insert_default();
+        terms.topic.get_or_insert_with(|| "${name}".to_owned());
+        terms.repair.get_or_insert_with(|| RepairStep::DEFAULT.to_vec());
+        Subscription { id: subscription.id.clone(), terms }
+    }
+
+    /// Whether a rule knows acknowledgements.
+    fn has_ack_rule(&self) -> bool {
+        self.rules.iter().any(|rule| rule.is == RuleKind::Ack)
+    }
+
+    /// Checks a subscription that joins an open feed.
+    pub(crate) fn check_subscription(
+        &self,
+        path: &str,
+        subscription: &Subscription,
+        has_dialect: bool,
+    ) -> Result<(), Error> {
+        validate::check_subscription(path, self, subscription, has_dialect)
     }
 
     /// The feed's name in events and logs. For a valid configuration: else it could show a part of the URL.
@@ -162,55 +262,6 @@ impl FeedConfig {
             None => self.url.host(),
         }
     }
-}
-
-/// The path of the configuration as a whole.
-const ROOT: &str = "(top level)";
-
-/// A path as in validation: `subscriptions[2].data`, `headers["X-Foo"]`.
-fn path(path: &Path) -> String {
-    let mut out = String::new();
-    for segment in path {
-        match segment {
-            Segment::Seq { index } => out += &format!("[{index}]"),
-            Segment::Map { key } | Segment::Enum { variant: key } => {
-                if out == "headers" {
-                    out += &format!("[{key:?}]");
-                } else {
-                    out = if out.is_empty() { key.clone() } else { out + "." + key };
-                }
-            }
-            Segment::Unknown => {}
-        }
-    }
-    if out.is_empty() { ROOT.to_owned() } else { out }
-}
-
-/// What serde says, less the value it found: that might be a secret in the wrong place.
-fn problem(error: &serde_json::Error) -> String {
-    let text = error.to_string();
-    for front in ["invalid type: ", "invalid value: "] {
-        if let Some(found) = text.strip_prefix(front)
-            && let Some((found, expected)) = found.rsplit_once(", expected ")
-        {
-            let kind = found.split([' ', '`']).next().unwrap_or_default();
-            let expected = match expected.split_once(' ').unwrap_or((expected, "")) {
-                ("u16" | "u32" | "usize", place) => format!("a whole number, not negative {place}"),
-                _ => expected.to_owned(),
-            };
-            return format!("is {} {kind} that does not fit: expected {expected}", article(kind));
-        }
-    }
-    if text.starts_with("unknown variant ")
-        && let Some((_, expected)) = text.rsplit_once(", expected ")
-    {
-        return format!("is a name that does not fit: expected {expected}");
-    }
-    text
-}
-
-fn article(word: &str) -> &'static str {
-    if word.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" }
 }
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
 //! The sections of a configuration.
 
 use super::limit::{self, Limit};
+use super::pacing::ConnectPacing;
+use crate::table;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,7 +12,7 @@ use std::time::Duration;
 #[serde(deny_unknown_fields, default)]
 #[non_exhaustive]
 pub struct Connect {
-    /// The budget of a whole attempt: name resolution, TCP, TLS and upgrade together. From 1 ms to 365 days.
+    /// The budget of a whole attempt: name resolution, TCP, TLS, upgrade and login together. From 1 ms to 365 days.
     /// Default: `10s`.
     #[serde(with = "limit::duration")]
     pub timeout: Duration,
@@ -22,11 +24,20 @@ pub struct Connect {
     /// Whether small writes go out at once (TCP_NODELAY). Off saves packets and delays pongs and sends.
     /// Default: `true`.
     pub nodelay: bool,
+    /// Limits on attempts, such as `{"attempts": 300, "per": "5m"}`: for one host, of all feeds of this process
+    /// together. All of them hold. An attempt over a limit waits. Default: `[]`.
+    #[serde(deserialize_with = "table::many")]
+    pub pacing: Vec<ConnectPacing>,
 }
 
 impl Default for Connect {
     fn default() -> Self {
-        Self { timeout: Duration::from_secs(10), stagger: Duration::from_millis(250), nodelay: true }
+        Self {
+            timeout: Duration::from_secs(10),
+            stagger: Duration::from_millis(250),
+            nodelay: true,
+            pacing: Vec::new(),
+        }
     }
 }
 

@@ -1,282 +1,290 @@
-//! From a message to its class and its subscriptions.
+//! From a message to the rule that takes it, the request it answers, or the subscriptions it belongs to.
+//!
+//! Matchers are taken apart into alternatives, each of which is looked up in a table by the values it asks for: what a
+//! message costs does not grow with how many there are. This file keeps the tables; `classify` asks them.
 
-use super::matcher::{MatchFn, Matcher};
-use super::scan::{self, Number, Pointer, Scalar};
-use crate::message::{Names, Payload, SubscriptionId};
-use crate::panics::caught;
+use super::conditions::{Alternative, Compiler, Expr, Test};
+use super::evaluate::Called;
+use super::matcher::Matcher;
+use super::pass::Pass;
+use super::shape::{Arranged, Field, Shape, arrange};
+use super::slab::Slab;
+use super::trie::{Slot, Trie};
+use crate::message::{Names, SubscriptionId};
 use std::collections::HashMap;
 
-/// A subscription as the router sees it: its key, its name, and what its data looks like (`None`: any data).
-pub(crate) type Route = (u64, SubscriptionId, Option<Matcher>);
-
-/// What a message is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) enum Class {
-    #[default]
-    Data,
-    Heartbeat,
+/// Whom a matcher belongs to.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub(crate) enum Owner {
+    /// A rule, by its place.
+    Rule(u32),
+    /// A request that waits for its answer.
+    Request(u64),
+    /// The data of a subscription, by its key.
+    Data(u64),
 }
 
 /// What [`Router::classify`] found. Made once and used again, so that it allocates nothing.
 #[derive(Debug, Default)]
 pub(crate) struct Hit {
-    pub(crate) class: Class,
-    /// The keys of the routes that were met, in the order of the routes.
+    /// The first rule that matches; then the rest is empty.
+    pub(crate) rule: Option<u32>,
+    /// Else the first request that matches; then there are no keys.
+    pub(crate) request: Option<u64>,
+    /// Else the keys of the subscriptions it is data of, ascending.
     pub(crate) keys: Vec<u64>,
     /// Their names; `None` if there are none.
     pub(crate) names: Option<Names>,
-    /// What a matcher said that panicked; the first, if several did.
+    /// What a closure said that panicked; the first, if several did.
     pub(crate) panicked: Option<String>,
-    targets: Vec<usize>,
 }
 
 impl Hit {
-    fn clear(&mut self) {
-        self.class = Class::Data;
+    pub(super) fn clear(&mut self) {
+        self.rule = None;
+        self.request = None;
         self.keys.clear();
         self.names = None;
         self.panicked = None;
-        self.targets.clear();
     }
 }
 
-/// Recognises heartbeats and finds the subscriptions of a message.
+/// Finds what a message is by the matchers of all owners together.
 ///
-/// Fields and whole texts are looked up in tables: the cost does not grow with the number of routes.
-/// Prefixes and closures are tried one by one. A message that is a heartbeat belongs to no subscription.
+/// Owners come and go one by one; that costs about as much as their own matchers are large. A message is gone over once,
+/// and not at all if it is no JSON object or array, or nothing looks at fields. What can't be looked up is tried
+/// one by one: matchers that say nothing but `not`, or are closures.
 #[derive(Debug, Default)]
 pub(crate) struct Router {
-    routes: Vec<(u64, SubscriptionId)>,
-    targets: Vec<Target>,
-    /// The target of the routes that take any data.
-    any: Option<usize>,
-    /// Those with heartbeats come first.
-    pointers: Vec<Field>,
-    texts: HashMap<String, usize>,
-    prefixes: Vec<(String, usize)>,
-    closures: Vec<(MatchFn, usize)>,
-    heartbeat_closures: Vec<MatchFn>,
+    pub(super) owners: HashMap<Owner, State>,
+    pub(super) trie: Trie,
+    pub(super) pass: Pass,
+    shape_ids: HashMap<Vec<Field>, usize>,
+    pub(super) shapes: Slab<Shape>,
+    /// The shapes to look at when a slot has a value.
+    pub(super) leads: Vec<Vec<usize>>,
+    /// The target of what has to be tried for each message.
+    pub(super) always: Option<usize>,
+    pub(super) targets: Slab<Target>,
+    pub(super) entries: Slab<Entry>,
+    pub(super) closures: Slab<Called>,
+    data: usize,
+    /// Of these, without a matcher.
+    unmatched: usize,
+    pub(super) scratch: super::classify::Scratch,
 }
 
-/// What one condition leads to.
+/// What is known of an owner.
 #[derive(Debug, Default)]
-struct Target {
-    heartbeat: bool,
-    /// Indices of routes, ascending.
-    slots: Vec<usize>,
-    names: Option<Names>,
+pub(super) struct State {
+    pub(super) name: Option<SubscriptionId>,
+    /// The name alone.
+    pub(super) alone: Option<Names>,
+    unmatched: bool,
+    entries: Vec<usize>,
+    slots: Vec<(Slot, bool)>,
+    closures: Vec<usize>,
 }
 
-/// A field and the targets of its values.
-#[derive(Debug)]
-struct Field {
-    pointer: Pointer,
-    heartbeat: bool,
-    texts: HashMap<Vec<u8>, usize>,
-    numbers: HashMap<u64, Vec<(Number, usize)>>,
-    bools: [Option<usize>; 2],
-    null: Option<usize>,
+/// What one key of a table leads to.
+#[derive(Debug, Default)]
+pub(super) struct Target {
+    pub(super) shape: usize,
+    key: Box<[u8]>,
+    /// Rules and requests, ascending, and their entries.
+    pub(super) control: Vec<(Owner, usize)>,
+    /// Data, ascending, and the entries.
+    pub(super) data: Vec<(u64, usize)>,
+    /// How many data entries ask for more than the key.
+    pub(super) partial: usize,
+    /// Keys and names of all data, if they have been put together.
+    pub(super) together: Option<(Vec<u64>, Option<Names>)>,
+    /// The last message that led here.
+    pub(super) message: u64,
+    pub(super) matched: usize,
+    /// No more exact condition stands in its way.
+    pub(super) alive: bool,
 }
 
-impl Field {
-    fn new(pointer: Pointer) -> Self {
-        Self {
-            pointer,
-            heartbeat: false,
-            texts: HashMap::new(),
-            numbers: HashMap::new(),
-            bools: [None; 2],
-            null: None,
-        }
-    }
+/// An alternative of an owner's matcher.
+#[derive(Debug, Default)]
+pub(super) struct Entry {
+    target: usize,
+    pub(super) tests: Vec<Test>,
+    pub(super) rest: Vec<Expr>,
+    /// The last message it was tried for, and what came of it.
+    pub(super) message: u64,
+    pub(super) matched: bool,
+}
 
-    /// The target of a value, made by `new` if there is none yet.
-    fn entry(&mut self, value: Scalar<'_>, new: impl FnOnce() -> usize) -> usize {
-        match value {
-            Scalar::Text(text) => *self.texts.entry(text.into_owned()).or_insert_with(new),
-            Scalar::Bool(value) => *self.bools[usize::from(value)].get_or_insert_with(new),
-            Scalar::Null => *self.null.get_or_insert_with(new),
-            Scalar::Number(number) => {
-                let bucket = self.numbers.entry(number.bucket()).or_default();
-                if let Some((_, target)) = bucket.iter().find(|(own, _)| own.is_same(number)) {
-                    return *target;
-                }
-                let target = new();
-                bucket.push((number, target));
-                target
-            }
-        }
-    }
-
-    /// The targets of the value that a message has here. Several only where the same
-    /// number was given as an integer and as a float.
-    fn find(&self, json: &[u8], mut found: impl FnMut(usize)) {
-        let one = match scan::find(json, &self.pointer).and_then(Scalar::parse) {
-            None => None,
-            Some(Scalar::Text(text)) => self.texts.get(&*text).copied(),
-            Some(Scalar::Bool(value)) => self.bools[usize::from(value)],
-            Some(Scalar::Null) => self.null,
-            Some(Scalar::Number(number)) => {
-                if let Some(bucket) = self.numbers.get(&number.bucket()) {
-                    bucket.iter().filter(|(own, _)| *own == number).for_each(|(_, target)| found(*target));
-                }
-                None
-            }
-        };
-        one.into_iter().for_each(found);
+impl Entry {
+    pub(super) fn is_partial(&self) -> bool {
+        !(self.tests.is_empty() && self.rest.is_empty())
     }
 }
 
 impl Router {
-    /// Builds the tables. Matchers are taken to be checked: one that is not valid matches nothing.
-    pub(crate) fn new(heartbeats: &[Matcher], routes: &[Route]) -> Self {
-        let mut router = Self::default();
-        let mut fields = HashMap::new();
-        for matcher in heartbeats {
-            router.add(&mut fields, matcher, None);
-        }
-        for (slot, (key, name, matcher)) in routes.iter().enumerate() {
-            router.routes.push((*key, name.clone()));
-            match matcher {
-                Some(matcher) => router.add(&mut fields, matcher, Some(slot)),
-                None => {
-                    let targets = &mut router.targets;
-                    let target = *router.any.get_or_insert_with(|| new_target(targets));
-                    router.targets[target].slots.push(slot);
-                }
-            }
-        }
-        router.pointers.sort_by_key(|field| !field.heartbeat);
-        for target in &mut router.targets {
-            if !target.slots.is_empty() {
-                let names = target.slots.iter().map(|slot| router.routes[*slot].1.clone()).collect();
-                target.names = Some(Names::new(names));
-            }
-        }
-        router
-    }
-
-    /// Adds a condition: of a route, or of heartbeats (`None`).
-    fn add(&mut self, fields: &mut HashMap<Pointer, usize>, matcher: &Matcher, slot: Option<usize>) {
-        let targets = &mut self.targets;
-        let target = match matcher {
-            Matcher::Pointer { pointer, equals } => {
-                let (Ok(pointer), Some(value)) = (Pointer::parse(pointer), Scalar::of(equals)) else {
-                    return;
+    /// Adds an owner, in place of what it had before. Data without a matcher is any data. Matchers are taken to be
+    /// checked and rendered: a condition that is not valid is not met.
+    pub(crate) fn insert(&mut self, owner: Owner, name: Option<&SubscriptionId>, matcher: Option<&Matcher>) {
+        self.remove(owner);
+        let mut state = State { name: name.cloned(), unmatched: matcher.is_none(), ..State::default() };
+        state.alone = state.name.clone().map(|name| Names::new(vec![name]));
+        let alternatives = match (matcher, owner) {
+            (Some(matcher), _) => {
+                let (closures, used) = (&mut self.closures, &mut state.closures);
+                let mut closure = |closure: &super::matcher::MatchFn| {
+                    let number = closures.insert(closure.clone().into());
+                    used.push(number);
+                    number
                 };
-                let field = *fields.entry(pointer.clone()).or_insert_with(|| {
-                    self.pointers.push(Field::new(pointer));
-                    self.pointers.len() - 1
-                });
-                let field = &mut self.pointers[field];
-                field.heartbeat |= slot.is_none();
-                field.entry(value, || new_target(targets))
+                let mut compiler =
+                    Compiler { trie: &mut self.trie, slots: Vec::new(), closure: &mut closure };
+                let alternatives = compiler.alternatives(matcher);
+                state.slots = compiler.slots;
+                alternatives
             }
-            Matcher::Text(text) => *self.texts.entry(text.clone()).or_insert_with(|| new_target(targets)),
-            Matcher::Prefix(prefix) => match self.prefixes.iter().find(|(own, _)| own == prefix) {
-                Some((_, target)) => *target,
-                None => {
-                    let target = new_target(targets);
-                    self.prefixes.push((prefix.clone(), target));
-                    target
-                }
-            },
-            Matcher::Closure(closure) if slot.is_none() => {
-                self.heartbeat_closures.push(closure.clone());
-                return;
-            }
-            Matcher::Closure(closure) => {
-                let target = new_target(targets);
-                self.closures.push((closure.clone(), target));
-                target
-            }
+            (None, Owner::Data(_)) => vec![Alternative::default()],
+            (None, _) => Vec::new(),
         };
-        let target = &mut self.targets[target];
-        match slot {
-            Some(slot) => target.slots.push(slot),
-            None => target.heartbeat = true,
+        for alternative in alternatives {
+            let arranged = arrange(alternative, &self.trie);
+            state.entries.extend(self.add(owner, arranged));
         }
+        if matches!(owner, Owner::Data(_)) {
+            self.data += 1;
+            self.unmatched += usize::from(state.unmatched);
+        }
+        self.owners.insert(owner, state);
+        self.scratch.forget();
     }
 
-    /// Whether there are neither heartbeats nor routes, so that every message is data of no subscription.
+    /// Removes an owner, if it is there.
+    pub(crate) fn remove(&mut self, owner: Owner) {
+        let Some(state) = self.owners.remove(&owner) else { return };
+        for entry in state.entries {
+            self.drop_entry(owner, entry);
+        }
+        for (slot, containers) in state.slots {
+            self.trie.remove(slot, containers);
+        }
+        for closure in state.closures {
+            self.closures.remove(closure);
+        }
+        if matches!(owner, Owner::Data(_)) {
+            self.data -= 1;
+            self.unmatched -= usize::from(state.unmatched);
+        }
+        self.scratch.forget();
+    }
+
+    /// Whether there are no owners, so that every message is data of no subscription.
     pub(crate) fn is_trivial(&self) -> bool {
-        self.targets.is_empty() && self.heartbeat_closures.is_empty()
+        self.owners.is_empty()
     }
 
-    /// Says what a message is and whose. Closures of the application are called here.
-    pub(crate) fn classify(&self, payload: Payload<'_>, hit: &mut Hit) {
-        hit.clear();
-        if self.is_trivial() {
-            return;
-        }
-        if self.is_heartbeat(payload, hit) {
-            hit.class = Class::Heartbeat;
-            return;
-        }
-        for (closure, target) in &self.closures {
-            if call(closure, payload, &mut hit.panicked) {
-                hit.targets.push(*target);
-            }
-        }
-        hit.targets.extend(self.any);
-        match hit.targets[..] {
-            [] => {}
-            [target] => {
-                let target = &self.targets[target];
-                hit.keys.extend(target.slots.iter().map(|slot| self.routes[*slot].0));
-                hit.names.clone_from(&target.names);
-            }
-            _ => self.join(hit),
-        }
+    /// Whether there is data and all of it has a matcher: a message that meets none is no data.
+    pub(crate) fn is_strict(&self) -> bool {
+        self.data > 0 && self.unmatched == 0
     }
 
-    /// Tries everything but the closures of routes, which a heartbeat must not reach.
-    fn is_heartbeat(&self, payload: Payload<'_>, hit: &mut Hit) -> bool {
-        let mut heartbeat = false;
-        let mut found = |target: usize| {
-            heartbeat |= self.targets[target].heartbeat;
-            hit.targets.push(target);
+    /// Adds an alternative. `None`: the owner has the same already.
+    fn add(&mut self, owner: Owner, arranged: Arranged) -> Option<usize> {
+        let Arranged { fields, key, tests, rest } = arranged;
+        let lead = fields.first().map(|field| field.slot);
+        let shape = match self.shape_ids.get(&fields) {
+            Some(shape) => *shape,
+            None => {
+                let shape = self.shapes.insert(Shape::new(fields.clone()));
+                self.shape_ids.insert(fields, shape);
+                if let Some(lead) = lead {
+                    if self.leads.len() <= lead {
+                        self.leads.resize(lead + 1, Vec::new());
+                    }
+                    self.leads[lead].push(shape);
+                }
+                shape
+            }
         };
-        if !self.pointers.is_empty() && scan::is_container(payload.as_bytes()) {
-            for field in &self.pointers {
-                field.find(payload.as_bytes(), &mut found);
+        let targets = &mut self.targets;
+        let target = self.shapes[shape].entry(&key, || {
+            targets.insert(Target { shape, key: key.as_slice().into(), ..Target::default() })
+        });
+        if lead.is_none() {
+            self.always = Some(target);
+        }
+        let entry = Entry { target, tests, rest, ..Entry::default() };
+        let partial = entry.is_partial();
+        let target = &mut self.targets[target];
+        match owner {
+            Owner::Data(key) => {
+                let mine = target.data.partition_point(|(own, _)| *own < key);
+                let rest = target.data.get(mine..).into_iter().flatten();
+                let mut same = rest.take_while(|(own, _)| *own == key);
+                if !partial && same.any(|(_, entry)| !self.entries[*entry].is_partial()) {
+                    return None;
+                }
+                let entry = self.entries.insert(entry);
+                target.data.insert(mine, (key, entry));
+                target.partial += usize::from(partial);
+                target.together = None;
+                Some(entry)
+            }
+            Owner::Rule(_) | Owner::Request(_) => {
+                let entry = self.entries.insert(entry);
+                let place = target.control.partition_point(|(own, _)| *own < owner);
+                target.control.insert(place, (owner, entry));
+                Some(entry)
             }
         }
-        if let Payload::Text(text) = payload {
-            if !self.texts.is_empty() {
-                self.texts.get(text).copied().into_iter().for_each(&mut found);
-            }
-            for (prefix, target) in &self.prefixes {
-                if text.starts_with(prefix.as_str()) {
-                    found(*target);
+    }
+
+    fn drop_entry(&mut self, owner: Owner, number: usize) {
+        let entry = self.entries.remove(number);
+        let target = &mut self.targets[entry.target];
+        match owner {
+            Owner::Data(key) => {
+                let mine = target.data.partition_point(|(own, _)| *own < key);
+                let place = target.data.iter().skip(mine).position(|(_, own)| *own == number);
+                if let Some(place) = place {
+                    target.data.remove(mine + place);
+                    target.partial -= usize::from(entry.is_partial());
+                    target.together = None;
                 }
             }
+            Owner::Rule(_) | Owner::Request(_) => target.control.retain(|(_, own)| *own != number),
         }
-        heartbeat || self.heartbeat_closures.iter().any(|closure| call(closure, payload, &mut hit.panicked))
+        if !(target.data.is_empty() && target.control.is_empty()) {
+            return;
+        }
+        let target = self.targets.remove(entry.target);
+        let shape = &mut self.shapes[target.shape];
+        shape.remove(&target.key);
+        if self.always == Some(entry.target) {
+            self.always = None;
+        }
+        if shape.is_empty() {
+            let shape = self.shapes.remove(target.shape);
+            self.shape_ids.remove(&shape.fields);
+            if let Some(lead) = shape.fields.first() {
+                self.leads[lead.slot].retain(|own| *own != target.shape);
+            }
+        }
     }
+}
 
-    /// Several conditions were met: their routes together, each once, in order.
-    fn join(&self, hit: &mut Hit) {
-        let mut slots: Vec<usize> =
-            hit.targets.iter().flat_map(|target| &self.targets[*target].slots).copied().collect();
-        slots.sort_unstable();
-        hit.keys.extend(slots.iter().map(|slot| self.routes[*slot].0));
-        hit.names = Some(Names::new(slots.iter().map(|slot| self.routes[*slot].1.clone()).collect()));
+#[cfg(test)]
+impl Router {
+    /// Whether nothing is left of owners that were removed.
+    fn is_bare(&self) -> bool {
+        let tables = self.shape_ids.is_empty() && self.always.is_none();
+        tables && self.leads.iter().all(Vec::is_empty) && self.targets.is_empty() && self.entries.is_empty()
     }
 }
 
-fn new_target(targets: &mut Vec<Target>) -> usize {
-    targets.push(Target::default());
-    targets.len() - 1
-}
-
-fn call(closure: &MatchFn, payload: Payload<'_>, panicked: &mut Option<String>) -> bool {
-    caught(|| closure.call(payload)).unwrap_or_else(|message| {
-        panicked.get_or_insert(message);
-        false
-    })
-}
-
+#[cfg(test)]
+#[path = "router_model_tests.rs"]
+mod model_tests;
 #[cfg(test)]
 #[path = "router_tests.rs"]
 mod tests;

@@ -10,6 +10,9 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+/// Told when the bell rings; must neither wait nor take a lock that is held around a call to the feed.
+pub(crate) type Listener = Arc<dyn Fn() + Send + Sync>;
+
 /// The sending side.
 ///
 /// A batch in the channel keeps the core alive, and the core holds this sender, which keeps the channel alive. The
@@ -18,13 +21,19 @@ pub(super) struct Bell(Mutex<Ringer>);
 
 struct Ringer {
     sender: Option<Sender<Batch>>,
+    listener: Option<Listener>,
     feed_gone: bool,
     threads_gone: bool,
 }
 
 impl Bell {
     pub(super) fn new(sender: Sender<Batch>) -> Self {
-        Self(Mutex::new(Ringer { sender: Some(sender), feed_gone: false, threads_gone: false }))
+        Self(Mutex::new(Ringer {
+            sender: Some(sender),
+            listener: None,
+            feed_gone: false,
+            threads_gone: false,
+        }))
     }
 
     fn lock(&self) -> MutexGuard<'_, Ringer> {
@@ -33,12 +42,32 @@ impl Bell {
 
     /// Rings, unless it has been rung and nobody has answered yet.
     pub(super) fn ring(&self, shared: &Arc<Shared>) {
-        let sender = self.lock().sender.clone();
+        let ringer = self.lock();
+        let (sender, listener) = (ringer.sender.clone(), ringer.listener.clone());
+        drop(ringer);
         if let Some(sender) = sender
             && let Err(error) = sender.try_send(Batch { shared: Some(Arc::clone(shared)) })
         {
             error.into_inner().shared = None; // not an unread batch: one is waiting, or nobody listens any more
         }
+        if let Some(listener) = listener {
+            listener();
+        }
+    }
+
+    /// Has `listener` called as well from now on; `false` if there is one already.
+    pub(super) fn listen(&self, listener: Listener) -> bool {
+        let mut ringer = self.lock();
+        let free = ringer.listener.is_none();
+        if free {
+            ringer.listener = Some(listener);
+        }
+        free
+    }
+
+    pub(super) fn unlisten(&self) {
+        let listener = self.lock().listener.take();
+        drop(listener);
     }
 
     /// Nothing will come any more: receivers learn it once they have read what is there.
@@ -132,6 +161,16 @@ pub struct BatchIter {
 impl BatchIter {
     pub(crate) fn claim(shared: Option<Arc<Shared>>) -> Self {
         let events = shared.as_ref().map(|shared| shared.claim()).unwrap_or_default();
+        Self::of(shared, events)
+    }
+
+    /// The next `most` events alone, so that others can be read in turn; the rest stays where it can be changed.
+    pub(crate) fn claim_some(shared: &Arc<Shared>, most: usize) -> Self {
+        let events = shared.claim_some(most);
+        Self::of(Some(Arc::clone(shared)), events)
+    }
+
+    fn of(shared: Option<Arc<Shared>>, events: VecDeque<Event>) -> Self {
         let lot = shared.as_ref().map(|shared| shared.lot()).unwrap_or_default();
         Self { shared, events, messages: 0, bytes: 0, lot, done: false }
     }

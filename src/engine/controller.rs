@@ -4,8 +4,9 @@
 //! wait until the next deadline or a kick.
 
 use super::core::{Caller, Deadlines};
+use super::governor::Governor;
 use super::order::Order;
-use super::plan::Plan;
+use super::plan::{Beat, Plan};
 use super::shared::Shared;
 use super::writer::{Limits, Writer};
 use crate::clock::{self, Stamp};
@@ -23,6 +24,9 @@ pub(super) struct Controller {
     kicked: Receiver<()>,
     orders: Sender<Order>,
     limits: Limits,
+    beats: Arc<[Beat]>,
+    governor: Arc<Governor>,
+    hosts: Vec<String>,
     writer: Option<Writer>,
     /// The socket was seen empty, over its deadline, with the reader in this `recv`.
     suspect: Option<(u64, Instant)>,
@@ -30,8 +34,15 @@ pub(super) struct Controller {
 
 impl Controller {
     pub(super) fn new(shared: Arc<Shared>, kicked: Receiver<()>, orders: Sender<Order>, plan: &Plan) -> Self {
-        let limits = Limits { write_timeout: plan.write_timeout, subscribe_bytes: plan.subscribe_bytes };
-        Self { shared, kicked, orders, limits, writer: None, suspect: None }
+        let limits = Limits {
+            write_timeout: plan.write_timeout,
+            subscribe_bytes: plan.subscribe_bytes,
+            batch_bytes: plan.batch_bytes,
+        };
+        let beats = Arc::clone(&plan.protocol.beats);
+        let governor = Arc::clone(&plan.governor);
+        let hosts = plan.hosts.clone();
+        Self { shared, kicked, orders, limits, beats, governor, hosts, writer: None, suspect: None }
     }
 
     pub(super) fn shared(&self) -> &Arc<Shared> {
@@ -46,8 +57,11 @@ impl Controller {
             }
             self.adopt();
             let more = self.writer.as_mut().is_some_and(|writer| writer.work(&self.shared));
-            let seen = self.shared.lock().deadlines();
-            let until = self.judge(seen);
+            let (seen, paced) = {
+                let core = self.shared.lock();
+                (core.deadlines(), core.paced_until)
+            };
+            let until = [self.judge(seen), paced].into_iter().flatten().min();
             if self.shared.with(Caller::Controller, |core| {
                 core.controller_until = until;
                 // What came up since was compared with an older `controller_until`: it may not have kicked.
@@ -82,7 +96,16 @@ impl Controller {
         }
         for action in actions {
             match action {
-                Action::Dial { epoch, attempt } => {
+                Action::Dial { epoch, attempt, endpoint } => {
+                    let now = Stamp::now();
+                    if let Some(host) = self.hosts.get(endpoint) {
+                        self.governor.move_to(now.mono, host);
+                    }
+                    if let Err(until) = self.governor.dial(now.mono) {
+                        self.shared
+                            .with(Caller::Controller, |core| core.session.handle_dial_deferred(now, until));
+                        continue;
+                    }
                     let stop = Stop::new();
                     self.shared.set_stop(stop.clone());
                     // It may have been closed in between: then nobody else would stop this attempt.
@@ -90,7 +113,7 @@ impl Controller {
                         stop.abort();
                     }
                     // The reader is idle when an attempt is ordered, so this does not block for long.
-                    drop(self.orders.send(Order::Dial { epoch, attempt, stop }));
+                    drop(self.orders.send(Order::Dial { epoch, attempt, endpoint, stop }));
                 }
                 Action::Abort => {
                     if let Some(writer) = &self.writer {
@@ -107,7 +130,7 @@ impl Controller {
     /// Takes over a new connection, and lets go of one that is over.
     fn adopt(&mut self) {
         if let Some(link) = self.shared.take_link() {
-            let old = self.writer.replace(Writer::new(link, self.limits));
+            let old = self.writer.replace(Writer::new(link, self.limits, Arc::clone(&self.beats)));
             if let Some(old) = old {
                 old.give_up(&self.shared);
             }

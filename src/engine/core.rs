@@ -2,20 +2,24 @@
 //!
 //! What a change calls for comes out as [`Effects`], to be done once the lock is released.
 
+use super::book::Book;
+use super::governor::Governor;
 use super::plan::{Plan, Spec};
 use super::queue::Queue;
 use super::record;
 use crate::clock::Stamp;
+use crate::dialect::{FrameVars, Matcher, Member, Variables};
 use crate::error::Error;
 use crate::event::{AlertKind, Event};
-use crate::message::{Content, SubscriptionId};
+use crate::message::{Content, Message, SubscriptionId};
 use crate::policy::approach::{self, Wait};
-use crate::policy::freshness::Key;
+use crate::policy::outbox::{Out, OutKind};
+use crate::policy::pacing;
 use crate::policy::session::{Cycle, Outcome, Session};
 use crossbeam_channel::{Receiver, Sender, bounded};
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
 /// A panicking callback raises an alert at most this often; each panic is logged.
@@ -23,6 +27,9 @@ const PANIC_ALERT: Duration = Duration::from_secs(10);
 
 /// A slow consumer is said at most this often.
 pub(super) const SLOW_ALERT: Duration = Duration::from_secs(10);
+
+/// Unmatched messages are said at most this often.
+const UNMATCHED_ALERT: Duration = Duration::from_secs(60);
 
 /// A drained buffer is kept for use again up to this many events.
 const SPARE: usize = 16 * 1024;
@@ -39,12 +46,7 @@ pub(crate) enum Caller {
 pub(crate) struct Core {
     pub(crate) session: Session,
     pub(crate) queue: Queue,
-    /// By key: the desired ones, and those whose unsubscribe message is still to be written.
-    specs: HashMap<Key, Arc<Spec>>,
-    /// The keys that data is routed to, in the order of the subscriptions; a new version with each change.
-    routed: BTreeSet<Key>,
-    /// Read by the reader without the lock, after each `recv`.
-    routes_version: Arc<AtomicU64>,
+    pub(crate) book: Book,
     receipts: HashMap<u64, Sender<Outcome>>,
     /// When the reader's `recv` times out by itself; `None`: it has no timeout.
     pub(super) parked_until: Option<Instant>,
@@ -60,6 +62,13 @@ pub(crate) struct Core {
     pub(super) waiters: usize,
     slow_since: Option<Instant>,
     slow: bool,
+    alert_unmatched: bool,
+    /// Unmatched messages since that was last said, and when it was.
+    unmatched: u64,
+    unmatched_since: Option<Instant>,
+    governor: Arc<Governor>,
+    /// What is next to be written has to wait until then, by a limit on sends.
+    pub(super) paced_until: Option<Instant>,
     panics: HashMap<&'static str, Instant>,
     spare: VecDeque<Event>,
     /// Events to be logged after the lock.
@@ -100,9 +109,7 @@ impl Core {
         let mut core = Self {
             session,
             queue: Queue::new(plan.queue),
-            specs: HashMap::new(),
-            routed: BTreeSet::new(),
-            routes_version,
+            book: Book::new(plan.protocol.by(), routes_version),
             receipts: HashMap::new(),
             parked_until: None,
             controller_until: None,
@@ -113,6 +120,11 @@ impl Core {
             waiters: 0,
             slow_since: None,
             slow: false,
+            alert_unmatched: plan.alert_unmatched,
+            unmatched: 0,
+            unmatched_since: None,
+            governor: Arc::clone(&plan.governor),
+            paced_until: None,
             panics: HashMap::new(),
             spare: VecDeque::new(),
             log: Vec::new(),
@@ -131,7 +143,22 @@ impl Core {
         batch: &mut VecDeque<Event>,
         bytes: usize,
     ) -> Next {
+        self.handle_part(now, cycle, batch, bytes);
+        self.next(now.mono, cycle.armed, cycle.empty)
+    }
+
+    /// A part of a cycle: what came before a message that means something else than data, or the rest.
+    pub(super) fn handle_part(
+        &mut self,
+        now: Stamp,
+        cycle: &Cycle<'_>,
+        batch: &mut VecDeque<Event>,
+        bytes: usize,
+    ) {
         self.session.handle_recv(now, cycle);
+        if cycle.unmatched > 0 && self.alert_unmatched {
+            self.alert_unmatched(now, cycle.unmatched);
+        }
         if self.handled {
             self.session.handle_away(now.mono); // until the handler has returned
         }
@@ -151,7 +178,18 @@ impl Core {
         if self.queue.is_nearly_full() {
             self.alert_slow(now);
         }
-        self.next(now.mono, cycle.armed, cycle.empty)
+    }
+
+    /// Says that there are messages which nothing knows, but not too often.
+    fn alert_unmatched(&mut self, now: Stamp, count: u64) {
+        self.unmatched += count;
+        let recent =
+            self.unmatched_since.is_some_and(|at| now.mono.saturating_duration_since(at) < UNMATCHED_ALERT);
+        if !recent {
+            self.unmatched_since = Some(now.mono);
+            let messages = std::mem::take(&mut self.unmatched);
+            self.session.alert(now, AlertKind::Unmatched { messages });
+        }
     }
 
     pub(super) fn next(&mut self, now: Instant, armed: Option<Duration>, empty: bool) -> Next {
@@ -204,28 +242,19 @@ impl Core {
     }
 
     pub(crate) fn subscribe(&mut self, now: Stamp, spec: Spec) {
-        let (key, replaced) =
-            self.session.handle_subscribe(now, spec.id.clone(), spec.limit, spec.subscribe.is_some());
+        let (key, replaced) = self.session.handle_subscribe(now, spec.want.clone());
         if let Some((old, to_write)) = replaced {
-            self.routed.remove(&old);
-            if !to_write {
-                self.specs.remove(&old);
-            }
+            self.book.remove(old, to_write);
         }
-        self.specs.insert(key, Arc::new(spec));
-        self.routed.insert(key);
-        self.routes_version.fetch_add(1, Ordering::Release);
+        self.book.insert(key, Arc::new(spec));
     }
 
     pub(crate) fn unsubscribe(&mut self, id: &SubscriptionId) -> Result<(), Error> {
-        let Some((key, to_write)) = self.session.handle_unsubscribe(id) else {
+        let Some((key, to_write)) = self.session.handle_unsubscribe(Stamp::now(), id) else {
             return Err(Error::UnknownSubscription(id.clone()));
         };
-        self.routed.remove(&key);
-        self.routes_version.fetch_add(1, Ordering::Release);
-        if !to_write {
-            self.specs.remove(&key);
-        }
+        self.book.remove(key, to_write);
+        self.book.forget_name(id);
         Ok(())
     }
 
@@ -236,25 +265,78 @@ impl Core {
         Ok(receiver)
     }
 
-    pub(super) fn spec(&self, key: Key) -> Option<Arc<Spec>> {
-        self.specs.get(&key).map(Arc::clone)
+    /// What a frame is filled in with that the application makes; it has a number of its own.
+    pub(crate) fn vars(&mut self) -> FrameVars {
+        FrameVars {
+            id: Some(self.session.next_frame()),
+            captures: self.book.captures(),
+            ..FrameVars::new(self.session.epoch(), 0, Stamp::now().wall)
+        }
     }
 
-    /// Takes the spec of a subscription that is no longer desired, with its last use.
-    pub(super) fn retire(&mut self, key: Key) -> Option<Arc<Spec>> {
-        if self.routed.contains(&key) { self.spec(key) } else { self.specs.remove(&key) }
+    /// Sends a question, and has its answer sent to `answer`. What comes back tells that it was dropped.
+    pub(crate) fn ask(
+        &mut self,
+        content: Content,
+        reply: Matcher,
+        answer: Sender<Message>,
+    ) -> Result<u64, Error> {
+        // The route first: the answer may be here before the report that the question was written.
+        let ticket = self.session.handle_send(content)?;
+        self.book.ask(ticket, reply, answer);
+        Ok(ticket)
     }
 
-    /// What the router is built from, and its version.
-    pub(super) fn routes(&self) -> (u64, Vec<(Key, Arc<Spec>)>) {
-        let routes = self.routed.iter().filter_map(|key| Some((*key, self.spec(*key)?))).collect();
-        (self.routes_version.load(Ordering::Acquire), routes)
+    /// The next thing to write on the connection of this epoch, with what it is made from.
+    pub(super) fn next_out(&mut self, now: Stamp, epoch: u64) -> Option<Made> {
+        self.paced_until = None;
+        if self.session.epoch() != epoch || !self.session.has_out() {
+            return None;
+        }
+        if let Err(until) = self.governor.sends(now.mono, pace_kind(self.session.peek_out()?)) {
+            self.paced_until = Some(until);
+            return None;
+        }
+        let out = self.session.poll_out(now)?;
+        let mut made = Made { out, spec: None, members: Vec::new(), captures: self.book.captures() };
+        match &made.out {
+            Out::Subscribe { frame, keys } => {
+                for key in keys {
+                    self.book.subscribing(*key, *frame);
+                    made.members.extend(self.book.member(*key));
+                    made.spec = made.spec.take().or_else(|| self.book.spec(*key));
+                }
+            }
+            Out::Unsubscribe { key, .. } => {
+                if let Some((spec, member)) = self.book.retire(*key) {
+                    made.spec = Some(spec);
+                    made.members.push(member);
+                }
+            }
+            Out::Probe { key, .. } => {
+                made.spec = self.book.spec(*key);
+                made.members.extend(self.book.member(*key));
+            }
+            Out::Pong(_)
+            | Out::Ping
+            | Out::Reply { .. }
+            | Out::Keepalive { .. }
+            | Out::App { .. }
+            | Out::Close(_) => {}
+        }
+        Some(made)
     }
 
-    /// Drops what only the connection that ended still needed.
-    pub(super) fn forget_retired(&mut self) {
-        let routed = &self.routed;
-        self.specs.retain(|key, _| routed.contains(key));
+    /// Whether something can be written now.
+    pub(super) fn wants_write(&self) -> bool {
+        self.session.has_out()
+            && (self.paced_until.is_none() || self.session.peek_out() == Some(OutKind::Control))
+    }
+
+    /// The connection is over: what belonged to it is forgotten.
+    pub(super) fn forget_connection(&mut self) {
+        self.book.disconnected();
+        self.paced_until = None;
     }
 
     pub(super) fn take_wake_owed(&mut self) -> bool {
@@ -274,6 +356,11 @@ impl Core {
     pub(super) fn claim(&mut self) -> VecDeque<Event> {
         let spare = std::mem::take(&mut self.spare);
         self.queue.claim(spare)
+    }
+
+    pub(super) fn claim_some(&mut self, most: usize) -> VecDeque<Event> {
+        let spare = std::mem::take(&mut self.spare);
+        self.queue.claim_some(most, spare)
     }
 
     /// Keeps a drained buffer for the next claim.
@@ -315,13 +402,31 @@ impl Core {
             |at: Option<Instant>| at.is_some_and(|at| self.controller_until.is_none_or(|until| at < until));
         effects.kick = caller != Caller::Controller
             && (self.session.has_actions()
-                || self.session.has_out()
+                || self.wants_write()
                 || self.flush
                 || self.wake_owed
                 || earlier(self.session.next_deadline())
                 || earlier(self.judge_at()));
         effects
     }
+}
+
+/// What a limit on sends takes it for. What can't wait is counted, and not delayed.
+fn pace_kind(kind: OutKind) -> pacing::Kind {
+    match kind {
+        OutKind::Control | OutKind::Close => pacing::Kind::Control,
+        OutKind::Subscribe => pacing::Kind::Subscribe,
+        OutKind::Application => pacing::Kind::Application,
+    }
+}
+
+/// Something to write, with what it is made from.
+pub(super) struct Made {
+    pub(super) out: Out,
+    pub(super) spec: Option<Arc<Spec>>,
+    /// The subscriptions that it is for.
+    pub(super) members: Vec<Member>,
+    pub(super) captures: Arc<Variables>,
 }
 
 /// What a change calls for, once the lock is released.

@@ -1,6 +1,6 @@
 //! Folds a run of lifecycle events that nobody has read, with no message among them, and the gaps of what was dropped.
 
-use crate::event::{AlertKind, Disconnected, Event, Gap, GapCause};
+use crate::event::{AlertKind, Disconnected, Event, Gap, GapCause, Repair};
 use crate::message::{Message, SubscriptionId};
 use std::collections::HashMap;
 use std::time::SystemTime;
@@ -15,7 +15,17 @@ pub(super) enum Subject<'a> {
     NeedsAttention,
     CallbackPanicked(&'static str),
     SubscribeFailed(&'a SubscriptionId),
+    SubscriptionRefused(&'a SubscriptionId),
+    Quarantined(&'a SubscriptionId),
+    Notice,
+    Unmatched,
+    CountersForgotten,
+    TemplateFailed(&'static str),
     Subscribed(u64, &'a SubscriptionId),
+    Refused(u64, &'a SubscriptionId),
+    Ended(u64, &'a SubscriptionId),
+    Stale(u64, Option<&'a SubscriptionId>, Repair),
+    Sequence(u64, Option<&'a SubscriptionId>),
     Resubscribed(u64, &'a SubscriptionId),
 }
 
@@ -27,8 +37,24 @@ impl<'a> Subject<'a> {
                 AlertKind::NeedsAttention { .. } => Self::NeedsAttention,
                 AlertKind::CallbackPanicked { callback, .. } => Self::CallbackPanicked(callback),
                 AlertKind::SubscribeFailed { subscription, .. } => Self::SubscribeFailed(subscription),
+                AlertKind::SubscriptionRefused { subscription, .. } => {
+                    Self::SubscriptionRefused(subscription)
+                }
+                AlertKind::Quarantined { subscription, .. } => Self::Quarantined(subscription),
+                AlertKind::Notice { .. } => Self::Notice,
+                AlertKind::Unmatched { .. } => Self::Unmatched,
+                AlertKind::CountersForgotten { .. } => Self::CountersForgotten,
+                AlertKind::TemplateFailed { what, .. } => Self::TemplateFailed(what),
             }),
             Event::Subscribed(event) => Some(Self::Subscribed(event.epoch, &event.subscription)),
+            Event::Refused(event) => Some(Self::Refused(event.epoch, &event.subscription)),
+            Event::Ended(event) => Some(Self::Ended(event.epoch, &event.subscription)),
+            Event::Stale(event) => Some(Self::Stale(event.epoch, event.subscription.as_ref(), event.next)),
+            Event::Gap(gap) if gap.cause == GapCause::Sequence => match gap.subscriptions.as_slice() {
+                [] => Some(Self::Sequence(gap.epoch, None)),
+                [one] => Some(Self::Sequence(gap.epoch, Some(one))),
+                _ => None,
+            },
             Event::Gap(gap) if gap.cause == GapCause::Resubscribed => match gap.subscriptions.as_slice() {
                 [one] => Some(Self::Resubscribed(gap.epoch, one)),
                 _ => None,
@@ -81,6 +107,8 @@ pub(super) fn fold(run: Vec<Event>) -> Vec<Event> {
             Event::Connecting(_)
             | Event::Connected(_)
             | Event::Subscribed(_)
+            | Event::Refused(_)
+            | Event::Ended(_)
             | Event::Stale(_)
             | Event::Gap(_)
                 if between => {}
@@ -95,7 +123,7 @@ pub(super) fn fold(run: Vec<Event>) -> Vec<Event> {
 pub(super) fn keep_newest(run: &mut Vec<Event>) {
     let mut newest: HashMap<Subject<'_>, usize> = HashMap::new();
     let mut keep = vec![true; run.len()];
-    let mut begins: Vec<(usize, Option<SystemTime>)> = Vec::new();
+    let mut olders: Vec<(usize, Older)> = Vec::new();
     for (at, event) in run.iter().enumerate().rev() {
         let Some(subject) = Subject::of(event) else { continue };
         let newest = *newest.entry(subject).or_insert(at);
@@ -104,17 +132,39 @@ pub(super) fn keep_newest(run: &mut Vec<Event>) {
                 *keep = false;
             }
             if let Event::Gap(gap) = event {
-                begins.push((newest, gap.last_message));
+                olders.push((newest, Older::from(&**gap)));
             }
         }
     }
-    for (at, last_message) in begins {
+    for (at, older) in olders {
         if let Some(Event::Gap(gap)) = run.get_mut(at) {
-            gap.last_message = last_message;
+            older.into_newer(gap);
         }
     }
     let mut keep = keep.into_iter();
     run.retain(|_| keep.next().unwrap_or(true));
+}
+
+/// What a gap takes over from an older one of the same subject that it replaces.
+pub(super) struct Older {
+    last_message: Option<SystemTime>,
+    from: Option<u64>,
+    lost: Option<u64>,
+}
+
+impl From<&Gap> for Older {
+    fn from(gap: &Gap) -> Self {
+        Self { last_message: gap.last_message, from: gap.from, lost: gap.lost }
+    }
+}
+
+impl Older {
+    /// The newer one begins where this one began; what both lost is known only if each knew.
+    pub(super) fn into_newer(self, gap: &mut Gap) {
+        gap.last_message = self.last_message;
+        gap.from = self.from;
+        gap.lost = self.lost.zip(gap.lost).map(|(old, new)| old.saturating_add(new));
+    }
 }
 
 /// An older end becomes part of a newer one.
@@ -150,6 +200,8 @@ pub(super) fn overflow_gap(first: &Message, last_message: Option<SystemTime>) ->
         subscriptions: first.subscriptions().to_vec(),
         last_message,
         lost: Some(1),
+        from: None,
+        to: None,
     })
 }
 

@@ -1,13 +1,20 @@
 //! What one `recv` completes: classified, and put into the batch, or handed to the handler at once.
+//!
+//! Data is gathered and handed to the core once for each `recv`. A message that means something else (an
+//! acknowledgement, a refusal, a notice, a gap in a sequence) cuts the batch there: what came before is handed over,
+//! then the core hears of it, and then the routes that follow from it are in force for the next message. So all of
+//! that takes effect in the order of the stream.
 
 use super::bell::BatchIter;
 use super::core::Caller;
 use super::decoder::Sink;
+use super::heard::Heard;
 use super::plan::{Handler, Plan};
+use super::routes::Routes;
 use super::shared::Shared;
 use crate::clock::Stamp;
-use crate::dialect::{Class, Hit, Router};
-use crate::event::Event;
+use crate::dialect::{Class, ReadItem, Seq};
+use crate::event::{AlertKind, Event};
 use crate::message::{Content, Message, Names, Received};
 use crate::panics;
 use crate::policy::freshness::Key;
@@ -16,33 +23,6 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 use tungstenite::{Bytes, Utf8Bytes};
-
-/// The reader's own copy of what data is routed by, and what one cycle found.
-pub(super) struct Routes {
-    version: u64,
-    router: Router,
-    /// Each subscription has a matcher: what meets none is no data (an ack, an error, a notice).
-    strict: bool,
-    hit: Hit,
-    /// The subscriptions that got data, and how many messages.
-    pub(super) touched: Vec<(Key, u64)>,
-}
-
-impl Routes {
-    pub(super) fn new(plan: &Plan) -> Self {
-        let router = Router::new(&plan.heartbeats, &[]);
-        Self { version: 0, router, strict: false, hit: Hit::default(), touched: Vec::new() }
-    }
-
-    fn rebuild(&mut self, shared: &Shared, plan: &Plan) {
-        let (version, routes) = shared.lock().routes();
-        let routes: Vec<_> =
-            routes.into_iter().map(|(key, spec)| (key, spec.id.clone(), spec.matcher.clone())).collect();
-        self.router = Router::new(&plan.heartbeats, &routes);
-        self.strict = !routes.is_empty() && routes.iter().all(|(.., matcher)| matcher.is_some());
-        self.version = version;
-    }
-}
 
 /// What a cycle works with.
 pub(super) struct Setting<'a> {
@@ -59,7 +39,7 @@ pub(super) struct Setting<'a> {
 pub(super) struct Intake<'a> {
     setting: Setting<'a>,
     /// The time of the `recv`, from the first message on.
-    received: Option<Received>,
+    received: Option<(Received, Stamp)>,
     /// There is nothing to classify by: all is data, of the connection alone.
     trivial: bool,
     /// Messages go to the handler as they are decoded: nothing is locked here, and nothing has to be moved.
@@ -68,11 +48,22 @@ pub(super) struct Intake<'a> {
     cycle: Cycle<'static>,
     matcher_panicked: Option<String>,
     handler_panicked: Option<String>,
+    /// The protocol was broken, above the WebSocket layer.
+    broken: Option<String>,
+}
+
+/// What a cycle brought.
+pub(super) struct Taken {
+    pub(super) cycle: Cycle<'static>,
+    /// The bytes of the messages in the batch.
+    pub(super) bytes: usize,
+    /// The connection can't go on: what was received can't be understood.
+    pub(super) broken: Option<String>,
 }
 
 impl<'a> Intake<'a> {
     pub(super) fn new(setting: Setting<'a>) -> Self {
-        setting.routes.touched.clear();
+        setting.routes.begin_cycle();
         Self {
             cycle: Cycle::default(),
             setting,
@@ -82,11 +73,11 @@ impl<'a> Intake<'a> {
             bytes: 0,
             matcher_panicked: None,
             handler_panicked: None,
+            broken: None,
         }
     }
 
-    /// What the cycle brought, and the bytes of the messages in the batch.
-    pub(super) fn finish(self) -> (Cycle<'static>, usize) {
+    pub(super) fn finish(self) -> Taken {
         let shared = self.setting.shared;
         if let Some(message) = self.matcher_panicked {
             shared.report_panic(Caller::Reader, "matcher", message);
@@ -94,18 +85,31 @@ impl<'a> Intake<'a> {
         if let Some(message) = self.handler_panicked {
             shared.report_panic(Caller::Reader, "handler", message);
         }
-        (self.cycle, self.bytes)
+        let complaints = std::mem::take(&mut self.setting.routes.complaints);
+        if let Some(message) = complaints.panicked {
+            shared.report_panic(Caller::Reader, "sequence", message);
+        }
+        if complaints.forgotten > 0 {
+            let kind = AlertKind::CountersForgotten { counters: complaints.forgotten };
+            shared.with(Caller::Reader, |core| core.session.alert(Stamp::now(), kind));
+        }
+        self.setting.routes.hand_over_last(shared);
+        Taken { cycle: self.cycle, bytes: self.bytes, broken: self.broken }
+    }
+
+    /// Takes one message as if it had just been received.
+    pub(super) fn take(&mut self, content: Content, stamp: &Stamp) {
+        self.content(content, stamp);
     }
 
     /// The first message of the cycle is here.
     #[cold]
     fn begin(&mut self, stamp: &Stamp) -> Received {
-        let Setting { shared, plan, routes, .. } = &mut self.setting;
+        let Setting { shared, routes, .. } = &mut self.setting;
         // Looked at once the `recv` is back: a new subscription's first data may have come with it.
-        if routes.version != shared.routes_version() {
-            routes.rebuild(shared, plan);
-        }
-        self.trivial = routes.router.is_trivial();
+        routes.sync(shared);
+        routes.interpreter.tick(stamp.wall);
+        self.trivial = routes.is_trivial();
         if self.trivial
             && let Some(handler) = &mut self.setting.handler
         {
@@ -122,14 +126,14 @@ impl<'a> Intake<'a> {
             self.direct = true;
         }
         let received = (*stamp).into();
-        self.received = Some(received);
+        self.received = Some((received, *stamp));
         received
     }
 
     #[inline]
     fn content(&mut self, content: Content, stamp: &Stamp) {
         let received = match self.received {
-            Some(received) => {
+            Some((received, _)) => {
                 self.cycle.messages += 1;
                 received
             }
@@ -142,8 +146,10 @@ impl<'a> Intake<'a> {
         if self.trivial {
             self.cycle.data += 1;
             self.deliver(content, received, None);
-        } else if let Some(names) = self.classify(&content) {
-            self.deliver(content, received, names);
+        } else if self.setting.routes.has_codecs() {
+            self.decode(content, received);
+        } else {
+            self.interpret(content, received);
         }
     }
 
@@ -162,29 +168,209 @@ impl<'a> Intake<'a> {
         }
     }
 
-    /// The subscriptions of a message that is to be delivered.
-    fn classify(&mut self, content: &Content) -> Option<Option<Names>> {
+    /// Undoes the codecs: one message may become several.
+    fn decode(&mut self, content: Content, received: Received) {
+        if self.broken.is_some() {
+            return;
+        }
+        let mut codecs = self.setting.routes.take_codecs();
+        let mut count = 0_u64;
+        let decoded = codecs.decode(content, &mut |content| {
+            count += 1;
+            self.interpret(content, received);
+        });
+        self.setting.routes.put_codecs(codecs);
+        self.cycle.messages = (self.cycle.messages + count).saturating_sub(1); // the whole was counted, too
+        if let Err(error) = decoded {
+            self.broken = Some(error.to_string());
+        }
+    }
+
+    /// Finds out what a message is, and whose.
+    fn interpret(&mut self, content: Content, received: Received) {
         let routes = &mut *self.setting.routes;
-        routes.router.classify(content.payload(), &mut routes.hit);
-        if let Some(message) = routes.hit.panicked.take() {
+        if let Some(Seq::Gap { from, to, lost }) = routes.whole(&content) {
+            self.gap(None, from, to, lost);
+        }
+        let routes = &mut *self.setting.routes;
+        if routes.has_dialect() {
+            self.speak(content, received);
+            return;
+        }
+        routes.interpreter.read(content.payload(), &mut routes.reading);
+        if let Some(message) = routes.reading.panicked.take() {
             self.matcher_panicked.get_or_insert(message);
         }
-        if routes.hit.class == Class::Heartbeat {
-            return self.setting.plan.deliver_heartbeats.then_some(None);
+        match routes.reading.class {
+            Class::Data => {
+                let keys = std::mem::take(&mut routes.reading.keys);
+                let names = routes.reading.names.take();
+                self.data(&keys, names, content, received);
+                self.setting.routes.reading.keys = keys;
+            }
+            Class::Other => self.other(content, received),
+            _ => self.control(content, received),
         }
-        if routes.strict && routes.hit.keys.is_empty() {
-            self.cycle.unmatched += 1;
-        } else {
-            self.cycle.data += 1;
-        }
-        for key in &routes.hit.keys {
-            // Runs of one subscription are common, and there are few subscriptions in one cycle.
-            match routes.touched.iter_mut().rev().find(|(touched, _)| touched == key) {
-                Some((_, count)) => *count += 1,
-                None => routes.touched.push((*key, 1)),
+    }
+
+    /// Data, of these subscriptions.
+    fn data(&mut self, keys: &[Key], names: Option<Names>, content: Content, received: Received) {
+        if self.setting.routes.has_sequences() {
+            for key in keys {
+                match self.setting.routes.sequence(*key, &content) {
+                    Some(Seq::Gap { from, to, lost }) => self.gap(Some(*key), from, to, lost),
+                    // The subscription lives, and that is all: nothing new in it.
+                    Some(Seq::Repeat) if keys.len() == 1 => {
+                        self.setting.routes.alive.push(*key);
+                        if self.setting.plan.deliver_heartbeats {
+                            self.deliver(content, received, names);
+                        }
+                        return;
+                    }
+                    _ => {}
+                }
             }
         }
-        Some(routes.hit.names.take())
+        self.cycle.data += 1;
+        let routes = &mut *self.setting.routes;
+        routes.touch(keys);
+        if routes.has_cursors() {
+            let epoch = self.setting.epoch;
+            let message = Message { content, epoch, received, subscriptions: names };
+            routes.keep(keys, &message);
+            let Message { content, subscriptions, .. } = message;
+            self.deliver(content, received, subscriptions);
+        } else {
+            self.deliver(content, received, names);
+        }
+    }
+
+    /// Nobody's data, though each subscription knows its own.
+    fn other(&mut self, content: Content, received: Received) {
+        self.cycle.unmatched += 1;
+        self.deliver(content, received, None);
+    }
+
+    /// A message that a rule knows, or that somebody waits for.
+    #[cold]
+    fn control(&mut self, content: Content, received: Received) {
+        let routes = &mut *self.setting.routes;
+        let class = routes.reading.class;
+        let control = routes.reading.control.take();
+        let heard = match (class, control) {
+            (Class::Keepalive, control) => {
+                routes.alive.extend(&routes.reading.keys);
+                control.map(|control| Heard::of(Class::Heartbeat, *control))
+            }
+            (Class::Heartbeat | Class::Ignored, None) => None,
+            (Class::Answer(index), _) => Some(Heard::answer(index)),
+            (Class::Reply, _) => {
+                self.reply(content, received);
+                return;
+            }
+            (class, Some(control)) if !control.unknown => Some(Heard::of(class, *control)),
+            _ => {
+                self.other(content, received);
+                return;
+            }
+        };
+        if let Some(heard) = heard
+            && !self.act(heard)
+        {
+            self.other(content, received);
+            return;
+        }
+        let plan = self.setting.plan;
+        let wanted = match class {
+            Class::Heartbeat | Class::Keepalive | Class::Answer(_) => plan.deliver_heartbeats,
+            _ => plan.deliver_control,
+        };
+        if wanted {
+            self.deliver(content, received, None);
+        }
+    }
+
+    /// What a request waited for.
+    fn reply(&mut self, content: Content, received: Received) {
+        let Some(ticket) = self.setting.routes.reading.request else { return };
+        let message = Message { content, epoch: self.setting.epoch, received, subscriptions: None };
+        let waiting = self.setting.shared.with(Caller::Reader, |core| core.book.answered(ticket));
+        match waiting {
+            Some(waiting) => drop(waiting.try_send(message)), // it may just have given up
+            None => self.other(message.content, received),
+        }
+        self.setting.routes.sync(self.setting.shared);
+    }
+
+    /// Messages are missing before the one at hand.
+    #[cold]
+    fn gap(&mut self, key: Option<Key>, from: u64, to: u64, lost: Option<u64>) {
+        let on_gap = self.setting.routes.on_gap(key);
+        self.flush();
+        let Some((_, stamp)) = self.received else { return };
+        self.setting.shared.with(Caller::Reader, |core| {
+            core.session.handle_sequence_gap(stamp, key, from, to, lost, on_gap);
+        });
+    }
+
+    /// Lets the core hear of it, in the order of the stream. Says whether it was understood.
+    fn act(&mut self, heard: Heard) -> bool {
+        self.flush();
+        let Some((_, stamp)) = self.received else { return false };
+        let understood = self.setting.shared.with(Caller::Reader, |core| heard.act(core, stamp));
+        self.setting.routes.sync(self.setting.shared);
+        understood
+    }
+
+    /// Hands over what was gathered so far.
+    fn flush(&mut self) {
+        let Some((_, stamp)) = self.received else { return };
+        let Setting { shared, batch, routes, armed, .. } = &mut self.setting;
+        routes.hand_over_last(shared);
+        let cycle = std::mem::take(&mut self.cycle);
+        if cycle.messages > 0 {
+            let (touched, alive) = (&routes.touched, &routes.alive);
+            let part = Cycle { armed: *armed, touched, kept: alive, ..cycle };
+            let bytes = std::mem::take(&mut self.bytes);
+            shared.with(Caller::Reader, |core| core.handle_part(stamp, &part, batch, bytes));
+        }
+        routes.begin_cycle();
+    }
+
+    /// Lets the application's own dialect say what a message holds.
+    fn speak(&mut self, content: Content, received: Received) {
+        self.cycle.messages = self.cycle.messages.saturating_sub(1); // what it holds counts
+        let (items, result) = self.setting.routes.speak(content);
+        for item in items {
+            self.cycle.messages += 1;
+            self.item(item, received);
+        }
+        if let Err(panic) = result {
+            self.setting.shared.report_panic(Caller::Reader, "dialect", panic.clone());
+            self.broken.get_or_insert(format!("the dialect panicked: {panic}"));
+        }
+    }
+
+    fn item(&mut self, item: ReadItem, received: Received) {
+        let routes = &mut *self.setting.routes;
+        match item {
+            ReadItem::Data { subscriptions, payload } => {
+                let keys = routes.keys_of(&subscriptions);
+                let names = (!subscriptions.is_empty()).then_some(subscriptions);
+                self.data(&keys, names, payload.0, received);
+            }
+            ReadItem::Other(payload) => self.other(payload.0, received),
+            ReadItem::Heartbeat => {}
+            ReadItem::Keepalive(name) => {
+                let key = routes.key_of(&name);
+                routes.alive.extend(key);
+            }
+            item => {
+                if let Some(heard) = Heard::item(item, routes) {
+                    self.act(heard);
+                }
+            }
+        }
     }
 }
 

@@ -4,16 +4,21 @@
 //! [`controller`] are the two threads; [`bell`] is how events reach users; [`queue`] is where they wait.
 
 pub(crate) mod bell;
+mod book;
 mod controller;
 pub(crate) mod core;
 mod decoder;
 mod fold;
+pub(crate) mod governor;
+mod heard;
 mod intake;
+mod login;
 mod order;
 pub(crate) mod plan;
 pub(crate) mod queue;
 mod reader;
 mod record;
+mod routes;
 pub(crate) mod shared;
 mod thread;
 mod writer;
@@ -82,14 +87,19 @@ impl Engine {
         Ok(Self { shared, bell, ended, threads: Mutex::new(threads) })
     }
 
-    /// Closes within `timeout`, and waits for both threads to end.
-    pub(crate) fn close(&self, timeout: Duration) -> Result<(), Error> {
-        let begin = clock::mono();
+    /// Begins to close, so that it takes `timeout` at most, and does not wait for it.
+    pub(crate) fn begin_close(&self, timeout: Duration) {
         // The close handshake may use most of the time; the rest is for the threads to end.
         let handshake = timeout.min(self.shared.close_wait()) / 4 * 3;
         self.shared.with(Caller::User, |core| {
             core.session.handle_close(Stamp::now(), handshake, CloseReason::ByUser);
         });
+    }
+
+    /// Closes within `timeout`, and waits for both threads to end.
+    pub(crate) fn close(&self, timeout: Duration) -> Result<(), Error> {
+        let begin = clock::mono();
+        self.begin_close(timeout);
         if self.shared.is_own_thread() {
             return Err(Error::WouldDeadlock);
         }

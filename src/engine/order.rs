@@ -5,7 +5,7 @@ use crate::transport::{Stop, WriteHalf};
 /// What the controller tells the reader.
 pub(super) enum Order {
     /// Make an attempt, and read until the connection ends.
-    Dial { epoch: u64, attempt: u32, stop: Stop },
+    Dial { epoch: u64, attempt: u32, endpoint: usize, stop: Stop },
     /// Events were made elsewhere: hand them to the handler.
     Drain,
     /// The feed is over.

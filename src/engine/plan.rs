@@ -1,16 +1,20 @@
 //! What the engine is started with: the checked configuration and the application's closures.
 
+use super::governor::Governor;
 use super::queue::Bounds;
-use crate::dialect::Matcher;
+use crate::dialect::{
+    Codec, Dialect, Interval, LoginStep, Matcher, Pointer, Rule, SequenceRule, Template, Variables,
+};
 use crate::error::EndReason;
 use crate::event::Event;
-use crate::message::SubscriptionId;
+use crate::policy::schedule::Mode;
 use crate::policy::session;
+use crate::policy::subscriptions::Want;
 use crate::policy::verdict::{self, Decision};
 use crate::secret::Secret;
 use crate::transport::{self, Endpoint};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 /// Where an attempt goes to.
 #[derive(Clone)]
@@ -24,6 +28,8 @@ pub(crate) struct Target {
 pub(crate) struct AttemptContext {
     pub(crate) epoch: u64,
     pub(crate) attempt: u32,
+    /// Which of the endpoints is meant, from 0.
+    pub(crate) endpoint: usize,
     /// How the connection or attempt before ended.
     pub(crate) previous: Option<EndReason>,
 }
@@ -34,14 +40,6 @@ pub(crate) struct ProviderFailure {
     pub(crate) fatal: bool,
 }
 
-/// What a subscribe payload may depend on.
-pub(crate) struct RenderContext {
-    pub(crate) epoch: u64,
-    pub(crate) attempt: u32,
-    pub(crate) time: SystemTime,
-}
-
-pub(crate) type Render = Arc<dyn Fn(&RenderContext) -> Result<Secret, String> + Send + Sync>;
 pub(crate) type Provider = Box<dyn FnMut(&AttemptContext) -> Result<Target, ProviderFailure> + Send>;
 pub(crate) type Handler = Box<dyn FnMut(Event) + Send>;
 pub(crate) type OnWake = Arc<dyn Fn() + Send + Sync>;
@@ -58,12 +56,63 @@ pub(crate) struct EndContext {
 }
 
 /// A subscription as the engine sees it.
+#[derive(Debug)]
 pub(crate) struct Spec {
-    pub(crate) id: SubscriptionId,
-    pub(crate) subscribe: Option<Render>,
-    pub(crate) unsubscribe: Option<Render>,
-    pub(crate) matcher: Option<Matcher>,
-    pub(crate) limit: Option<Duration>,
+    /// What the session machine wants to know of it.
+    pub(crate) want: Want,
+    pub(crate) vars: Arc<Variables>,
+    pub(crate) subscribe: Option<Template>,
+    pub(crate) unsubscribe: Option<Template>,
+    pub(crate) probe: Option<Template>,
+    /// What its data looks like; may depend on what is known only on a connection.
+    pub(crate) data: Option<Matcher>,
+    pub(crate) sequence: Option<SequenceRule>,
+    /// Where its messages have what the next connection takes up from.
+    pub(crate) cursor: Option<Pointer>,
+}
+
+/// What is sent again and again while a connection is up.
+#[derive(Debug)]
+pub(crate) struct Beat {
+    pub(crate) mode: Mode,
+    pub(crate) interval: Interval,
+    pub(crate) first_after: Option<Interval>,
+    /// What is sent; `None`: a ping.
+    pub(crate) send: Option<Template>,
+    /// What the answer looks like, and how long it may take.
+    pub(crate) expect: Option<(Matcher, Interval)>,
+}
+
+/// What is sent and taken besides data, by the rules of the protocol.
+pub(crate) struct Protocol {
+    /// Heartbeats among them.
+    pub(crate) rules: Vec<Rule>,
+    pub(crate) beats: Arc<[Beat]>,
+    pub(crate) login: Arc<[LoginStep]>,
+    pub(crate) codecs: Vec<Codec>,
+    /// The sequence of the connection as a whole.
+    pub(crate) sequence: Option<SequenceRule>,
+    /// Takes the place of rules and matchers.
+    pub(crate) dialect: Option<Box<dyn Dialect>>,
+}
+
+impl Protocol {
+    /// The rules that find their subscriptions by a matcher.
+    pub(super) fn by(&self) -> Arc<[(u32, Matcher)]> {
+        Rule::all_by_match(&self.rules).into()
+    }
+
+    /// The answers to keepalives, by the index of the keepalive. Without one nothing meets it.
+    pub(super) fn answers(&self) -> Vec<Matcher> {
+        let answer = |beat: &Beat| match &beat.expect {
+            Some((matcher, _)) => matcher.clone(),
+            None => Matcher::Any(Vec::new()),
+        };
+        if self.beats.iter().all(|beat| beat.expect.is_none()) {
+            return Vec::new();
+        }
+        self.beats.iter().map(answer).collect()
+    }
 }
 
 pub(crate) struct Plan {
@@ -71,8 +120,15 @@ pub(crate) struct Plan {
     pub(crate) session: session::Settings,
     pub(crate) fatal: verdict::Settings,
     pub(crate) queue: Bounds,
-    pub(crate) heartbeats: Vec<Matcher>,
+    pub(crate) protocol: Protocol,
     pub(crate) deliver_heartbeats: bool,
+    pub(crate) deliver_control: bool,
+    pub(crate) alert_unmatched: bool,
+    /// The most subscribe messages of a batch together, in bytes.
+    pub(crate) batch_bytes: usize,
+    pub(crate) governor: Arc<Governor>,
+    /// The hosts of the endpoints, in their order.
+    pub(crate) hosts: Vec<String>,
     pub(crate) specs: Vec<Spec>,
     pub(crate) transport: transport::Settings,
     /// The budget of one attempt.

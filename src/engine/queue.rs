@@ -4,7 +4,9 @@
 //! of few lifecycle events, because a `Disconnected` swallows the failures before it that nobody has read, and of
 //! events about the same subject only the newest stays. A drop that makes two runs one folds them again.
 
-use super::fold::{Subject, fold, is_disconnected, is_message, join, message_time, overflow_gap, widen};
+use super::fold::{
+    Older, Subject, fold, is_disconnected, is_message, join, message_time, overflow_gap, widen,
+};
 use crate::event::{AlertKind, Event, Gap, GapCause};
 use crate::message::SubscriptionId;
 use std::collections::{HashSet, VecDeque};
@@ -164,7 +166,7 @@ impl Queue {
             let at = self.events.len() - 1 - back;
             self.lead = self.lead.min(at);
             if let (Some(Event::Gap(old)), Event::Gap(new)) = (self.events.remove(at), &mut event) {
-                new.last_message = old.last_message;
+                Older::from(&*old).into_newer(new);
             }
         }
         let ends_again = is_disconnected(&event) && self.unread().any(is_disconnected);
@@ -198,9 +200,15 @@ impl Queue {
     /// or end.
     fn thin(&mut self) {
         let is_spare = |event: &Event| match event {
-            Event::Subscribed(_) => true,
-            Event::Gap(gap) => gap.cause == GapCause::Resubscribed,
-            Event::Alert(alert) => matches!(alert.kind, AlertKind::SubscribeFailed { .. }),
+            Event::Subscribed(_) | Event::Refused(_) | Event::Ended(_) => true,
+            Event::Stale(stale) => stale.subscription.is_some(),
+            Event::Gap(gap) => matches!(gap.cause, GapCause::Resubscribed | GapCause::Sequence),
+            Event::Alert(alert) => matches!(
+                alert.kind,
+                AlertKind::SubscribeFailed { .. }
+                    | AlertKind::SubscriptionRefused { .. }
+                    | AlertKind::Quarantined { .. }
+            ),
             _ => false,
         };
         let spare = self.events.iter().filter(|event| is_spare(event)).count();
@@ -240,6 +248,27 @@ impl Queue {
         if let Some(time) = spare.iter().rev().find_map(message_time) {
             self.last_claimed = Some(time);
         }
+        spare
+    }
+
+    /// Hands out the next `most` events, or all if they are fewer. `spare` is as in [`claim`](Self::claim).
+    pub(crate) fn claim_some(&mut self, most: usize, mut spare: VecDeque<Event>) -> VecDeque<Event> {
+        if self.events.len() <= most {
+            return self.claim(spare);
+        }
+        spare.clear();
+        for event in self.events.drain(..most) {
+            if let Event::Message(message) = &event {
+                self.messages -= 1;
+                self.bytes -= message.len();
+                self.claimed_messages += 1;
+                self.claimed_bytes += message.len();
+                self.last_claimed = Some(message.time());
+            }
+            spare.push_back(event);
+        }
+        self.lead = self.lead.saturating_sub(most);
+        self.lead_folded = self.lead_folded.saturating_sub(most);
         spare
     }
 

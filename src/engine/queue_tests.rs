@@ -1,9 +1,10 @@
 //! Bounds, folding, and that what is dropped is marked in its place.
 
 use super::*;
+use crate::class::ErrorClass;
 use crate::clock::Stamp;
 use crate::error::{EndReason, Stage};
-use crate::event::{Alert, Connected, Connecting, Disconnected, Subscribed};
+use crate::event::{Alert, Connected, Connecting, Disconnected, Ended, Refused, Repair, Stale, Subscribed};
 use crate::message::{Content, Message};
 use std::sync::Arc;
 use std::time::Duration;
@@ -61,7 +62,16 @@ fn subscribed(epoch: u64, id: &str) -> Event {
 
 fn gap(epoch: u64, cause: GapCause, id: &str, last_message: Option<SystemTime>) -> Event {
     let (time, subscriptions) = (Stamp::now().wall, vec![id.into()]);
-    Event::Gap(Box::new(Gap { time, epoch, cause, subscriptions, last_message, lost: None }))
+    Event::Gap(Box::new(Gap {
+        time,
+        epoch,
+        cause,
+        subscriptions,
+        last_message,
+        lost: None,
+        from: None,
+        to: None,
+    }))
 }
 
 fn alert(epoch: u64, kind: AlertKind) -> Event {
@@ -221,6 +231,37 @@ fn c3_alerts_between_dropped_messages_stay_bounded() {
         grammar.check(queue.claim(VecDeque::new()));
         assert_eq!(grammar.got + grammar.lost, 10_000);
     }
+}
+
+#[test]
+fn c3_refusals_ends_and_sequence_gaps_nobody_reads_fold_by_subject() {
+    let mut queue = bounded(10, 1000, Overflow::Block);
+    let (time, second) = (Stamp::now().wall, Duration::from_secs(1));
+    let (class, epoch) = (ErrorClass::RetryLater, 1);
+    for turn in 0..10_000u64 {
+        let subscription: SubscriptionId = if turn % 2 == 0 { "a" } else { "b" }.into();
+        let (detail, retry_in) = (String::new(), Some(second));
+        let stale = Some(subscription.clone());
+        let refused = Refused { time, epoch, subscription, class, detail, retry_in };
+        let Refused { subscription, detail, .. } = refused.clone();
+        queue.push(Event::Refused(Box::new(refused)));
+        queue.push(Event::Ended(Box::new(Ended { time, epoch, subscription, class, detail, retry_in })));
+        let (age, limit) = (second, second);
+        let next = Repair::Probe;
+        queue.push(Event::Stale(Box::new(Stale { time, epoch, subscription: stale, age, limit, next })));
+        let mut event = gap(1, GapCause::Sequence, "a", Some(time + Duration::from_secs(turn)));
+        if let Event::Gap(gap) = &mut event {
+            (gap.from, gap.to, gap.lost) = (Some(10 * turn), Some(10 * turn + 3), Some(2));
+        }
+        queue.push(event);
+    }
+    assert_eq!(queue.events.len(), 7);
+    let gaps = |event: &Event| if let Event::Gap(gap) = event { Some(gap.clone()) } else { None };
+    let gap = queue.events.iter().find_map(gaps).unwrap();
+    assert_eq!(
+        (gap.from, gap.to, gap.lost, gap.last_message),
+        (Some(0), Some(99_993), Some(20_000), Some(time))
+    );
 }
 
 #[test]
@@ -423,6 +464,29 @@ fn d1_block_is_full_until_what_was_claimed_is_consumed() {
     assert!(queue.is_full() && queue.is_empty());
     queue.release(1, 1);
     assert!(!queue.is_full());
+}
+
+#[test]
+fn d1_what_is_claimed_in_part_counts_until_it_is_consumed_and_the_rest_can_be_changed() {
+    let mut queue = bounded(4, 100, Overflow::Block);
+    queue.push(connected(1));
+    append(&mut queue, ["a", "bb", "ccc"].map(|text| message(1, "s", text)));
+    assert_eq!(queue.claim_some(3, VecDeque::new()).len(), 3, "connected, a and bb");
+    assert_eq!((queue.messages(), queue.bytes(), queue.is_full()), (1, 6, false));
+    append(&mut queue, [message(1, "s", "d")]);
+    assert!(queue.is_full(), "two are claimed, two are queued");
+    queue.release(2, 3);
+    assert_eq!((queue.messages(), queue.bytes(), queue.is_full()), (2, 4, false));
+    assert_eq!(queue.claim_some(3, VecDeque::new()).len(), 2, "all there are");
+    queue.release(2, 4);
+    assert_eq!((queue.messages(), queue.bytes(), queue.is_empty()), (0, 0, true));
+
+    let mut queue = bounded(2, 100, Overflow::DropOldest);
+    queue.push(connected(1));
+    append(&mut queue, ["a", "b"].map(|text| message(1, "s", text)));
+    queue.claim_some(2, VecDeque::new());
+    append(&mut queue, ["c", "d"].map(|text| message(1, "s", text)));
+    assert_eq!(words(&mut queue), ["gap:1", "c", "d"], "b was not claimed, so it could be dropped");
 }
 
 #[test]

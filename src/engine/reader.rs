@@ -5,15 +5,20 @@
 
 use super::core::{Caller, Next};
 use super::decoder::{Broken, Decoder};
-use super::intake::{self, Intake, Routes, Setting};
+use super::intake::{self, Intake, Setting, Taken};
+use super::login::{Desk, Kept, LoggedIn};
 use super::order::{Link, Order};
-use super::plan::{AttemptContext, EndContext, Handler, Plan};
+use super::plan::{AttemptContext, Beat, EndContext, Handler, Plan};
+use super::routes::Routes;
 use super::shared::Shared;
+use crate::class::ErrorClass;
 use crate::clock::{self, Stamp};
+use crate::dialect::{FrameVars, Interval, Variables};
 use crate::error::EndReason;
 use crate::event::Event;
 use crate::panics;
 use crate::policy::approach::Wait;
+use crate::policy::schedule::Times;
 use crate::policy::session::{Cycle, Established};
 use crate::policy::verdict;
 use crate::transport::{self, Budget, Dialed, Outcome, Request, Stop};
@@ -33,7 +38,7 @@ pub(super) struct Reader {
 
 impl Reader {
     pub(super) fn new(shared: Arc<Shared>, orders: Receiver<Order>, mut plan: Plan) -> Self {
-        let routes = Routes::new(&plan);
+        let routes = Routes::new(&mut plan);
         let handler = plan.handler.take();
         Self { shared, orders, plan, handler, routes, batch: VecDeque::new() }
     }
@@ -50,9 +55,9 @@ impl Reader {
                 return;
             }
             match order {
-                Order::Dial { epoch, attempt, stop } => {
-                    let found = match self.attempt(epoch, attempt, &stop) {
-                        Ok(decoder) => self.read(epoch, decoder),
+                Order::Dial { epoch, attempt, endpoint, stop } => {
+                    let found = match self.attempt(epoch, attempt, endpoint, &stop) {
+                        Ok((decoder, kept)) => self.read(epoch, decoder, kept),
                         Err(found) => found,
                     };
                     // All handles of the old connection go before the end is said.
@@ -70,12 +75,18 @@ impl Reader {
     }
 
     /// One attempt: the provider's answer, then resolve, TCP, TLS and upgrade within the budget.
-    fn attempt(&mut self, epoch: u64, attempt: u32, stop: &Stop) -> Result<Decoder, EndReason> {
+    fn attempt(
+        &mut self,
+        epoch: u64,
+        attempt: u32,
+        endpoint: usize,
+        stop: &Stop,
+    ) -> Result<(Decoder, Kept), EndReason> {
         // What the provider takes counts, too.
         let total = self.plan.attempt_budget;
         let budget = Budget { deadline: clock::mono() + total, total };
         let previous = self.shared.lock().session.last_end().cloned();
-        let context = AttemptContext { epoch, attempt, previous };
+        let context = AttemptContext { epoch, attempt, endpoint, previous };
         let provider = &mut self.plan.provider;
         let target = match panics::caught(|| provider(&context)) {
             Ok(Ok(target)) => target,
@@ -92,15 +103,32 @@ impl Reader {
             subprotocols: &target.subprotocols,
             settings: &self.plan.transport,
         };
-        let Dialed { mut read, write, peer, subprotocol } = transport::dial(&request, &budget, stop)?;
+        let Dialed { mut read, mut write, peer, subprotocol } = transport::dial(&request, &budget, stop)?;
         read.watch(Arc::clone(&self.shared.turns));
+        let mut decoder = Decoder::new(read, self.plan.read_buffer_bytes, self.plan.message_bytes);
+        self.routes.begin(epoch, attempt);
+        let mut desk = Desk {
+            shared: &self.shared,
+            routes: &mut self.routes,
+            decoder: &mut decoder,
+            half: &mut write,
+            budget,
+            stop,
+            epoch,
+            attempt,
+            bound: self.plan.message_bytes,
+        };
+        let LoggedIn { captures, kept } = desk.log_in(Arc::clone(&self.plan.protocol.login))?;
+        let schedules = times(&self.plan.protocol.beats, &captures, epoch, attempt)?;
+        self.routes.interpreter.remember(&captures);
         // The controller must find the writing half when the machine has something to write.
         self.shared.put_link(Link { epoch, attempt, half: write, stop: stop.clone() });
         let now = Stamp::now();
         let took = now.mono.saturating_duration_since(begin.mono);
-        let established = Established { took, peer, subprotocol };
+        let established = Established { took, peer, subprotocol, schedules };
         let handled = self.handler.is_some();
         let wanted = self.shared.with(Caller::Reader, |core| {
+            core.book.capture(captures.iter().map(|(name, value)| (name.clone(), value.clone())));
             let wanted = core.session.handle_connected(now, established, clock::suspended());
             if handled {
                 core.session.handle_away(now.mono); // until `read`: the handler hears of it first
@@ -108,20 +136,22 @@ impl Reader {
             wanted
         });
         self.drain();
-        if wanted {
-            Ok(Decoder::new(read, self.plan.read_buffer_bytes, self.plan.message_bytes))
-        } else {
-            Err(EndReason::ClosedByUser)
-        }
+        if wanted { Ok((decoder, kept)) } else { Err(EndReason::ClosedByUser) }
     }
 
     /// Reads until the connection ends; says how it ended as seen from here.
-    fn read(&mut self, epoch: u64, mut decoder: Decoder) -> EndReason {
+    fn read(&mut self, epoch: u64, mut decoder: Decoder, kept: Kept) -> EndReason {
         let begin = clock::mono();
         let mut next = self.shared.with(Caller::Reader, |core| {
             core.session.handle_back(begin);
             core.next(begin, None, true)
         });
+        if !kept.is_empty() {
+            match self.take_kept(epoch, kept) {
+                Ok(after) => next = after,
+                Err(reason) => return reason,
+            }
+        }
         loop {
             if next.full {
                 next = self.shared.wait_for_room(decoder.armed());
@@ -178,7 +208,7 @@ impl Reader {
             routes: &mut self.routes,
         });
         let (now, received, result) = decoder.cycle(wait, &mut intake);
-        let (mut cycle, bytes) = intake.finish();
+        let Taken { mut cycle, bytes, broken } = intake.finish();
         // Only a permit that blocks arms the socket.
         cycle.armed = if matches!(wait, Wait::Until(_)) { decoder.armed() } else { armed };
         match received {
@@ -189,7 +219,7 @@ impl Reader {
             }
             Outcome::Eof | Outcome::Failed(_) | Outcome::Unused => {}
         }
-        let cycle = Cycle { touched: &self.routes.touched, ..cycle };
+        let cycle = Cycle { touched: &self.routes.touched, kept: &self.routes.alive, ..cycle };
         // Only of a timeout in force can it be said that it has just run out.
         let empty = cycle.empty && matches!(wait, Wait::Until(_));
         let batch = &mut self.batch;
@@ -198,7 +228,42 @@ impl Reader {
             // The timeout in force is not the one that was asked for.
             next = self.shared.with(Caller::Reader, |core| core.next(now.mono, decoder.armed(), empty));
         }
-        (now, next, empty, result.err())
+        let broken =
+            broken.map(|detail| Broken::Violation { reason: EndReason::Protocol { detail }, code: 1007 });
+        (now, next, empty, result.err().or(broken))
+    }
+
+    /// Takes in what came during the login and belongs to the connection.
+    fn take_kept(&mut self, epoch: u64, kept: Kept) -> Result<Next, EndReason> {
+        let now = Stamp::now();
+        let mut intake = Intake::new(Setting {
+            epoch,
+            armed: None,
+            shared: &self.shared,
+            plan: &self.plan,
+            handler: self.handler.as_mut(),
+            batch: &mut self.batch,
+            routes: &mut self.routes,
+        });
+        for (content, received) in kept {
+            intake.take(content, &received);
+        }
+        let Taken { cycle, bytes, broken } = intake.finish();
+        let cycle = Cycle { touched: &self.routes.touched, kept: &self.routes.alive, ..cycle };
+        let batch = &mut self.batch;
+        let next = self.shared.with(Caller::Reader, |core| core.handle_cycle(now, &cycle, batch, bytes));
+        self.drain();
+        if let Some(detail) = broken {
+            return Err(EndReason::Protocol { detail });
+        }
+        if self.handler.is_none() {
+            return Ok(next);
+        }
+        let back = clock::mono();
+        Ok(self.shared.with(Caller::Reader, |core| {
+            core.session.handle_back(back);
+            core.next(back, None, true)
+        }))
     }
 
     /// The connection or attempt is over: the last thing said of it.
@@ -222,7 +287,7 @@ impl Reader {
         let decision = own.unwrap_or_else(|| verdict::decide(&reason, ever_up, &self.plan.fatal));
         self.shared.with(Caller::Reader, |core| {
             core.session.handle_ended(Stamp::now(), reason, decision);
-            core.forget_retired();
+            core.forget_connection();
         });
     }
 
@@ -232,6 +297,33 @@ impl Reader {
             intake::drain(&self.shared, handler);
         }
     }
+}
+
+/// The times of the keepalives, with what the login told.
+fn times(
+    beats: &[Beat],
+    captures: &Arc<Variables>,
+    epoch: u64,
+    attempt: u32,
+) -> Result<Vec<Times>, EndReason> {
+    let vars =
+        FrameVars { captures: Arc::clone(captures), ..FrameVars::new(epoch, attempt, Stamp::now().wall) };
+    let mut times = Vec::with_capacity(beats.len());
+    for (index, beat) in beats.iter().enumerate() {
+        let render = |interval: &Interval| {
+            interval.render(&vars).map_err(|problem| EndReason::LoginRefused {
+                detail: format!("keepalives[{index}]: {problem}"),
+                class: ErrorClass::RetryLater,
+            })
+        };
+        times.push(Times {
+            mode: beat.mode,
+            period: render(&beat.interval)?,
+            first_after: beat.first_after.as_ref().map(render).transpose()?,
+            within: beat.expect.as_ref().map(|(_, within)| render(within)).transpose()?,
+        });
+    }
+    Ok(times)
 }
 
 fn provider_failed(detail: String, fatal: bool) -> EndReason {

@@ -8,7 +8,7 @@ use crate::message::SubscriptionId;
 pub(super) const TARGET: &str = "livefeed";
 
 fn is_asked_for(end: &Disconnected) -> bool {
-    matches!(end.reason, EndReason::ClosedByUser | EndReason::Reconnect)
+    matches!(end.reason, EndReason::ClosedByUser | EndReason::Reconnect | EndReason::ServerNotice { .. })
 }
 
 /// Whether it may be logged at all. Called under the lock, so the logger, which is the application's, is not asked.
@@ -16,7 +16,9 @@ pub(super) fn is_wanted(event: &Event) -> bool {
     let level = match event {
         Event::Message(_) => return false,
         Event::Disconnected(e) if is_asked_for(e) => log::Level::Info,
-        Event::Stale(_) | Event::Disconnected(_) | Event::Alert(_) => log::Level::Warn,
+        Event::Stale(_) | Event::Refused(_) | Event::Ended(_) | Event::Disconnected(_) | Event::Alert(_) => {
+            log::Level::Warn
+        }
         Event::Connected(_) | Event::Gap(_) | Event::Closed(_) => log::Level::Info,
         Event::Connecting(_) | Event::Subscribed(_) => log::Level::Debug,
     };
@@ -36,6 +38,22 @@ pub(super) fn write(name: &str, event: &Event) {
             e.epoch,
             e.age.as_secs_f64(),
             e.subscription.as_ref().map_or("connection", SubscriptionId::as_str),
+        ),
+        Event::Refused(e) => log::warn!(
+            target: TARGET,
+            "{name}: refused, epoch {}: subscription {}: {} ({})",
+            e.epoch,
+            e.subscription,
+            e.detail,
+            e.class.name(),
+        ),
+        Event::Ended(e) => log::warn!(
+            target: TARGET,
+            "{name}: ended, epoch {}: subscription {}: {} ({})",
+            e.epoch,
+            e.subscription,
+            e.detail,
+            e.class.name(),
         ),
         Event::Disconnected(e) if is_asked_for(e) => {
             log::info!(target: TARGET, "{name}: disconnected, epoch {}: {}", e.epoch, e.reason);

@@ -3,7 +3,7 @@
 //! Under the lock there is pure code only: no I/O, no user code, no waiting. Whatever a change calls for (ringing
 //! the bell, waking a thread, logging, telling a sender its outcome) is collected under the lock and done after it.
 
-use super::bell::{Batch, Bell};
+use super::bell::{Batch, Bell, Listener};
 use super::core::{Caller, Core, Effects, Next, SLOW_ALERT};
 use super::order::{Link, Order};
 use super::plan::{OnWake, Plan};
@@ -31,6 +31,11 @@ thread_local! {
 /// Whether the calling thread belongs to the feed of this id.
 pub(crate) fn is_thread_of(id: u64) -> bool {
     OWNER.get() == id
+}
+
+/// Whether the calling thread belongs to any feed.
+pub(crate) fn is_feed_thread() -> bool {
+    OWNER.get() != 0
 }
 
 /// The core behind its mutex, and everything that its changes set in motion.
@@ -181,6 +186,26 @@ impl Shared {
     /// Takes all events that wait.
     pub(super) fn claim(&self) -> VecDeque<Event> {
         self.lock().claim()
+    }
+
+    /// Takes the next `most` events that wait.
+    pub(super) fn claim_some(&self, most: usize) -> VecDeque<Event> {
+        self.lock().claim_some(most)
+    }
+
+    /// Has `listener` called whenever the bell rings; `false` if the events go to a handler, or there is one already.
+    pub(crate) fn listen(&self, listener: Listener) -> bool {
+        !self.handled && self.bell.listen(listener)
+    }
+
+    /// Ends that. The bell itself has rung all along, for those who look there from now on.
+    pub(crate) fn unlisten(&self) {
+        self.bell.unlisten();
+    }
+
+    /// Whether events wait.
+    pub(crate) fn has_events(&self) -> bool {
+        !self.lock().queue.is_empty()
     }
 
     /// Takes the next event alone. `rung`: the bell was answered for it, so it rings again if there are more.

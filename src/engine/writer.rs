@@ -1,13 +1,14 @@
 //! Writing: frames out of the outbox, encoded and handed to the operating system in short slices.
 
-use super::core::Caller;
+use super::core::{Caller, Made};
 use super::order::Link;
-use super::plan::{Render, RenderContext};
+use super::plan::Beat;
 use super::shared::Shared;
 use crate::clock::{self, Stamp};
+use crate::dialect::FrameVars;
 use crate::error::EndReason;
+use crate::event::AlertKind;
 use crate::message::Content;
-use crate::panics;
 use crate::policy::outbox::Out;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -27,11 +28,22 @@ pub(super) struct Limits {
     /// How long the peer may take nothing.
     pub(super) write_timeout: Duration,
     pub(super) subscribe_bytes: usize,
+    /// The same for the message of a batch.
+    pub(super) batch_bytes: usize,
+}
+
+/// Why a frame could not be made.
+enum Problem {
+    /// A template could not be filled in.
+    Render(String),
+    /// A batch is over its limit.
+    Split,
 }
 
 pub(super) struct Writer {
     link: Link,
     limits: Limits,
+    beats: Arc<[Beat]>,
     /// Encoded and not yet written to the operating system: each with where its frame ends, in bytes of this
     /// connection.
     in_flight: VecDeque<(u64, Out)>,
@@ -43,10 +55,11 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn new(link: Link, limits: Limits) -> Self {
+    pub(super) fn new(link: Link, limits: Limits, beats: Arc<[Beat]>) -> Self {
         Self {
             link,
             limits,
+            beats,
             in_flight: VecDeque::new(),
             enqueued: 0,
             stalled: Duration::ZERO,
@@ -84,7 +97,7 @@ impl Writer {
             Ok(pumped) if pumped.idle => {
                 self.stalled = Duration::ZERO;
                 self.finish_close();
-                shared.lock().session.has_out()
+                shared.lock().wants_write()
             }
             Ok(pumped) => {
                 let slice = clock::mono().saturating_duration_since(begin).min(SLICE);
@@ -119,58 +132,20 @@ impl Writer {
         while size < LOT {
             let now = Stamp::now();
             let epoch = self.link.epoch;
-            let next = shared.with(Caller::Controller, |core| {
-                if core.session.epoch() != epoch || !core.session.has_out() {
-                    return None;
+            let Some(made) = shared.with(Caller::Controller, |core| core.next_out(now, epoch)) else {
+                return;
+            };
+            let frame = match self.make(&made, now) {
+                Ok(frame) => frame,
+                Err(problem) => {
+                    self.report(shared, made.out, problem);
+                    continue;
                 }
-                let out = core.session.poll_out(now)?;
-                let spec = match &out {
-                    Out::Subscribe(key) => core.spec(*key),
-                    Out::Unsubscribe(key) => core.retire(*key),
-                    _ => None,
-                };
-                Some((out, spec))
-            });
-            let Some((out, spec)) = next else { return };
-            let mut frame = Vec::new();
-            match &out {
-                Out::Pong(payload) => encode(&mut frame, OpCode::Control(Control::Pong), payload),
-                Out::Ping => encode(&mut frame, OpCode::Control(Control::Ping), &[]),
-                Out::App { content, .. } => encode_content(&mut frame, content),
-                Out::Close(code) => {
-                    self.closing = true;
-                    let code = code.map(u16::to_be_bytes);
-                    let payload = code.as_ref().map_or(&[][..], |code| code);
-                    encode(&mut frame, OpCode::Control(Control::Close), payload);
-                }
-                Out::Subscribe(key) => {
-                    let render = spec.as_ref().and_then(|spec| spec.subscribe.as_ref());
-                    match render.map(|render| self.render(render, now)).transpose() {
-                        Ok(payload) => frame = payload.unwrap_or_default(),
-                        Err(detail) => {
-                            let key = *key;
-                            shared.with(Caller::Controller, |core| {
-                                core.session.handle_render_failed(Stamp::now(), key, detail);
-                            });
-                            continue;
-                        }
-                    }
-                }
-                Out::Unsubscribe(_) => {
-                    let render = spec.as_ref().and_then(|spec| spec.unsubscribe.as_ref());
-                    match render.map(|render| self.render(render, now)).transpose() {
-                        Ok(payload) => frame = payload.unwrap_or_default(),
-                        Err(detail) => {
-                            log::warn!(target: "livefeed", "{}: unsubscribe: {detail}", shared.name());
-                            continue;
-                        }
-                    }
-                }
-            }
+            };
             self.link.half.enqueue(&frame);
             size += frame.len();
             self.enqueued += frame.len() as u64;
-            self.in_flight.push_back((self.enqueued, out));
+            self.in_flight.push_back((self.enqueued, made.out));
             if self.closing {
                 self.link.half.close_notify();
                 return;
@@ -178,20 +153,88 @@ impl Writer {
         }
     }
 
-    /// Makes a subscribe payload afresh and encodes it.
-    fn render(&self, render: &Render, now: Stamp) -> Result<Vec<u8>, String> {
-        let context = RenderContext { epoch: self.link.epoch, attempt: self.link.attempt, time: now.wall };
-        let payload = match panics::caught(|| render(&context)) {
-            Ok(result) => result?,
-            Err(panic) => return Err(format!("the closure panicked: {panic}")),
+    /// Makes the frame, from templates afresh.
+    fn make(&mut self, made: &Made, now: Stamp) -> Result<Vec<u8>, Problem> {
+        let mut frame = Vec::new();
+        let spec = made.spec.as_ref();
+        let (id, template) = match &made.out {
+            Out::Pong(payload) => {
+                encode_pong(&mut frame, payload);
+                return Ok(frame);
+            }
+            Out::Ping => {
+                encode(&mut frame, OpCode::Control(Control::Ping), &[]);
+                return Ok(frame);
+            }
+            Out::App { content, .. } | Out::Reply { content, .. } => {
+                encode_content(&mut frame, content);
+                return Ok(frame);
+            }
+            Out::Close(code) => {
+                self.closing = true;
+                let code = code.map(u16::to_be_bytes);
+                let payload = code.as_ref().map_or(&[][..], |code| code);
+                encode(&mut frame, OpCode::Control(Control::Close), payload);
+                return Ok(frame);
+            }
+            Out::Keepalive { frame: id, index } => {
+                let Some(beat) = self.beats.get(*index) else { return Ok(frame) };
+                let Some(send) = &beat.send else {
+                    encode(&mut frame, OpCode::Control(Control::Ping), &[]);
+                    return Ok(frame);
+                };
+                (*id, Some(send))
+            }
+            Out::Subscribe { frame, .. } => (*frame, spec.and_then(|spec| spec.subscribe.as_ref())),
+            Out::Unsubscribe { frame, .. } => (*frame, spec.and_then(|spec| spec.unsubscribe.as_ref())),
+            Out::Probe { frame, .. } => (*frame, spec.and_then(|spec| spec.probe.as_ref())),
         };
-        let (size, limit) = (payload.len(), self.limits.subscribe_bytes);
-        if size > limit {
-            return Err(format!("{size} bytes are over the limit of {limit} (limits.subscribe_bytes)"));
+        let Some(template) = template else { return Ok(frame) };
+        let vars = FrameVars {
+            id: Some(id),
+            captures: Arc::clone(&made.captures),
+            ..FrameVars::new(self.link.epoch, self.link.attempt, now.wall)
+        };
+        let content = template.render(&vars, &made.members).map_err(Problem::Render)?;
+        let size = content.len();
+        if made.members.len() > 1 && size > self.limits.batch_bytes {
+            return Err(Problem::Split);
         }
-        let mut frame = Vec::with_capacity(size + 14);
-        encode(&mut frame, OpCode::Data(Data::Text), payload.expose().as_bytes());
+        let limit = self.limits.subscribe_bytes;
+        if size > limit {
+            let detail = format!("{size} bytes are over the limit of {limit} (limits.subscribe_bytes)");
+            return Err(Problem::Render(detail));
+        }
+        encode_content(&mut frame, &content);
         Ok(frame)
+    }
+
+    /// Something could not be made.
+    fn report(&self, shared: &Arc<Shared>, out: Out, problem: Problem) {
+        match (out, problem) {
+            (Out::Subscribe { frame, keys }, Problem::Split) => {
+                shared.with(Caller::Controller, |core| core.session.handle_split(frame, &keys));
+            }
+            (Out::Subscribe { keys, .. }, Problem::Render(detail)) => {
+                shared.with(Caller::Controller, |core| {
+                    for key in keys {
+                        core.session.handle_render_failed(Stamp::now(), key, detail.clone());
+                    }
+                });
+            }
+            (out, Problem::Render(detail)) => {
+                let what = match out {
+                    Out::Keepalive { .. } => "keepalive",
+                    Out::Probe { .. } => "probe",
+                    _ => "unsubscribe",
+                };
+                let now = Stamp::now();
+                shared.with(Caller::Controller, |core| {
+                    core.session.alert(now, AlertKind::TemplateFailed { what, detail });
+                });
+            }
+            (_, Problem::Split) => {}
+        }
     }
 
     /// Reports what the operating system has taken in full.
@@ -229,12 +272,18 @@ impl Writer {
     }
 }
 
-fn encode_content(frame: &mut Vec<u8>, content: &Content) {
+/// Appends a data frame.
+pub(super) fn encode_content(frame: &mut Vec<u8>, content: &Content) {
     let opcode = match content {
         Content::Text(_) => Data::Text,
         Content::Binary(_) => Data::Binary,
     };
     encode(frame, OpCode::Data(opcode), content.payload().as_bytes());
+}
+
+/// Appends the answer to a ping.
+pub(super) fn encode_pong(frame: &mut Vec<u8>, payload: &[u8]) {
+    encode(frame, OpCode::Control(Control::Pong), payload);
 }
 
 /// Appends one masked frame (RFC 6455 section 5.3: each with a fresh mask that can't be predicted).

@@ -1,10 +1,12 @@
 //! The feed: what applications hold.
 
 mod open;
+mod request;
 mod send;
+mod set;
 
 use crate::clock::{self, Stamp};
-use crate::config::{FeedBuilder, FeedConfig, FeedUrl, Subscription, check_subscription};
+use crate::config::{FeedBuilder, FeedConfig, FeedUrl, Subscription};
 use crate::engine::Engine;
 use crate::engine::bell::{Batch, BatchIter};
 use crate::engine::core::Caller;
@@ -14,6 +16,7 @@ use crate::health::Health;
 use crate::message::{Message, Sendable, SubscriptionId};
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 pub use send::Receipt;
+pub use set::{FeedSet, SetIter};
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -49,6 +52,8 @@ pub struct Feed {
     engine: Engine,
     config: FeedConfig,
     handled: bool,
+    /// Whether a dialect reads the messages.
+    dialect: bool,
 }
 
 impl Feed {
@@ -88,9 +93,9 @@ impl Feed {
 
     fn start(builder: FeedBuilder) -> Result<Self, Error> {
         let (config, hooks) = builder.into_parts()?;
-        let handled = hooks.handler.is_some();
+        let (handled, dialect) = (hooks.handler.is_some(), hooks.dialect.is_some());
         let engine = Engine::start(open::plan(&config, hooks)?)?;
-        Ok(Self { engine, config, handled })
+        Ok(Self { engine, config, handled, dialect })
     }
 
     /// The feed's name: as configured, else the host.
@@ -219,7 +224,7 @@ impl Feed {
     ///
     /// [`Error::Config`] if something about it is wrong, [`Error::Closed`] (both final).
     pub fn subscribe(&self, subscription: Subscription) -> Result<(), Error> {
-        check_subscription("subscription", &subscription, self.config.limits.subscribe_bytes)?;
+        self.config.check_subscription("subscription", &subscription, self.dialect)?;
         let spec = open::spec(&self.config, &subscription);
         self.engine.shared.with(Caller::User, |core| {
             if let Some(reason) = core.session.closed() {

@@ -1,12 +1,19 @@
 //! From the checked configuration to what the engine is started with.
 
+use crate::clock;
 use crate::config::{
-    Attempt, FeedConfig, Hooks, Overflow, RetryContext, SubscribeContext, SubscribePayload, Subscription,
-    Target, TlsVersion,
+    Ack, Attempt, CodeRange, EndRule, FeedConfig, FeedUrl, Hooks, Keepalive, KeepaliveDue, Limit, Overflow,
+    Pacing, PacingScope, RepairStep, RetryContext, Subscription, Target, Terms, TlsVersion,
 };
-use crate::engine::plan::{self, Plan, ProviderFailure, Render, Spec};
+use crate::dialect::{Dialect, Interval, Pointer, Rule, placeholder};
+use crate::engine::governor::{Attempts, Governor};
+use crate::engine::plan::{self, Beat, Plan, Protocol, ProviderFailure, Spec};
 use crate::engine::queue::{self, Bounds};
 use crate::error::Error;
+use crate::policy::ladder::Rung;
+use crate::policy::pacing::{Of, Pace};
+use crate::policy::schedule::Mode;
+use crate::policy::subscriptions::{AckPolicy, Want};
 use crate::policy::{backoff, liveness, session, verdict};
 use crate::secret::Secret;
 use crate::transport::{self, Endpoint, TcpSettings, TlsSettings};
@@ -17,6 +24,7 @@ use std::sync::Arc;
 pub(super) fn plan(config: &FeedConfig, hooks: Hooks) -> Result<Plan, Error> {
     let reconnect = &config.reconnect;
     let session = session::Settings {
+        repair: Arc::new([]),
         backoff: backoff::Settings {
             first: reconnect.first,
             floor: reconnect.floor,
@@ -29,8 +37,12 @@ pub(super) fn plan(config: &FeedConfig, hooks: Hooks) -> Result<Plan, Error> {
         max_downtime: reconnect.max_downtime.duration(),
         close_wait: config.close_timeout,
         outbox_bytes: config.limits.send_bytes,
+        batch_members: config.batch.as_ref().map_or(1, |batch| batch.members),
+        endpoints: config.endpoints.len() + 1,
+        quarantine_after: config.quarantine_after.unwrap_or(u32::MAX),
     };
     let fatal = verdict::Settings {
+        rules: config.ends.iter().map(end_rule).collect(),
         statuses: reconnect.fatal_statuses.clone(),
         when_never_up: reconnect.fatal_when_never_up,
     };
@@ -44,8 +56,13 @@ pub(super) fn plan(config: &FeedConfig, hooks: Hooks) -> Result<Plan, Error> {
         session,
         fatal,
         queue: Bounds { messages: config.queue.messages, bytes: config.queue.bytes, overflow },
-        heartbeats: config.heartbeats.clone(),
+        protocol: protocol(config, hooks.dialect),
         deliver_heartbeats: config.deliver_heartbeats,
+        deliver_control: config.deliver_control,
+        alert_unmatched: config.alert_unmatched,
+        batch_bytes: config.batch.as_ref().map_or(config.limits.subscribe_bytes, |batch| batch.bytes),
+        governor: Arc::new(governor(config)),
+        hosts: urls(config).map(|url| url.host().to_owned()).collect(),
         specs: config.subscriptions.iter().map(|subscription| spec(config, subscription)).collect(),
         transport: transport(config)?,
         attempt_budget: config.connect.timeout,
@@ -71,25 +88,115 @@ pub(super) fn plan(config: &FeedConfig, hooks: Hooks) -> Result<Plan, Error> {
     })
 }
 
-/// A subscription as the engine wants it, with the limit in force for it.
+/// A subscription as the engine wants it, with everything that holds for it.
 pub(super) fn spec(config: &FeedConfig, subscription: &Subscription) -> Spec {
+    let Subscription { id, terms } = config.resolved(subscription);
+    let limit = terms.stale_after.unwrap_or(config.stale_after).duration();
+    let timeout = terms.ack_timeout.unwrap_or(Terms::ACK_TIMEOUT);
+    let then = terms.on_ack_timeout.unwrap_or_default();
+    let ack = match terms.ack {
+        Some(Ack::Rule) => AckPolicy::Awaited { timeout, then },
+        Some(Ack::FirstData) => AckPolicy::FirstData { timeout, then },
+        _ => AckPolicy::None,
+    };
+    let vars = Arc::new(terms.vars.as_map().clone());
+    let own = |name: &str| match name {
+        "name" => Some(id.as_str().into()),
+        name => terms.vars.get(name).cloned(),
+    };
+    let topic = terms.topic.as_deref().and_then(|topic| placeholder::text(topic, &own).ok());
+    let batch = terms.subscribe.as_ref().and_then(|subscribe| subscribe.batch_group(&own));
+    let rungs = terms.repair.unwrap_or_default();
     Spec {
-        id: subscription.id.clone(),
-        subscribe: subscription.subscribe.clone().map(render),
-        unsubscribe: subscription.unsubscribe.clone().map(render),
-        matcher: subscription.data.clone(),
-        limit: subscription.effective_stale_after(config.stale_after).duration(),
+        want: Want {
+            limit,
+            first_limit: terms.first_data_within.map_or(limit, Limit::duration),
+            payload: terms.subscribe.is_some(),
+            can_end: terms.unsubscribe.is_some(),
+            batch,
+            ack,
+            repair: rungs.into_iter().map(rung).collect(),
+            can_probe: terms.probe.is_some(),
+            topic: topic.map(Arc::from),
+            id,
+        },
+        vars,
+        subscribe: terms.subscribe,
+        unsubscribe: terms.unsubscribe,
+        probe: terms.probe,
+        data: terms.data,
+        sequence: terms.sequence,
+        cursor: terms.cursor.and_then(|cursor| Pointer::parse(&cursor).ok()),
     }
 }
 
-fn render(payload: SubscribePayload) -> Render {
-    Arc::new(move |context| {
-        payload.render(&SubscribeContext {
-            epoch: context.epoch,
-            attempt: context.attempt,
-            time: context.time,
-        })
-    })
+fn rung(step: RepairStep) -> Rung {
+    match step {
+        RepairStep::Probe(wait) => Rung::Probe(wait),
+        RepairStep::Resubscribe(wait) => Rung::Resubscribe(wait),
+        RepairStep::Reconnect => Rung::Reconnect,
+        RepairStep::NextEndpoint => Rung::NextEndpoint,
+    }
+}
+
+/// What is sent and taken besides data.
+fn protocol(config: &FeedConfig, dialect: Option<Box<dyn Dialect>>) -> Protocol {
+    let heartbeats = config.heartbeats.iter().map(|when| Rule::heartbeat(when.clone()));
+    Protocol {
+        rules: heartbeats.chain(config.rules.iter().cloned()).collect(),
+        beats: config.keepalives.iter().map(beat).collect(),
+        login: config.login.iter().cloned().collect(),
+        codecs: config.codecs.clone(),
+        sequence: config.sequence.clone(),
+        dialect,
+    }
+}
+
+fn beat(keepalive: &Keepalive) -> Beat {
+    let within = || keepalive.within.clone().unwrap_or(Interval::Fixed(Keepalive::WITHIN));
+    Beat {
+        mode: match keepalive.due {
+            KeepaliveDue::Every => Mode::Every,
+            KeepaliveDue::IdleReceived => Mode::IdleReceived,
+            KeepaliveDue::IdleSent => Mode::IdleSent,
+        },
+        interval: keepalive.interval.clone(),
+        first_after: keepalive.first_after.clone(),
+        send: keepalive.send.clone(),
+        expect: keepalive.expect.clone().map(|expect| (expect, within())),
+    }
+}
+
+fn end_rule(rule: &EndRule) -> verdict::EndRule {
+    let ranges = |ranges: &[CodeRange]| ranges.iter().map(|range| range.first..=range.last).collect();
+    verdict::EndRule {
+        codes: ranges(&rule.codes),
+        statuses: ranges(&rule.statuses),
+        reason_contains: rule.reason_contains.clone(),
+        then: rule.then,
+    }
+}
+
+fn urls(config: &FeedConfig) -> impl Iterator<Item = &FeedUrl> {
+    std::iter::once(&config.url).chain(&config.endpoints)
+}
+
+fn governor(config: &FeedConfig) -> Governor {
+    let pace = |pacing: &Pacing| Pace {
+        count: pacing.sends,
+        per: pacing.per,
+        of: match pacing.of {
+            PacingScope::All => Of::All,
+            PacingScope::Subscribes => Of::Subscribes,
+            PacingScope::Application => Of::Application,
+        },
+    };
+    let (shared, own): (Vec<_>, Vec<_>) = config.pacing.iter().partition(|pacing| pacing.shared);
+    let own: Vec<_> = own.into_iter().map(pace).collect();
+    let shared = shared.into_iter().map(pace).collect();
+    let attempts = &config.connect.pacing;
+    let attempts = attempts.iter().map(|limit| Attempts { count: limit.attempts, per: limit.per }).collect();
+    Governor::for_feed(clock::mono(), config.url.host(), &own, shared, attempts)
 }
 
 fn transport(config: &FeedConfig) -> Result<transport::Settings, Error> {
@@ -118,14 +225,25 @@ fn provider(config: &FeedConfig, own: Option<crate::config::Provider>) -> Result
     let headers = config.headers.clone();
     let subprotocols = config.subprotocols.clone();
     let Some(mut own) = own else {
-        let endpoint =
-            Endpoint::parse(config.url.expose()).map_err(|problem| Error::config("url", problem))?;
-        let target = plan::Target { endpoint, headers: listed(headers), subprotocols };
-        return Ok(Box::new(move |_| Ok(target.clone())));
+        let mut targets = Vec::new();
+        for url in urls(config) {
+            let endpoint = Endpoint::parse(url.expose()).map_err(|problem| Error::config("url", problem))?;
+            let (headers, subprotocols) = (listed(headers.clone()), subprotocols.clone());
+            targets.push(plan::Target { endpoint, headers, subprotocols });
+        }
+        return Ok(Box::new(move |context| {
+            // There are as many as the session machine was told of.
+            let target = targets.get(context.endpoint).or(targets.first());
+            target.cloned().ok_or_else(|| ProviderFailure { detail: "no endpoint".into(), fatal: true })
+        }));
     };
     Ok(Box::new(move |context| {
-        let attempt =
-            Attempt { number: context.attempt, epoch: context.epoch, previous: context.previous.clone() };
+        let attempt = Attempt {
+            number: context.attempt,
+            epoch: context.epoch,
+            endpoint: context.endpoint,
+            previous: context.previous.clone(),
+        };
         let target = own(&attempt)
             .map_err(|error| ProviderFailure { detail: error.to_string(), fatal: error.is_fatal() })?;
         resolve_target(&target, &headers, &subprotocols).map_err(|error| ProviderFailure {

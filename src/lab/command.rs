@@ -51,6 +51,8 @@ pub enum Command {
     Topics(Vec<Topic>),
     /// Stops one topic.
     Mute(String),
+    /// Ends one topic for good; [`Topics`](Self::Topics) starts it anew, numbered on.
+    Drop(String),
     /// Lets one topic go on.
     Unmute(String),
     /// Stops all topics and floods; heartbeats and pings go on.
@@ -110,21 +112,95 @@ pub enum Command {
     AnswerPings(bool),
     /// Says whether a Close frame is answered and the connection ended. Default: yes.
     AnswerClose(bool),
-    /// Answers each text message; made by [`Command::reply`].
-    Reply(Reply),
+    /// Reacts to each message; made by [`Command::react`] and [`Command::reply`].
+    React(Reaction),
 }
 
-type Answer = dyn Fn(&str) -> Vec<String> + Send + Sync;
+/// A message from the client, as a reaction sees it: whole, however long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Incoming<'a> {
+    /// A text message.
+    Text(&'a str),
+    /// A binary message.
+    Binary(&'a [u8]),
+}
 
-/// Makes answers to text messages: see [`Command::reply`].
+/// A message to the client.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outgoing {
+    /// A text message.
+    Text(String),
+    /// A binary message.
+    Binary(Vec<u8>),
+}
+
+impl From<&str> for Outgoing {
+    fn from(text: &str) -> Self {
+        Self::Text(text.to_owned())
+    }
+}
+
+impl From<String> for Outgoing {
+    fn from(text: String) -> Self {
+        Self::Text(text)
+    }
+}
+
+impl From<serde_json::Value> for Outgoing {
+    fn from(json: serde_json::Value) -> Self {
+        Self::Text(json.to_string())
+    }
+}
+
+impl From<Vec<u8>> for Outgoing {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self::Binary(bytes)
+    }
+}
+
+type React = dyn Fn(Incoming<'_>) -> Vec<Command> + Send + Sync;
+
+/// Makes commands of messages: see [`Command::react`].
 #[derive(Debug, Clone)]
-pub struct Reply(pub(super) Callback<Answer>);
+pub struct Reaction(pub(super) Callback<React>);
 
 impl Command {
-    /// A command to answer each text message from now on with the texts that the closure makes of it: acks, errors,
-    /// answers to logins and requests. The closure runs on a thread of the lab.
+    /// A command to send one message: [`Send`](Self::Send) or [`SendBinary`](Self::SendBinary).
+    pub fn send(message: impl Into<Outgoing>) -> Self {
+        match message.into() {
+            Outgoing::Text(text) => Self::Send(text),
+            Outgoing::Binary(bytes) => Self::SendBinary(bytes),
+        }
+    }
+
+    /// A command to react to each text and binary message from now on: what the closure returns is carried out at
+    /// once, in order, and what it sends goes out in one piece. It takes the place of an earlier reaction, also from
+    /// within one.
+    ///
+    /// The closure runs on a thread of the lab. With state behind a `Mutex` it can be a whole server: subscriptions
+    /// ([`Topics`](Self::Topics), [`Drop`](Self::Drop)), acks and refusals ([`Send`](Self::Send)), logins, ends. The
+    /// transcript tells what is sent as [`What::Sent`](super::What::Sent), all else as
+    /// [`What::Command`](super::What::Command).
+    ///
+    /// ```
+    /// use livefeed::lab::{Command, Incoming, Script, Topic};
+    ///
+    /// let script = Script::new().react(|incoming| match incoming {
+    ///     Incoming::Text("sub btc") => vec![Command::Send("ok".into()), Command::Topics(vec![Topic::new("btc")])],
+    ///     Incoming::Text("unsub btc") => vec![Command::Drop("btc".into())],
+    ///     _ => vec![Command::Close(1003, "what?".into())],
+    /// });
+    /// ```
+    pub fn react(react: impl Fn(Incoming<'_>) -> Vec<Self> + Send + Sync + 'static) -> Self {
+        Self::React(Reaction(Callback(std::sync::Arc::new(react))))
+    }
+
+    /// A [`react`](Self::react) that answers text messages with texts, and ignores binary ones.
     pub fn reply(answer: impl Fn(&str) -> Vec<String> + Send + Sync + 'static) -> Self {
-        Self::Reply(Reply(Callback(std::sync::Arc::new(answer))))
+        Self::react(move |incoming| match incoming {
+            Incoming::Text(text) => answer(text).into_iter().map(Self::Send).collect(),
+            Incoming::Binary(_) => Vec::new(),
+        })
     }
 
     /// The name that stands in the transcript: the variant's, in lower case with spaces.
@@ -132,6 +208,7 @@ impl Command {
         match self {
             Self::Topics(_) => "topics",
             Self::Mute(_) => "mute",
+            Self::Drop(_) => "drop",
             Self::Unmute(_) => "unmute",
             Self::MuteAll => "mute all",
             Self::UnmuteAll => "unmute all",
@@ -160,8 +237,13 @@ impl Command {
             Self::Thaw => "thaw",
             Self::AnswerPings(_) => "answer pings",
             Self::AnswerClose(_) => "answer close",
-            Self::Reply(_) => "reply",
+            Self::React(_) => "react",
         }
+    }
+
+    /// Whether all that it does is to send, which the transcript tells anyway.
+    pub(super) fn is_send(&self) -> bool {
+        matches!(self, Self::Send(_) | Self::SendBinary(_))
     }
 
     /// Whether it concerns the TCP connection, and so need not wait for the upgrade.

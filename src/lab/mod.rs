@@ -66,7 +66,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-pub use command::{Command, Reply, Violation};
+pub use command::{Command, Incoming, Outgoing, Reaction, Violation};
 pub use control::Control;
 pub use flood::Flood;
 pub use script::Script;

@@ -30,8 +30,8 @@ struct Beat {
 /// Something that is due.
 #[derive(Debug)]
 pub(super) enum Due {
-    /// The text of a topic's message.
-    Data(String),
+    /// A topic's message, as a frame.
+    Data(Vec<u8>),
     /// A heartbeat's or a ping's frame.
     Beat(Sent, Vec<u8>),
 }
@@ -55,6 +55,10 @@ impl Schedule {
             due: now,
             topic,
         });
+    }
+
+    pub(super) fn remove(&mut self, topic: &str) {
+        self.topics.retain(|running| *running.topic.name != *topic);
     }
 
     pub(super) fn beat(&mut self, kind: Sent, frame: Vec<u8>, every: Duration, now: Instant) {
@@ -132,7 +136,7 @@ impl Schedule {
         let running = &mut self.topics[index];
         running.due = next(first, running.topic.every, now);
         let seq = running.counter.fetch_add(1, Ordering::Relaxed) + 1;
-        Some(Due::Data(running.topic.text(seq, connection)))
+        Some(Due::Data(running.topic.frame(seq, connection)))
     }
 }
 

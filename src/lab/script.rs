@@ -3,9 +3,10 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::command::{Command, Violation};
+use super::command::{Command, Incoming, Violation};
 use super::flood::Flood;
 use super::topic::{Callback, Topic};
+use super::transcript::Request;
 
 /// How the upgrade request is met.
 #[derive(Debug, Clone)]
@@ -29,9 +30,12 @@ pub(super) enum Subprotocol {
     Always(String),
 }
 
+pub(super) type Greet = dyn Fn(&Request) -> Vec<Command> + Send + Sync;
+
 #[derive(Debug, Clone)]
 pub(super) enum Step {
     Do(Command),
+    Greet(Callback<Greet>),
     For(Duration),
     UntilText(Callback<dyn Fn(&str) -> bool + Send + Sync>),
     UntilSent(u64),
@@ -206,6 +210,17 @@ impl Script {
     /// Starts topics. See [`Command::Topics`].
     pub fn topics(self, topics: impl IntoIterator<Item = Topic>) -> Self {
         self.then(Command::Topics(topics.into_iter().collect()))
+    }
+
+    /// Does what the closure makes of the upgrade request: for servers that are told in the URL or in a header what
+    /// to send. It runs on a thread of the lab.
+    pub fn greet(self, greet: impl Fn(&Request) -> Vec<Command> + Send + Sync + 'static) -> Self {
+        self.step(Step::Greet(Callback(std::sync::Arc::new(greet))))
+    }
+
+    /// Reacts to messages. See [`Command::react`].
+    pub fn react(self, react: impl Fn(Incoming<'_>) -> Vec<Command> + Send + Sync + 'static) -> Self {
+        self.then(Command::react(react))
     }
 
     /// Answers text messages. See [`Command::reply`].

@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use super::command::Outgoing;
+use super::frames::{self, BINARY, TEXT};
 use crate::clock::Stamp;
 
 /// A closure in a type that is otherwise plain data.
@@ -23,7 +25,7 @@ impl<F: ?Sized> fmt::Debug for Callback<F> {
     }
 }
 
-type Text = Callback<dyn Fn(u64, usize) -> String + Send + Sync>;
+type Make = Callback<dyn Fn(u64, usize) -> Outgoing + Send + Sync>;
 type Test = Callback<dyn Fn(&str) -> bool + Send + Sync>;
 
 #[derive(Debug, Clone)]
@@ -52,7 +54,7 @@ pub struct Topic {
     pub(super) every: Duration,
     pub(super) ack: Option<String>,
     start: Start,
-    text: Option<Text>,
+    make: Option<Make>,
     size: usize,
 }
 
@@ -64,7 +66,7 @@ impl Topic {
             every: Duration::from_millis(100),
             ack: None,
             start: Start::AtOnce,
-            text: None,
+            make: None,
             size: 0,
         }
     }
@@ -77,9 +79,13 @@ impl Topic {
         self
     }
 
-    /// Makes the messages by a closure, from `seq` and the connection's number. It runs on a thread of the lab.
-    pub fn message(mut self, text: impl Fn(u64, usize) -> String + Send + Sync + 'static) -> Self {
-        self.text = Some(Callback(Arc::new(text)));
+    /// Makes the messages by a closure, from `seq` and the connection's number: texts or binary ones. It runs on a
+    /// thread of the lab.
+    pub fn message<M: Into<Outgoing>>(
+        mut self,
+        make: impl Fn(u64, usize) -> M + Send + Sync + 'static,
+    ) -> Self {
+        self.make = Some(Callback(Arc::new(move |seq, connection| make(seq, connection).into())));
         self
     }
 
@@ -126,10 +132,15 @@ impl Topic {
         }
     }
 
-    pub(super) fn text(&self, seq: u64, connection: usize) -> String {
-        if let Some(text) = &self.text {
-            return (text.0)(seq, connection);
+    pub(super) fn frame(&self, seq: u64, connection: usize) -> Vec<u8> {
+        match self.make.as_ref().map(|make| (make.0)(seq, connection)) {
+            None => frames::frame(TEXT, self.text(seq).as_bytes()),
+            Some(Outgoing::Text(text)) => frames::frame(TEXT, text.as_bytes()),
+            Some(Outgoing::Binary(bytes)) => frames::frame(BINARY, &bytes),
         }
+    }
+
+    fn text(&self, seq: u64) -> String {
         let wall = Stamp::now().wall.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let name = serde_json::Value::from(&*self.name);
         let mut text = format!(r#"{{"topic":{name},"seq":{seq},"t_ns":{}"#, wall.as_nanos());

@@ -44,6 +44,11 @@ impl Backoff {
         self.between(self.settings.floor, self.settings.first.min(self.settings.max))
     }
 
+    /// A time within `most`, for what all clients would else do at once.
+    pub(crate) fn within(&mut self, most: Duration) -> Duration {
+        most.mul_f64(self.random.random::<f64>())
+    }
+
     /// The longest delay, jittered: between half the cap and the cap.
     pub(crate) fn longest(&mut self, at_least: Option<Duration>) -> Duration {
         self.bound = self.settings.max;

@@ -3,6 +3,9 @@
 //! All instants here are in attended time. A track is armed when its subscribe message is written, not at its
 //! first message. Only data moves a deadline, and only outwards, so the earliest deadline that was computed
 //! once stays a lower bound: it is computed anew only when it passes.
+//!
+//! While a repair is under way the limit does not count: either the repair's own time does, or, until its message
+//! is written, none.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -13,15 +16,30 @@ pub(crate) type Key = u64;
 /// The connection as a whole.
 pub(crate) const CONNECTION: Key = 0;
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wait {
+    /// For the limit.
+    Limit,
+    /// A repair has its own time.
+    Until(Instant),
+    /// A repair is not written yet.
+    Held,
+}
+
 #[derive(Debug, Clone, Copy)]
 struct Track {
     since: Instant,
     limit: Duration,
+    wait: Wait,
 }
 
 impl Track {
     fn deadline(&self) -> Option<Instant> {
-        self.since.checked_add(self.limit)
+        match self.wait {
+            Wait::Limit => self.since.checked_add(self.limit),
+            Wait::Until(at) => Some(at),
+            Wait::Held => None,
+        }
     }
 }
 
@@ -30,6 +48,8 @@ impl Track {
 pub(crate) struct Overdue {
     pub(crate) key: Key,
     pub(crate) age: Duration,
+    /// How long the deadline is over; less than age and limit say if a repair had its own.
+    pub(crate) late: Duration,
     pub(crate) limit: Duration,
 }
 
@@ -43,10 +63,45 @@ pub(crate) struct Freshness {
 impl Freshness {
     /// Watches `key` from `now` on.
     pub(crate) fn arm(&mut self, key: Key, limit: Duration, now: Instant) {
-        let track = Track { since: now, limit };
+        let track = Track { since: now, limit, wait: Wait::Limit };
         self.tracks.insert(key, track);
-        if let Some(deadline) = track.deadline() {
+        self.note(track.deadline());
+    }
+
+    fn note(&mut self, deadline: Option<Instant>) {
+        if let Some(deadline) = deadline {
             self.earliest = Some(self.earliest.map_or(deadline, |earliest| earliest.min(deadline)));
+        }
+    }
+
+    pub(crate) fn is_armed(&self, key: Key) -> bool {
+        self.tracks.contains_key(&key)
+    }
+
+    /// A repair is under way and not written yet: no verdict on `key` until [`Self::grant`] or data.
+    pub(crate) fn hold(&mut self, key: Key) {
+        if let Some(track) = self.tracks.get_mut(&key) {
+            track.wait = Wait::Held;
+        }
+    }
+
+    /// The repair is written: data has until `until`. Its age still counts from the last data.
+    pub(crate) fn grant(&mut self, key: Key, until: Instant) {
+        if let Some(track) = self.tracks.get_mut(&key) {
+            track.wait = Wait::Until(until);
+            self.note(Some(until));
+        }
+    }
+
+    /// Every clock starts anew.
+    pub(crate) fn restart(&mut self, now: Instant) {
+        self.earliest = None;
+        for track in self.tracks.values_mut() {
+            let wait = if track.wait == Wait::Held { Wait::Held } else { Wait::Limit };
+            *track = Track { since: now, wait, ..*track };
+            if let Some(deadline) = track.deadline() {
+                self.earliest = Some(self.earliest.map_or(deadline, |earliest| earliest.min(deadline)));
+            }
         }
     }
 
@@ -61,6 +116,11 @@ impl Freshness {
     pub(crate) fn handle_data(&mut self, key: Key, now: Instant) {
         if let Some(track) = self.tracks.get_mut(&key) {
             track.since = track.since.max(now);
+            if track.wait != Wait::Limit {
+                track.wait = Wait::Limit;
+                let deadline = track.deadline();
+                self.note(deadline);
+            }
         }
     }
 
@@ -69,23 +129,24 @@ impl Freshness {
         self.earliest
     }
 
-    /// The track that is longest over its limit. Moves the earliest deadline on when nothing is.
-    pub(crate) fn overdue(&mut self, now: Instant) -> Option<Overdue> {
+    /// All that is over its deadline, the longest first. Moves the earliest deadline on when nothing is.
+    pub(crate) fn overdue(&mut self, now: Instant) -> Vec<Overdue> {
         if self.earliest.is_none_or(|earliest| now < earliest) {
-            return None;
+            return Vec::new();
         }
-        let first = self
-            .tracks
-            .iter()
-            .filter_map(|(key, track)| Some((track.deadline()?, *key, *track)))
-            .min_by_key(|(deadline, key, _)| (*deadline, *key));
-        self.earliest = first.map(|(deadline, ..)| deadline);
-        let (deadline, key, track) = first?;
-        (now >= deadline).then(|| Overdue {
-            key,
-            age: now.saturating_duration_since(track.since),
-            limit: track.limit,
-        })
+        let mut over: Vec<_> = Vec::new();
+        self.earliest = None;
+        for (key, track) in &self.tracks {
+            let Some(deadline) = track.deadline() else { continue };
+            self.earliest = Some(self.earliest.map_or(deadline, |earliest| earliest.min(deadline)));
+            if now >= deadline {
+                let age = now.saturating_duration_since(track.since);
+                let late = now.saturating_duration_since(deadline);
+                over.push(Overdue { key: *key, age, late, limit: track.limit });
+            }
+        }
+        over.sort_by_key(|overdue| (std::cmp::Reverse(overdue.late), overdue.key));
+        over
     }
 }
 
@@ -102,9 +163,9 @@ mod tests {
         let mut freshness = Freshness::default();
         freshness.arm(7, 100 * MS, t0);
         assert_eq!(freshness.next_deadline(), Some(t0 + 100 * MS));
-        assert_eq!(freshness.overdue(t0 + 100 * MS - Duration::from_nanos(1)), None);
-        let overdue = Overdue { key: 7, age: 100 * MS, limit: 100 * MS };
-        assert_eq!(freshness.overdue(t0 + 100 * MS), Some(overdue));
+        assert_eq!(freshness.overdue(t0 + 100 * MS - Duration::from_nanos(1)), []);
+        let overdue = Overdue { key: 7, age: 100 * MS, late: Duration::ZERO, limit: 100 * MS };
+        assert_eq!(freshness.overdue(t0 + 100 * MS), [overdue]);
     }
 
     #[test]
@@ -118,7 +179,7 @@ mod tests {
             freshness.handle_data(1, t0 + i * 10 * MS);
             freshness.handle_data(CONNECTION, t0 + i * 10 * MS);
         }
-        assert_eq!(freshness.overdue(t0 + 300 * MS).map(|o| o.key), Some(2));
+        assert_eq!(freshness.overdue(t0 + 300 * MS).first().map(|o| o.key), Some(2));
     }
 
     #[test]
@@ -129,7 +190,7 @@ mod tests {
         freshness.arm(4, MS, t0);
         freshness.disarm(4);
         assert_eq!(freshness.next_deadline(), None);
-        assert_eq!(freshness.overdue(t0 + Duration::from_secs(99)), None);
+        assert_eq!(freshness.overdue(t0 + Duration::from_secs(99)), []);
     }
 
     #[test]
@@ -137,7 +198,26 @@ mod tests {
         let t0 = crate::clock::mono();
         let mut freshness = Freshness::default();
         freshness.arm(1, Duration::MAX, t0);
-        assert_eq!(freshness.overdue(t0 + Duration::from_secs(1 << 30)), None);
+        assert_eq!(freshness.overdue(t0 + Duration::from_secs(1 << 30)), []);
+    }
+
+    #[test]
+    fn a_repair_has_its_own_time_and_the_age_goes_on() {
+        let t0 = crate::clock::mono();
+        let mut freshness = Freshness::default();
+        freshness.arm(1, 100 * MS, t0);
+        freshness.hold(1);
+        assert_eq!(freshness.overdue(t0 + 500 * MS), []);
+        freshness.grant(1, t0 + 700 * MS);
+        assert_eq!(freshness.overdue(t0 + 699 * MS), []);
+        let overdue = Overdue { key: 1, age: 700 * MS, late: Duration::ZERO, limit: 100 * MS };
+        assert_eq!(freshness.overdue(t0 + 700 * MS), [overdue]);
+        freshness.handle_data(1, t0 + 700 * MS);
+        assert_eq!(freshness.overdue(t0 + 799 * MS), []);
+        assert!(freshness.next_deadline().is_some_and(|at| at <= t0 + 800 * MS));
+        assert_eq!(freshness.overdue(t0 + 800 * MS).len(), 1);
+        freshness.restart(t0 + 900 * MS);
+        assert_eq!(freshness.next_deadline(), Some(t0 + 1000 * MS));
     }
 
     proptest! {
@@ -154,7 +234,7 @@ mod tests {
             for (key, step) in ops {
                 now += Duration::from_millis(step);
                 let due = last.iter().zip(&limits).any(|(l, limit)| now - *l >= Duration::from_millis(*limit));
-                prop_assert_eq!(freshness.overdue(now).is_some(), due);
+                prop_assert_eq!(!freshness.overdue(now).is_empty(), due);
                 if !due {
                     prop_assert!(freshness.next_deadline().is_some_and(|d| d > now));
                 }

@@ -4,12 +4,20 @@
 //! `handle_*(now, ..)` for what happened, `handle_timeout(now)` for time that passed, `poll_*()` for what is
 //! to be done about it, and `next_deadline()`. A late or repeated timeout is a no-op.
 
+#![allow(dead_code, reason = "the engine takes up the rest next")]
+
 pub(crate) mod approach;
 pub(crate) mod attention;
 pub(crate) mod backoff;
+pub(crate) mod deadlines;
 pub(crate) mod freshness;
+pub(crate) mod ladder;
+pub(crate) mod ledger;
 pub(crate) mod liveness;
 pub(crate) mod outbox;
+pub(crate) mod pacing;
+pub(crate) mod quarantine;
+pub(crate) mod schedule;
 pub(crate) mod session;
 pub(crate) mod subscriptions;
 pub(crate) mod verdict;

@@ -1,28 +1,118 @@
 //! What the user wants (desired), apart from what is in force on the connection.
 
 use super::freshness::Key;
+use super::ladder::{Ladder, Rung};
+use super::outbox::Member;
+use crate::class::OnAckTimeout;
 use crate::clock::Stamp;
 use crate::health::SubscriptionState;
 use crate::message::SubscriptionId;
 use std::collections::{BTreeMap, HashMap};
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// What confirms a subscription. Data always does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum AckPolicy {
+    /// The server's acknowledgement; without one `timeout` after the message was written, `then` is done.
+    Awaited { timeout: Duration, then: OnAckTimeout },
+    /// The same for the first data instead of an acknowledgement.
+    FirstData { timeout: Duration, then: OnAckTimeout },
+    /// Nothing has to come: the written message confirms it.
+    None,
+}
+
+/// What the engine says of a subscription that is wanted.
+#[derive(Debug, Clone)]
+pub(crate) struct Want {
+    pub(crate) id: SubscriptionId,
+    /// Its own freshness limit; `None`: none.
+    pub(crate) limit: Option<Duration>,
+    /// The limit until the first data of a connection; `None`: none until then.
+    pub(crate) first_limit: Option<Duration>,
+    /// Whether something has to be written for it.
+    pub(crate) payload: bool,
+    /// Whether there is a message that ends it.
+    pub(crate) can_end: bool,
+    /// Neighbours of one group may share a subscribe message; `None`: it is alone in its.
+    pub(crate) batch: Option<u64>,
+    pub(crate) ack: AckPolicy,
+    /// What is done, in this order, when it is stale. Empty: a new connection.
+    pub(crate) repair: Arc<[Rung]>,
+    /// Whether there is a message that asks for a sign of life.
+    pub(crate) can_probe: bool,
+    /// What the server calls it in lists; `None`: its name.
+    pub(crate) topic: Option<Arc<str>>,
+}
 
 /// One desired subscription.
 #[derive(Debug)]
 pub(crate) struct Entry {
-    pub(crate) id: SubscriptionId,
-    /// Its own freshness limit; `None`: none.
-    pub(crate) limit: Option<Duration>,
-    /// Whether something has to be written for it.
-    pub(crate) payload: bool,
-    /// It takes the place of one that was in force on this connection: its data does not join up.
+    pub(crate) want: Want,
+    /// The next data does not join up with what came before it on this connection.
     pub(crate) gap: bool,
     /// `Subscribed` was said on this connection.
     pub(crate) announced: bool,
     pub(crate) state: SubscriptionState,
+    /// The server may hold it: its message was handed out on this connection, and not undone since.
+    pub(crate) in_force: bool,
+    /// It is confirmed only because nothing said otherwise.
+    pub(crate) assumed: bool,
+    /// Its latest subscribe message on this connection; 0: none.
+    pub(crate) frame: u64,
+    /// How often its message was written without an answer in time.
+    pub(crate) tries: u32,
+    /// When it is tried again, and as part of which lot.
+    pub(crate) later: Option<(Instant, Option<u64>)>,
+    /// What is done about its staleness; where it stands survives the connection.
+    pub(crate) ladder: Ladder,
+    /// How long the last repair gives data to come.
+    pub(crate) patience: Option<Duration>,
+    /// It was held to be stale, and no data came since.
+    pub(crate) stale: bool,
+    /// When it was last made again on this connection.
+    pub(crate) made_again: Option<Instant>,
     /// The last data, on whichever connection.
     pub(crate) last_data: Option<Stamp>,
     pub(crate) messages: u64,
+}
+
+impl Entry {
+    /// What the server calls it.
+    pub(crate) fn topic(&self) -> &str {
+        self.want.topic.as_deref().unwrap_or(self.want.id.as_str())
+    }
+
+    /// As it joins the outbox.
+    pub(crate) fn member(&self, key: Key, lot: Option<u64>) -> Member {
+        Member { key, group: self.want.batch, lot }
+    }
+
+    /// Forgets the connection.
+    pub(crate) fn reset(&mut self) {
+        self.state = SubscriptionState::Desired;
+        self.gap = false;
+        self.announced = false;
+        self.in_force = false;
+        self.assumed = false;
+        self.frame = 0;
+        self.tries = 0;
+        self.later = None;
+        self.patience = None;
+        self.stale = false;
+        self.made_again = None;
+    }
+
+    /// Whether it waits for an answer of the server.
+    pub(crate) fn is_pending(&self) -> bool {
+        self.state == SubscriptionState::Sent
+    }
+
+    /// Whether the server refused or ended it, or it is left out.
+    pub(crate) fn is_off(&self) -> bool {
+        use SubscriptionState::{Ended, Quarantined, Refused};
+        matches!(self.state, Ended | Refused | Quarantined)
+    }
 }
 
 /// The desired subscriptions, in the order in which they were asked for. A key is never used twice, so what is
@@ -36,21 +126,32 @@ pub(crate) struct Subscriptions {
 
 impl Subscriptions {
     /// Adds one; the one it takes the place of comes back.
-    pub(crate) fn insert(
-        &mut self,
-        id: SubscriptionId,
-        limit: Option<Duration>,
-        payload: bool,
-    ) -> (Key, Option<(Key, Entry)>) {
+    pub(crate) fn insert(&mut self, want: Want) -> (Key, Option<(Key, Entry)>) {
         self.last_key += 1;
         let key = self.last_key;
-        let replaced = self.by_id.insert(id.clone(), key);
+        let replaced = self.by_id.insert(want.id.clone(), key);
         let replaced = replaced.and_then(|old| Some((old, self.entries.remove(&old)?)));
         // What the name has got so far stays: the gap says when the last message before it came.
         let (last_data, messages) =
             replaced.as_ref().map_or((None, 0), |(_, old)| (old.last_data, old.messages));
-        let state = SubscriptionState::Desired;
-        let entry = Entry { id, limit, payload, gap: false, announced: false, state, last_data, messages };
+        let ladder = Ladder::new(Arc::clone(&want.repair));
+        let entry = Entry {
+            want,
+            gap: false,
+            announced: false,
+            state: SubscriptionState::Desired,
+            in_force: false,
+            assumed: false,
+            frame: 0,
+            tries: 0,
+            later: None,
+            ladder,
+            patience: None,
+            stale: false,
+            made_again: None,
+            last_data,
+            messages,
+        };
         self.entries.insert(key, entry);
         (key, replaced)
     }
@@ -58,6 +159,10 @@ impl Subscriptions {
     pub(crate) fn remove(&mut self, id: &SubscriptionId) -> Option<(Key, Entry)> {
         let key = self.by_id.remove(id)?;
         Some((key, self.entries.remove(&key)?))
+    }
+
+    pub(crate) fn get(&self, key: Key) -> Option<&Entry> {
+        self.entries.get(&key)
     }
 
     pub(crate) fn get_mut(&mut self, key: Key) -> Option<&mut Entry> {
@@ -77,6 +182,6 @@ impl Subscriptions {
     }
 
     pub(crate) fn ids(&self) -> Vec<SubscriptionId> {
-        self.entries.values().map(|entry| entry.id.clone()).collect()
+        self.entries.values().map(|entry| entry.want.id.clone()).collect()
     }
 }

@@ -76,7 +76,7 @@ pub(crate) struct Budget {
 
 impl Budget {
     /// What is left of it, or the error that names the stage it ran out in.
-    fn left(&self, stage: Stage) -> Result<Duration, EndReason> {
+    pub(crate) fn left(&self, stage: Stage) -> Result<Duration, EndReason> {
         let left = self.deadline.saturating_duration_since(clock::mono());
         if left.is_zero() { Err(self.overrun(stage)) } else { Ok(left) }
     }

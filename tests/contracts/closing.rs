@@ -578,8 +578,11 @@ fn d4_a_panic_in_the_handler_costs_one_event() {
 fn d4_a_panic_in_a_subscribe_closure_is_reported_and_the_rest_is_subscribed() {
     let lab = Lab::start(Script::new()).unwrap();
     let builder = quick(lab.url())
-        .subscription(Subscription::new("bad").subscribe_with(|_| panic!("a bug of the application")))
-        .subscription(Subscription::new("failing").subscribe_with(|_| Err("no key".to_owned())))
+        .subscription(
+            Subscription::new("bad")
+                .subscribe_with(|_| -> Result<String, String> { panic!("a bug of the application") }),
+        )
+        .subscription(Subscription::new("failing").subscribe_with(|_| Err::<String, _>("no key".to_owned())))
         .subscription(Subscription::new("good").subscribe_text("subscribe good"));
     let feed = builder.open().unwrap();
     let events = until(&feed, |event| matches!(event, Event::Subscribed(_)));

@@ -6,8 +6,8 @@ use crate::common::{
 use crossbeam_channel::unbounded;
 use livefeed::lab::{Command, Lab, Script, Sent, Topic, What};
 use livefeed::{
-    AlertKind, EndReason, Error, Event, Feed, Gap, GapCause, Matcher, Outcome, Overflow, Subscription,
-    SubscriptionId, SubscriptionState, Target,
+    AlertKind, EndReason, Error, Event, Feed, Gap, GapCause, Matcher, Outcome, Overflow, RepairStep,
+    Subscription, SubscriptionId, SubscriptionState, Target,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -497,14 +497,15 @@ fn a_subscribe_closure_that_fails_is_an_alert_then_stale_then_retried() {
         let lab = Lab::start(topics(ms(5))).unwrap();
         let calls = Arc::new(AtomicU64::new(0));
         let counted = Arc::clone(&calls);
-        let shaky = sub("eth").stale_after(LIMIT).subscribe_with(move |context| {
-            counted.fetch_add(1, Ordering::Relaxed);
-            match context.epoch {
-                1 if panics => panic!("no key"),
-                1 => Err("no key".to_owned()),
-                _ => Ok("subscribe eth".to_owned()),
-            }
-        });
+        let shaky =
+            sub("eth").stale_after(LIMIT).repair([RepairStep::Reconnect]).subscribe_with(move |context| {
+                counted.fetch_add(1, Ordering::Relaxed);
+                match context.epoch {
+                    1 if panics => panic!("no key"),
+                    1 => Err("no key".to_owned()),
+                    _ => Ok("subscribe eth".to_owned()),
+                }
+            });
         let feed = feed(&lab).subscription(shaky).subscription(sub("btc")).open().unwrap();
         let mut stream = Stream::default();
         let events = until(&feed, |event| {
@@ -537,7 +538,9 @@ fn a_subscribe_closure_that_fails_is_an_alert_then_stale_then_retried() {
 #[test]
 fn a_subscribe_closure_without_a_limit_does_not_end_the_connection() {
     let lab = Lab::start(topics(ms(5))).unwrap();
-    let never = Subscription::new("never").subscribe_with(|_| Err("no".into())).data(Matcher::text("never"));
+    let never = Subscription::new("never")
+        .subscribe_with(|_| Err::<String, _>("no".into()))
+        .data(Matcher::text("never"));
     let feed = feed(&lab).subscription(never).subscription(sub("btc")).open().unwrap();
     let events = until_messages(&feed, 20);
     assert!(!names(&events).contains(&"disconnected".to_owned()), "{:?}", names(&events));

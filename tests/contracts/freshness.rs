@@ -6,8 +6,8 @@ use crate::common::{
 use crossbeam_channel::unbounded;
 use livefeed::lab::{Command, Lab, Received, Script, Sent, Topic, What};
 use livefeed::{
-    AlertKind, EndReason, Error, Event, Feed, FeedBuilder, Health, Limit, Matcher, Payload, Stale, State,
-    Subscription, SubscriptionHealth, SubscriptionState,
+    AlertKind, EndReason, Error, Event, Feed, FeedBuilder, Health, Limit, Matcher, Payload, RepairStep,
+    Stale, State, Subscription, SubscriptionHealth, SubscriptionState,
 };
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -114,7 +114,9 @@ fn f2_one_mute_topic_among_lively_ones_goes_stale_and_is_named() {
     let lab = Lab::start(Script::of_topics(topics).until_sent(30).mute("eth")).unwrap();
     let feed = ["btc", "eth", "xrp"]
         .into_iter()
-        .fold(feed(&lab).stale_after(LIMIT), |feed, topic| feed.subscription(sub(topic)))
+        .fold(feed(&lab).stale_after(LIMIT), |feed, topic| {
+            feed.subscription(sub(topic).repair([RepairStep::Reconnect]))
+        })
         .open()
         .unwrap();
     let (events, stale) = until_stale(&feed);
@@ -448,7 +450,7 @@ fn health_tells_what_happened() {
     assert!(health.bytes > 10 * 40, "{health:?}");
     assert_eq!(of(&health, "btc").messages + of(&health, "eth").messages, 10);
     assert_eq!(of(&health, "btc").state, SubscriptionState::Live);
-    assert_eq!((of(&health, "xrp").state, of(&health, "xrp").messages), (SubscriptionState::Subscribed, 0));
+    assert_eq!((of(&health, "xrp").state, of(&health, "xrp").messages), (SubscriptionState::Confirmed, 0));
     assert_eq!(of(&health, "xrp").last_signal_age, None);
 
     until(&feed, |event| matches!(event, Event::Stale(_)));
@@ -469,7 +471,7 @@ fn health_tells_what_happened() {
     assert_eq!((health.state, health.epoch, health.connections), (State::Live, 2, 2), "mute from the start");
     assert_eq!((health.last_data_age, health.last_message_age, health.messages), (None, None, 10));
     assert_eq!((health.stale_verdicts, health.gaps, health.ends.get("stale")), (1, 1, Some(&1)));
-    assert_eq!(of(&health, "btc").state, SubscriptionState::Subscribed);
+    assert_eq!(of(&health, "btc").state, SubscriptionState::Confirmed);
     assert_eq!(of(&health, "btc").messages + of(&health, "eth").messages, 10);
     feed.close(CEILING).unwrap();
     assert_eq!(feed.health().state, State::Closed);
@@ -511,7 +513,7 @@ fn wait_fresh_waits_for_the_data_of_each_subscription_with_a_limit() {
     lab.control().all(Command::Unmute("eth".into()));
     feed.wait_fresh(CEILING).unwrap();
     assert_eq!(of(&feed.health(), "eth").state, SubscriptionState::Live);
-    assert_eq!(of(&feed.health(), "xrp").state, SubscriptionState::Subscribed, "it has no limit");
+    assert_eq!(of(&feed.health(), "xrp").state, SubscriptionState::Confirmed, "it has no limit");
     // Data of the connection before does not count.
     lab.control().script(Script::new());
     feed.reconnect();

@@ -13,5 +13,6 @@ mod delivery;
 mod freshness;
 mod reading;
 mod recovery;
+mod set;
 mod trust;
 mod watch;

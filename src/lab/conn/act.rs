@@ -13,6 +13,7 @@ impl Conn {
         match command {
             Command::Topics(topics) => topics.into_iter().for_each(|topic| self.start_topic(topic, now)),
             Command::Mute(topic) => self.schedule.mute(&topic, true, now),
+            Command::Drop(topic) => self.schedule.remove(&topic),
             Command::Unmute(topic) => self.schedule.mute(&topic, false, now),
             Command::MuteAll => {
                 self.schedule.mute_all();
@@ -82,7 +83,7 @@ impl Conn {
             }
             Command::AnswerPings(yes) => self.answer_pings = yes,
             Command::AnswerClose(yes) => self.answer_close = yes,
-            Command::Reply(reply) => self.reply = Some(reply),
+            Command::React(reaction) => self.reaction = Some(reaction),
         }
     }
 }

@@ -9,14 +9,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::lab::Shared;
-use crate::lab::command::{Command, Reply};
+use crate::lab::command::{Command, Incoming, Reaction};
 use crate::lab::frames::{self, Decoder};
 use crate::lab::output::Output;
 use crate::lab::schedule::{Due, Schedule};
 use crate::lab::script::{Script, Step};
 use crate::lab::stream::Stream;
 use crate::lab::topic::Callback;
-use crate::lab::transcript::{End, Received, Sent, What};
+use crate::lab::transcript::{End, Received, Request, Sent, What};
 use crate::lab::upgrade::{self, Parsed};
 use crate::lab::wait::{Ready, Wanted};
 
@@ -68,7 +68,9 @@ pub(super) struct Conn {
     decoder: Decoder,
     out: Output,
     schedule: Schedule,
-    reply: Option<Reply>,
+    reaction: Option<Reaction>,
+    /// The upgrade request, once it is answered.
+    greeted: Option<Arc<Request>>,
     reading: bool,
     frozen: bool,
     answer_pings: bool,
@@ -97,7 +99,8 @@ impl Conn {
             decoder: Decoder::default(),
             out: Output::default(),
             schedule: Schedule::default(),
-            reply: None,
+            reaction: None,
+            greeted: None,
             reading: true,
             frozen: false,
             answer_pings: true,
@@ -246,9 +249,10 @@ impl Conn {
     fn handle(&mut self, received: Received, now: Instant) {
         match received {
             Received::Text(text) => {
-                let replies = self.reply.as_ref().map(|reply| (reply.0.0)(&text)).unwrap_or_default();
+                // Heard before the reaction, so that a topic that it adds does not hear of it too.
                 let acks = self.schedule.heard(&text, now);
-                for text in replies.into_iter().chain(acks) {
+                self.react(Incoming::Text(&text), now);
+                for text in acks {
                     self.send(Sent::Text, &frames::frame(frames::TEXT, text.as_bytes()));
                 }
                 if matches!(&self.waiting, Waiting::Text(test) if (test.0)(&text)) {
@@ -256,6 +260,7 @@ impl Conn {
                     self.advance(now);
                 }
             }
+            Received::Binary(bytes) => self.react(Incoming::Binary(&bytes), now),
             Received::Ping(payload) if self.answer_pings && self.out.len() < FULL_FOR_PONGS => {
                 self.send(Sent::Pong, &frames::frame(frames::PONG, &payload));
             }
@@ -265,6 +270,24 @@ impl Conn {
                 self.end_soon(End::Closed, now);
             }
             _ => {}
+        }
+    }
+
+    fn react(&mut self, incoming: Incoming<'_>, now: Instant) {
+        let commands = self.reaction.as_ref().map(|reaction| (reaction.0.0)(incoming)).unwrap_or_default();
+        self.obey(commands, now);
+    }
+
+    /// Carries out what a closure wants.
+    fn obey(&mut self, commands: Vec<Command>, now: Instant) {
+        for command in commands {
+            if self.over.is_some() {
+                return;
+            }
+            if !command.is_send() {
+                self.note(What::Command(command.name()));
+            }
+            self.act(command, now);
         }
     }
 
@@ -295,6 +318,12 @@ impl Conn {
                     self.command(command, now);
                     Waiting::Nothing
                 }
+                Some(Step::Greet(greet)) => {
+                    let commands =
+                        self.greeted.as_ref().map(|request| (greet.0)(request)).unwrap_or_default();
+                    self.obey(commands, now);
+                    Waiting::Nothing
+                }
                 Some(Step::For(time)) => Waiting::Time(now + time),
                 Some(Step::UntilText(test)) => Waiting::Text(test),
                 Some(Step::UntilSent(count)) => Waiting::Sent(count),
@@ -311,8 +340,8 @@ impl Conn {
             match self.schedule.take(now, self.number) {
                 None => return,
                 Some(Due::Beat(kind, frame)) => self.send(kind, &frame),
-                Some(Due::Data(text)) => {
-                    self.send(Sent::Data, &frames::frame(frames::TEXT, text.as_bytes()));
+                Some(Due::Data(frame)) => {
+                    self.send(Sent::Data, &frame);
                     if let Waiting::Sent(left) = &mut self.waiting {
                         *left = left.saturating_sub(1);
                         self.advance(now);

@@ -52,6 +52,7 @@ impl Conn {
     pub(super) fn answer(&mut self, request: Request, now: Instant) {
         let request = Arc::new(request);
         self.note(What::Requested(Arc::clone(&request)));
+        self.greeted = Some(Arc::clone(&request));
         let Some(key) = request.header("Sec-WebSocket-Key") else { return self.refuse(400, "", now) };
         let subprotocol = upgrade::subprotocol(&self.script, &request);
         let mut head = upgrade::switching(&self.script, key, subprotocol.as_deref());

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use tungstenite::{Message, WebSocket};
 
-use super::{Command, End, Entry, Flood, Lab, Received, Script, Sent, Topic, Violation, What};
+use super::{Command, End, Entry, Flood, Incoming, Lab, Received, Script, Sent, Topic, Violation, What};
 
 /// The ceiling of every wait.
 const LIMIT: Duration = Duration::from_secs(5);

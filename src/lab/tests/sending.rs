@@ -65,6 +65,92 @@ fn replies_answer_texts() {
 }
 
 #[test]
+fn reactions_see_text_and_binary_and_do_anything_in_order() {
+    let known = std::sync::Mutex::new(Vec::new());
+    let script = Script::new().react(move |incoming| {
+        let mut known = known.lock().unwrap();
+        match incoming {
+            Incoming::Text(text) => {
+                known.push(text.to_owned());
+                vec![Command::Send(known.join("+")), Command::SendBinary(vec![7])]
+            }
+            Incoming::Binary(bytes) => {
+                vec![Command::Send(format!("{bytes:?}")), Command::Close(4001, "enough".into())]
+            }
+        }
+    });
+    let lab = Lab::start(script).unwrap();
+    let mut socket = client(&lab);
+    for expected in ["a", "a+b"] {
+        socket.send(expected[expected.len() - 1..].into()).unwrap();
+        assert_eq!(text(&mut socket), expected);
+        assert_eq!(socket.read().unwrap(), Message::binary(vec![7]));
+    }
+    socket.send(Message::binary(vec![1, 2])).unwrap();
+    assert_eq!(text(&mut socket), "[1, 2]");
+    assert!(matches!(socket.read().unwrap(), Message::Close(Some(frame)) if frame.code == 4001.into()));
+    // Sends are told once, as sent.
+    let transcript = lab.transcript();
+    let commands = transcript.of(1).filter(|what| matches!(what, What::Command(_))).count();
+    assert_eq!(commands, 2, "react and close:\n{transcript}");
+}
+
+#[test]
+fn nothing_is_done_after_a_reaction_that_ends_the_connection() {
+    let lab =
+        Lab::start(Script::new().react(|_| vec![Command::Reset, Command::Send("late".into())])).unwrap();
+    let mut stream = raw(&lab);
+    stream.write_all(&[masked(1, "a"), masked(1, "b")].concat()).unwrap();
+    await_end(&lab, &End::Reset);
+    assert_eq!(lab.transcript().sent(1, Sent::Text), 0);
+    assert_eq!(lab.transcript().received_texts(1), ["a"]);
+}
+
+#[test]
+fn a_reaction_starts_and_drops_topics_and_may_be_replaced_by_itself() {
+    let script = Script::new().react(|incoming| {
+        let Incoming::Text(text) = incoming else { return Vec::new() };
+        match text.split_once(' ') {
+            // By its start it would hear of its own subscribe message, and acknowledge it.
+            Some(("subscribe", topic)) => {
+                vec![Command::Topics(vec![Topic::new(topic).every(ms(1)).on_subscribe().ack("twice")])]
+            }
+            Some(("start", topic)) => vec![Command::Topics(vec![
+                Topic::new(topic).every(ms(1)).message(|seq, n| format!("{n}:{seq}").into_bytes()),
+            ])],
+            Some((_, topic)) => vec![
+                Command::Drop(topic.to_owned()),
+                Command::Send("dropped".into()),
+                Command::reply(|text| vec![format!("other {text}")]),
+            ],
+            None => Vec::new(),
+        }
+    });
+    let lab = Lab::start(script).unwrap();
+    let mut socket = client(&lab);
+    socket.send("subscribe btc".into()).unwrap();
+    socket.send("start eth".into()).unwrap();
+    for seq in 1..=3 {
+        assert_eq!(socket.read().unwrap(), Message::binary(format!("1:{seq}").into_bytes()));
+    }
+    socket.send("stop eth".into()).unwrap();
+    while socket.read().unwrap() != Message::text("dropped") {}
+    let published = lab.published("eth");
+    lab.control().all(Command::UnmuteAll);
+    socket.send("start eth".into()).unwrap();
+    assert_eq!(text(&mut socket), "other start eth");
+    assert_eq!((lab.published("eth"), lab.published("btc")), (published, 0));
+}
+
+#[test]
+fn a_greeting_is_made_of_the_request() {
+    let script = Script::new().greet(|request| vec![Command::Send(request.path.clone())]).send("then");
+    let lab = Lab::start(script).unwrap();
+    let mut socket = client(&lab);
+    assert_eq!([text(&mut socket), text(&mut socket)], ["/feed", "then"]);
+}
+
+#[test]
 fn scripts_wait_for_text_and_time() {
     let script = Script::new().until_text(|t| t == "two").send("got two").for_(ms(20)).send("later");
     let lab = Lab::start(script).unwrap();

@@ -4,7 +4,8 @@ use super::{Action, Outcome, Phase, Session};
 use crate::clock::Stamp;
 use crate::error::{CloseReason, EndReason};
 use crate::event::{AlertKind, Closed, Disconnected, Event};
-use crate::health::SubscriptionState;
+use crate::policy::quarantine;
+use crate::policy::subscriptions::Entry;
 use crate::policy::verdict::Decision;
 use std::time::{Duration, Instant};
 
@@ -54,12 +55,29 @@ impl Session {
         for ticket in self.outbox.clear() {
             self.outcomes.push_back((ticket, Outcome::Dropped { epoch }));
         }
-        for entry in self.subscriptions.values_mut() {
-            entry.state = SubscriptionState::Desired;
-            entry.gap = false;
-            entry.announced = false;
+        self.subscriptions.values_mut().for_each(Entry::reset);
+        if let Some(up) = &up {
+            let lasted = now.mono.saturating_duration_since(up.since);
+            let by_server = quarantine::hung_up(&reason)
+                || matches!(reason, EndReason::ServerError { .. } | EndReason::AckOverdue { .. });
+            // The first time is no pattern: all are replayed at once.
+            let pattern = self.hang_ups > 0 || self.quarantine.has_doubts();
+            let soon = by_server && lasted < quarantine::PROBATION;
+            self.hang_ups = if soon { self.hang_ups.saturating_add(1) } else { 0 };
+            for (key, ends) in self.quarantine.ended(now.mono, by_server && pattern) {
+                if let Some(entry) = self.subscriptions.get(key) {
+                    let kind = AlertKind::Quarantined { subscription: entry.want.id.clone(), ends };
+                    self.alert(now, kind);
+                }
+            }
         }
-        let mut good = reason == EndReason::Reconnect;
+        let got_data = up.as_ref().is_some_and(|up| up.last_data.is_some());
+        let asked_for = matches!(reason, EndReason::Reconnect | EndReason::ServerNotice { .. });
+        if std::mem::take(&mut self.switch) || !(got_data || asked_for) {
+            self.endpoint = (self.endpoint + 1) % self.settings.endpoints.max(1);
+        }
+        let decision = if up.as_ref().is_some_and(|up| up.fatal) { Decision::Fatal } else { decision };
+        let mut good = asked_for;
         if let Some(up) = &up {
             self.down_since = now.mono;
             let ended_stale = matches!(reason, EndReason::Stale { .. });
@@ -99,16 +117,36 @@ impl Session {
             EndReason::UpgradeRefused { retry_after, .. } => *retry_after,
             _ => None,
         };
-        let delay = if reason == EndReason::Reconnect {
-            self.backoff.soon()
-        } else if decision == Decision::RetrySlowly {
-            self.alert(now, AlertKind::NeedsAttention { reason: reason.clone() });
-            self.backoff.longest(retry_after)
-        } else {
-            self.backoff.next(retry_after)
+        // A server that sends everybody away at once, each time, is not hammered.
+        let notice = matches!(reason, EndReason::ServerNotice { .. });
+        self.hasty = if notice && !got_data { self.hasty.saturating_add(1) } else { 0 };
+        let welcome = notice && self.hasty <= 1;
+        let delay = match decision {
+            _ if reason == EndReason::Reconnect || welcome => self.backoff.soon(),
+            Decision::RetrySlowly => {
+                self.alert(now, AlertKind::NeedsAttention { reason: reason.clone() });
+                self.backoff.longest(retry_after)
+            }
+            // Once: a server that says so each time is not hammered.
+            Decision::RetryNow if self.failures <= 1 && retry_after.is_none() => self.backoff.soon(),
+            Decision::RetryAfter(asked) => self.backoff.next(retry_after.max(Some(asked))),
+            Decision::Retry | Decision::RetryNow | Decision::Fatal => self.backoff.next(retry_after),
         };
         self.disconnected(now, epoch, was_connected, reason, Some(delay));
         self.phase = Phase::Waiting { until: now.mono + delay };
+    }
+
+    /// The attempt that was ordered is not to be made yet: it does not count, and is ordered again at `until`.
+    pub(crate) fn handle_dial_deferred(&mut self, now: Stamp, until: Instant) {
+        if !matches!(self.phase, Phase::Dialing) {
+            return;
+        }
+        if self.closing.is_some() {
+            self.finish(now);
+            return;
+        }
+        self.attempt = self.attempt.saturating_sub(1);
+        self.phase = Phase::Waiting { until: until.max(now.mono + self.backoff.floor()) };
     }
 
     /// A thread of the feed panicked: nothing can go on, and that is said.

@@ -3,7 +3,11 @@
 //! It is driven by two threads under one lock, and the order in which they take that lock is the order of its
 //! events. What it wants done comes out of `poll_action`, `poll_out`, `poll_event` and `poll_outcome`.
 
+mod acks;
 mod ended;
+mod notices;
+mod repair;
+mod replay;
 mod report;
 mod up;
 
@@ -12,16 +16,20 @@ mod tests;
 
 use super::backoff::{self, Backoff};
 use super::freshness::Key;
+use super::ladder::{Ladder, Rung};
 use super::liveness;
-use super::outbox::{Out, Outbox};
-use super::subscriptions::Subscriptions;
+use super::outbox::Outbox;
+use super::quarantine::Quarantine;
+use super::subscriptions::{Subscriptions, Want};
 use crate::clock::Stamp;
 use crate::error::{CloseReason, EndReason, Error};
-use crate::event::{Alert, AlertKind, Connecting, Event, Subscribed};
-use crate::health::SubscriptionState;
+use crate::event::{Alert, AlertKind, Connecting, Event};
 use crate::message::{Content, SubscriptionId};
+#[allow(unused_imports, reason = "the engine takes it up next")]
+pub(crate) use acks::About;
 use report::Totals;
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use up::Up;
 pub(crate) use up::{Cycle, Established};
@@ -41,13 +49,21 @@ pub(crate) struct Settings {
     pub(crate) close_wait: Duration,
     /// The bound on what the application has waiting to be written, in bytes.
     pub(crate) outbox_bytes: usize,
+    /// What is done when the connection as a whole is stale. Empty: a new connection.
+    pub(crate) repair: Arc<[Rung]>,
+    /// How many subscriptions of a group may share a subscribe message, at least 1.
+    pub(crate) batch_members: usize,
+    /// How many endpoints there are, at least 1.
+    pub(crate) endpoints: usize,
+    /// How often a subscription is to be blamed for the end of a connection before it is left out.
+    pub(crate) quarantine_after: u32,
 }
 
 /// What the controller thread has to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Action {
-    /// Order the reader to make an attempt.
-    Dial { epoch: u64, attempt: u32 },
+    /// Order the reader to make an attempt, to the endpoint of this index.
+    Dial { epoch: u64, attempt: u32, endpoint: usize },
     /// Stop the attempt or connection at once: shut its sockets down.
     Abort,
     /// The feed is over: both threads end.
@@ -81,6 +97,19 @@ pub(crate) struct Session {
     phase: Phase,
     subscriptions: Subscriptions,
     outbox: Outbox,
+    quarantine: Quarantine,
+    /// What is done about the staleness of the connection as a whole.
+    ladder: Ladder,
+    /// The endpoint of this attempt or connection, or of the next.
+    endpoint: usize,
+    /// That of the last connection.
+    connected_endpoint: usize,
+    /// The next attempt goes to the next endpoint, whatever becomes of this connection.
+    switch: bool,
+    /// Connections in a row without data that ended by a notice of the server.
+    hasty: u32,
+    /// Connections in a row that the server ended soon.
+    hang_ups: u32,
     /// The last epoch that was established.
     epoch: u64,
     /// Attempts since the last connection.
@@ -104,6 +133,13 @@ impl Session {
     pub(crate) fn new(settings: Settings, now: Stamp, seed: u64) -> Self {
         Self {
             backoff: Backoff::new(settings.backoff.clone(), seed),
+            quarantine: Quarantine::new(settings.quarantine_after),
+            ladder: Ladder::new(Arc::clone(&settings.repair)),
+            endpoint: 0,
+            connected_endpoint: 0,
+            switch: false,
+            hasty: 0,
+            hang_ups: 0,
             settings,
             phase: Phase::Waiting { until: now.mono },
             subscriptions: Subscriptions::default(),
@@ -125,50 +161,30 @@ impl Session {
 
     // ---- what the application asks for -------------------------------------------------------------------
 
-    /// Wants a subscription, from now on and on each connection to come. `payload`: something has to be written.
-    /// The key of the one it takes the place of comes back too, and whether something is to be written to end it.
-    pub(crate) fn handle_subscribe(
-        &mut self,
-        now: Stamp,
-        id: SubscriptionId,
-        limit: Option<Duration>,
-        payload: bool,
-    ) -> (Key, Option<(Key, bool)>) {
-        let (key, replaced) = self.subscriptions.insert(id, limit, payload);
+    /// Wants a subscription, from now on and on each connection to come. The key of the one it takes the place of
+    /// comes back too, and whether something is to be written to end it.
+    pub(crate) fn handle_subscribe(&mut self, now: Stamp, want: Want) -> (Key, Option<(Key, bool)>) {
+        let (key, replaced) = self.subscriptions.insert(want);
         let mut ended = false;
-        let waiting = replaced.as_ref().is_some_and(|(old, _)| self.outbox.cancel_subscribe(*old));
-        if let Phase::Up(up) = &mut self.phase {
-            if let Some((old, _)) = &replaced {
-                up.freshness.disarm(*old);
+        if let Some((old, before)) = &replaced {
+            ended = self.withdraw(now.mono, *old, before);
+            // One that was never written owes no gap of its own, but it may owe that of another.
+            let gap = self.is_connected() && (before.in_force || before.gap);
+            if let Some(entry) = self.subscriptions.get_mut(key) {
+                entry.gap = gap;
             }
-            if up.is_open() {
-                if let Some((old, before)) = &replaced {
-                    ended = !waiting && before.state != SubscriptionState::Desired;
-                    if ended {
-                        self.outbox.push_unsubscribe(*old);
-                    }
-                    // One that was never written owes no gap of its own, but it may owe that of another.
-                    if let Some(entry) = self.subscriptions.get_mut(key) {
-                        entry.gap = ended || before.gap;
-                    }
-                }
-                self.enlist(now, key, false);
-            }
+        }
+        if self.is_connected() {
+            self.enlist(now, key, false);
         }
         (key, replaced.map(|(old, _)| (old, ended)))
     }
 
     /// Wants a subscription no more. Says its key, and whether something has to be written to end it.
-    pub(crate) fn handle_unsubscribe(&mut self, id: &SubscriptionId) -> Option<(Key, bool)> {
+    pub(crate) fn handle_unsubscribe(&mut self, now: Stamp, id: &SubscriptionId) -> Option<(Key, bool)> {
         let (key, entry) = self.subscriptions.remove(id)?;
-        let waiting = self.outbox.cancel_subscribe(key);
-        let Phase::Up(up) = &mut self.phase else { return Some((key, false)) };
-        up.freshness.disarm(key);
-        let in_force = up.is_open() && !waiting && entry.state != SubscriptionState::Desired;
-        if in_force {
-            self.outbox.push_unsubscribe(key);
-        }
-        Some((key, in_force))
+        let to_write = self.withdraw(now.mono, key, &entry);
+        Some((key, to_write))
     }
 
     /// Admits what the application sends, or refuses it at once. The ticket names it in its outcome.
@@ -237,56 +253,6 @@ impl Session {
         }
     }
 
-    /// The next thing to write is handed to the controller.
-    pub(crate) fn poll_out(&mut self, now: Stamp) -> Option<Out> {
-        let out = self.outbox.pop()?;
-        if let Out::Subscribe(key) = out {
-            self.mark_gap(now, key);
-        }
-        Some(out)
-    }
-
-    pub(crate) fn has_out(&self) -> bool {
-        matches!(self.phase, Phase::Up(_)) && !self.outbox.is_empty()
-    }
-
-    /// What `poll_out` handed out was written to the operating system, on the connection of this epoch.
-    pub(crate) fn handle_written(&mut self, now: Stamp, epoch: u64, out: &Out) {
-        if let Out::App { ticket, .. } = out {
-            self.outcomes.push_back((*ticket, Outcome::Written));
-        }
-        let Phase::Up(up) = &mut self.phase else { return };
-        if epoch != self.epoch {
-            return;
-        }
-        match out {
-            Out::Ping => up.handle_ping_written(now.mono),
-            Out::Close(_) => up.handle_close_written(now.mono),
-            Out::Subscribe(key) => self.put_in_force(now, *key),
-            Out::Pong(_) | Out::Unsubscribe(_) | Out::App { .. } => {}
-        }
-    }
-
-    /// What `poll_out` handed out was lost with its connection.
-    pub(crate) fn handle_lost(&mut self, epoch: u64, out: &Out) {
-        if let Out::App { ticket, .. } = out {
-            self.outcomes.push_back((*ticket, Outcome::Dropped { epoch }));
-        }
-    }
-
-    /// A subscribe payload could not be made. The subscription is watched all the same: with a limit it goes
-    /// stale, and that is repaired with a payload made afresh.
-    pub(crate) fn handle_render_failed(&mut self, now: Stamp, key: Key, detail: String) {
-        let Some(entry) = self.subscriptions.get_mut(key) else { return };
-        entry.state = SubscriptionState::Desired;
-        let kind = AlertKind::SubscribeFailed { subscription: entry.id.clone(), detail };
-        let limit = entry.limit;
-        self.alert(now, kind);
-        if let (Phase::Up(up), Some(limit)) = (&mut self.phase, limit) {
-            up.arm(key, limit, now.mono);
-        }
-    }
-
     /// Time passed. Judges nothing: only an empty socket can be stale, see [`Self::handle_recv`] and
     /// [`Self::handle_empty`].
     pub(crate) fn handle_timeout(&mut self, now: Stamp) {
@@ -295,8 +261,8 @@ impl Session {
                 if now.mono >= *until {
                     self.attempt += 1;
                     self.phase = Phase::Dialing;
-                    let (epoch, attempt) = (self.epoch + 1, self.attempt);
-                    self.actions.push_back(Action::Dial { epoch, attempt });
+                    let (epoch, attempt, endpoint) = (self.epoch + 1, self.attempt, self.endpoint);
+                    self.actions.push_back(Action::Dial { epoch, attempt, endpoint });
                 }
             }
             Phase::Up(up) => {
@@ -305,6 +271,9 @@ impl Session {
                 }
                 if up.take_due_abort(now.mono) {
                     self.actions.push_back(Action::Abort);
+                }
+                if up.is_open() {
+                    self.handle_due(now);
                 }
             }
             Phase::Dialing | Phase::Closed(_) => {}
@@ -339,6 +308,9 @@ impl Session {
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         let own = match &self.phase {
             Phase::Waiting { until } => Some(*until),
+            Phase::Up(up) if up.is_open() => {
+                [up.timer(), self.quarantine.retry_at()].into_iter().flatten().min()
+            }
             Phase::Up(up) => up.timer(),
             Phase::Dialing | Phase::Closed(_) => None,
         };
@@ -388,57 +360,6 @@ impl Session {
         let alert = Alert { time: now.wall, epoch: self.epoch, kind };
         if self.closed().is_none() {
             self.events.push_back(Event::Alert(Box::new(alert)));
-        }
-    }
-
-    // ---- shared steps ------------------------------------------------------------------------------------
-
-    /// A desired subscription joins the connection: its message is queued, or it is in force without one.
-    pub(super) fn enlist(&mut self, now: Stamp, key: Key, replay: bool) {
-        let Some(entry) = self.subscriptions.get_mut(key) else { return };
-        entry.state = SubscriptionState::Queued;
-        if entry.payload && replay {
-            self.outbox.push_replay(key);
-        } else if entry.payload {
-            self.outbox.push_subscribe(key);
-        } else {
-            self.mark_gap(now, key);
-            self.put_in_force(now, key);
-        }
-    }
-
-    /// Says the gap of a subscription that takes the place of another, before it is put in force.
-    fn mark_gap(&mut self, now: Stamp, key: Key) {
-        if let Some(entry) = self.subscriptions.get_mut(key)
-            && std::mem::take(&mut entry.gap)
-        {
-            let gap = report::resubscribed(now, self.epoch, entry);
-            self.totals.gaps += 1;
-            self.events.push_back(gap);
-        }
-    }
-
-    /// Its subscribe message is written: from now on data is owed.
-    fn put_in_force(&mut self, now: Stamp, key: Key) {
-        let Some(entry) = self.subscriptions.get_mut(key) else { return };
-        if entry.state != SubscriptionState::Live {
-            entry.state = SubscriptionState::Subscribed;
-        }
-        if let (Phase::Up(up), Some(limit)) = (&mut self.phase, entry.limit) {
-            up.arm(key, limit, now.mono);
-        }
-        self.announce(now, key);
-    }
-
-    /// Says `Subscribed`, once a connection: when the message is known to be written, or when data comes before
-    /// that is known.
-    fn announce(&mut self, now: Stamp, key: Key) {
-        if let Some(entry) = self.subscriptions.get_mut(key)
-            && !std::mem::replace(&mut entry.announced, true)
-        {
-            let subscription = entry.id.clone();
-            let event = Subscribed { time: now.wall, epoch: self.epoch, subscription };
-            self.events.push_back(Event::Subscribed(Box::new(event)));
         }
     }
 

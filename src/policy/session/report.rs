@@ -7,7 +7,7 @@ use crate::event::{Event, Gap, GapCause};
 use crate::health::{Health, State, SubscriptionHealth, SubscriptionState};
 use crate::policy::subscriptions::Entry;
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 #[derive(Debug, Default)]
 pub(super) struct Totals {
@@ -18,6 +18,9 @@ pub(super) struct Totals {
     pub(super) unmatched: u64,
     pub(super) bytes: u64,
     pub(super) gaps: u64,
+    pub(super) sequence_gaps: u64,
+    pub(super) refused: u64,
+    pub(super) ended: u64,
 }
 
 /// The gap of a subscription that was made anew on the same connection.
@@ -26,10 +29,20 @@ pub(super) fn resubscribed(now: Stamp, epoch: u64, entry: &Entry) -> Event {
         time: now.wall,
         epoch,
         cause: GapCause::Resubscribed,
-        subscriptions: vec![entry.id.clone()],
+        subscriptions: vec![entry.want.id.clone()],
         last_message: entry.last_data.map(|stamp| stamp.wall),
         lost: None,
+        from: None,
+        to: None,
     }))
+}
+
+/// The state as it is shown: one that is live has become quiet after half its limit.
+fn shown(entry: &Entry, age: Option<Duration>) -> SubscriptionState {
+    match (entry.state, age, entry.want.limit) {
+        (SubscriptionState::Live, Some(age), Some(limit)) if age > limit / 2 => SubscriptionState::Quiet,
+        (state, ..) => state,
+    }
 }
 
 impl Session {
@@ -39,10 +52,16 @@ impl Session {
         self.events.push_back(Event::Gap(Box::new(Gap {
             time: now.wall,
             epoch: self.epoch,
-            cause: GapCause::Reconnected,
+            cause: if self.endpoint == self.connected_endpoint {
+                GapCause::Reconnected
+            } else {
+                GapCause::EndpointSwitched
+            },
             subscriptions: self.subscriptions.ids(),
             last_message: self.last_data.map(|stamp| stamp.wall),
             lost: None,
+            from: None,
+            to: None,
         })));
     }
 
@@ -53,14 +72,17 @@ impl Session {
             Phase::Waiting { .. } => State::Waiting,
             Phase::Dialing => State::Connecting,
             Phase::Up(up) if matches!(up.ending, Some(EndReason::Stale { .. })) => State::Stale,
+            Phase::Up(_) if self.subscriptions.iter().any(|(_, entry)| entry.stale) => State::Stale,
             Phase::Up(up) if up.last_data.is_some() && !self.is_data_owed() => State::Fresh,
             Phase::Up(_) => State::Live,
         }
     }
 
-    /// Whether a subscription with a limit has had no data yet on this connection.
+    /// Whether a subscription with a limit has had no data yet on this connection, or one is not to be had.
     fn is_data_owed(&self) -> bool {
-        let owed = |entry: &Entry| entry.limit.is_some() && entry.state != SubscriptionState::Live;
+        let limited = |entry: &Entry| entry.want.limit.or(entry.want.first_limit).is_some();
+        let owed =
+            |entry: &Entry| entry.is_off() || (limited(entry) && entry.state != SubscriptionState::Live);
         self.subscriptions.iter().any(|(_, entry)| owed(entry))
     }
 
@@ -88,10 +110,10 @@ impl Session {
             Phase::Dialing | Phase::Closed(_) => (None, None),
         };
         let subscriptions = self.subscriptions.iter().map(|(_, entry)| SubscriptionHealth {
-            id: entry.id.clone(),
-            state: entry.state,
+            id: entry.want.id.clone(),
+            state: shown(entry, age(entry.last_data)),
             last_signal_age: age(entry.last_data),
-            stale_after: entry.limit,
+            stale_after: entry.want.limit,
             messages: entry.messages,
         });
         Health {
@@ -115,6 +137,9 @@ impl Session {
             unmatched: self.totals.unmatched,
             bytes: self.totals.bytes,
             gaps: self.totals.gaps,
+            sequence_gaps: self.totals.sequence_gaps,
+            refused: self.totals.refused,
+            ended: self.totals.ended,
             dropped: 0,
             queue_messages: 0,
             queue_bytes: 0,

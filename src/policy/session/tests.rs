@@ -4,10 +4,15 @@ use super::*;
 use crate::event::GapCause;
 use crate::health::State;
 use crate::policy::freshness::Key;
+use crate::policy::outbox::Out;
+use crate::policy::subscriptions::AckPolicy;
 use crate::policy::verdict;
 use std::time::SystemTime;
 
+mod answers;
 mod contracts;
+mod model;
+mod repairs;
 mod simulation;
 
 const MS: Duration = Duration::from_millis(1);
@@ -27,11 +32,31 @@ fn settings() -> Settings {
         max_downtime: None,
         close_wait: 2 * SECOND,
         outbox_bytes: 1000,
+        repair: Arc::new([]),
+        batch_members: 1,
+        endpoints: 1,
+        quarantine_after: 3,
     }
 }
 
 fn policy() -> verdict::Settings {
-    verdict::Settings { statuses: vec![400, 401, 403, 404, 410, 426], when_never_up: true }
+    verdict::Settings { rules: Vec::new(), statuses: vec![400, 401, 403, 404, 410, 426], when_never_up: true }
+}
+
+/// A subscription that nothing has to confirm.
+fn want(id: &str, limit: Option<Duration>) -> Want {
+    Want {
+        id: id.into(),
+        limit,
+        first_limit: limit,
+        payload: true,
+        can_end: true,
+        batch: None,
+        ack: AckPolicy::None,
+        repair: Arc::new([]),
+        can_probe: false,
+        topic: None,
+    }
 }
 
 /// A machine and its clocks; nothing sleeps.
@@ -58,7 +83,7 @@ impl World {
     }
 
     fn subscribe(&mut self, id: &str, limit: Option<Duration>) -> Key {
-        let key = self.session.handle_subscribe(self.now, id.into(), limit, true).0;
+        let key = self.session.handle_subscribe(self.now, want(id, limit)).0;
         self.settle();
         key
     }
@@ -87,7 +112,12 @@ impl World {
     /// Waits for the next attempt, and lets it succeed.
     fn connect(&mut self) {
         self.dial();
-        let established = Established { took: MS, peer: ([127, 0, 0, 1], 1).into(), subprotocol: None };
+        let established = Established {
+            took: MS,
+            peer: ([127, 0, 0, 1], 1).into(),
+            subprotocol: None,
+            schedules: Vec::new(),
+        };
         assert!(self.session.handle_connected(self.now, established, self.suspended));
         self.settle();
     }
@@ -137,6 +167,12 @@ impl World {
         let decision = verdict::decide(&reason, self.session.ever_up(), &policy());
         self.session.handle_ended(self.now, reason, decision);
         self.settle();
+    }
+
+    /// The keys of the subscribe messages, in order.
+    fn subscribed(&self) -> Vec<Key> {
+        let keys = |out: &Out| if let Out::Subscribe { keys, .. } = out { keys.clone() } else { Vec::new() };
+        self.outs.iter().flat_map(keys).collect()
     }
 
     fn names(&mut self) -> Vec<&'static str> {

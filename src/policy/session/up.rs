@@ -3,11 +3,17 @@
 use super::{Action, Phase, Session};
 use crate::clock::Stamp;
 use crate::error::EndReason;
-use crate::event::{Connected, Event, Repair, Stale};
+use crate::event::{Connected, Event};
 use crate::health::SubscriptionState;
+use crate::message::SubscriptionId;
 use crate::policy::attention::Attention;
-use crate::policy::freshness::{CONNECTION, Freshness, Key, Overdue};
+use crate::policy::deadlines::Deadlines;
+use crate::policy::freshness::{CONNECTION, Freshness, Key};
+use crate::policy::ledger::Ledger;
 use crate::policy::liveness::Liveness;
+use crate::policy::schedule::{self, Schedule};
+use crate::policy::subscriptions::{AckPolicy, Entry};
+use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 use tungstenite::Bytes;
@@ -30,6 +36,8 @@ pub(crate) struct Established {
     pub(crate) took: Duration,
     pub(crate) peer: SocketAddr,
     pub(crate) subprotocol: Option<String>,
+    /// Our keepalives, by their index.
+    pub(crate) schedules: Vec<schedule::Times>,
 }
 
 /// One cycle of the reader: what a single `recv` brought.
@@ -49,6 +57,8 @@ pub(crate) struct Cycle<'a> {
     pub(crate) unmatched: u64,
     /// The subscriptions that got data, and how many messages.
     pub(crate) touched: &'a [(Key, u64)],
+    /// The subscriptions for which there was a sign of life that is no data: it moves their deadlines, and nothing else.
+    pub(crate) kept: &'a [Key],
     /// The payload of the last ping.
     pub(crate) ping: Option<Bytes>,
     /// The Close frame: code and reason.
@@ -79,6 +89,21 @@ pub(super) struct Up {
     /// The clocks when sleep was last looked for.
     clocks: Stamp,
     suspended: Option<Duration>,
+    /// What the server has not answered.
+    pub(super) ledger: Ledger,
+    /// When its answers are overdue, in attended time.
+    pub(super) acks: Deadlines,
+    /// The subscriptions that are tried again at a later time, by the monotonic clock.
+    pub(super) later: BTreeSet<(Instant, Key)>,
+    /// Those whose unsubscribe message waits to be written.
+    pub(super) leaving: HashMap<Key, SubscriptionId>,
+    pub(super) keepalives: Vec<Schedule>,
+    /// When a new connection is to be made, and the server's words.
+    pub(super) reconnect_at: Option<(Instant, String)>,
+    /// The server asked for patience: no verdict on data and answers until then.
+    paused: Option<Instant>,
+    /// The end of this connection is that of the feed.
+    pub(super) fatal: bool,
 }
 
 impl Up {
@@ -111,6 +136,82 @@ impl Up {
 
     pub(super) fn arm(&mut self, key: Key, limit: Duration, now: Instant) {
         self.freshness.arm(key, limit, self.attention.attended(now));
+    }
+
+    /// Data has so long for coming, from now on, whatever the limit.
+    pub(super) fn grant(&mut self, key: Key, patience: Duration, now: Instant) {
+        let at = self.attention.attended(now);
+        self.freshness.grant(key, at.checked_add(patience).unwrap_or(at));
+    }
+
+    /// The answer has so long for coming.
+    pub(super) fn await_ack(&mut self, key: Key, timeout: Duration, now: Instant) {
+        let at = self.attention.attended(now);
+        if let Some(deadline) = at.checked_add(timeout) {
+            self.acks.arm(key, at, deadline);
+        }
+    }
+
+    /// Nothing is owed for a subscription any more.
+    pub(super) fn let_go(&mut self, now: Instant, key: Key, entry: &Entry) {
+        self.expect_late(now, entry);
+        self.freshness.disarm(key);
+        self.acks.disarm(key);
+        if entry.want.ack == AckPolicy::None {
+            self.ledger.strike(entry.frame, key); // nothing has to come for it
+        } else {
+            self.ledger.let_go(entry.frame, key);
+        }
+        if let Some((at, _)) = entry.later {
+            self.later.remove(&(at, key));
+        }
+    }
+
+    /// The answer that a subscription waits for will be for nothing.
+    pub(super) fn expect_late(&mut self, now: Instant, entry: &Entry) {
+        if entry.is_pending() && matches!(entry.want.ack, AckPolicy::Awaited { .. }) {
+            self.ledger.owe(entry.want.id.clone(), now);
+        }
+    }
+
+    pub(super) fn handle_frame_written(&mut self, now: Instant) {
+        let at = self.attention.attended(now);
+        self.keepalives.iter_mut().for_each(|schedule| schedule.handle_sent(at));
+    }
+
+    pub(super) fn handle_keepalive_written(&mut self, now: Instant, index: usize) {
+        let at = self.attention.attended(now);
+        if let Some(schedule) = self.keepalives.get_mut(index) {
+            schedule.handle_written(at);
+        }
+    }
+
+    /// No verdict on data and answers for so long. The end of a pause that is longer stays.
+    pub(super) fn pause(&mut self, now: Instant, length: Duration) {
+        let until = now.checked_add(length).unwrap_or(now);
+        self.paused = self.paused.max(Some(until));
+    }
+
+    /// The pause is over: every clock starts anew.
+    pub(super) fn resume(&mut self, now: Instant) {
+        if self.paused.take().is_some() {
+            let at = self.attention.attended(now);
+            self.freshness.restart(at);
+            self.acks.restart(at);
+            self.data_at = at;
+        }
+    }
+
+    /// The same if it is time for it.
+    pub(super) fn end_pause(&mut self, now: Instant) {
+        if self.paused.is_some_and(|until| now >= until) {
+            self.resume(now);
+        }
+    }
+
+    /// Whether there may be verdicts on data and answers.
+    fn may_judge(&self) -> bool {
+        !self.hold && self.paused.is_none()
     }
 
     pub(super) fn handle_ping_written(&mut self, now: Instant) {
@@ -148,18 +249,27 @@ impl Up {
         if self.ending.is_some() {
             return if self.closing { self.abort_at } else { None };
         }
-        if self.attention.is_away() {
-            return None;
-        }
-        self.liveness.ping_due().map(|due| self.attention.real(due))
+        let reconnect = self.reconnect_at.as_ref().map(|(at, _)| *at);
+        let later = self.later.first().map(|(at, _)| *at);
+        // Attended time stands still while the reader is away.
+        let attended = if self.attention.is_away() {
+            None
+        } else {
+            let keepalives = self.keepalives.iter().filter_map(Schedule::due);
+            keepalives.chain(self.liveness.ping_due()).min().map(|due| self.attention.real(due))
+        };
+        [attended, reconnect, later, self.paused].into_iter().flatten().min()
     }
 
     pub(super) fn recv_deadline(&self) -> Option<Instant> {
         if self.ending.is_some() {
             return if self.closing { self.abort_at } else { None };
         }
-        let fresh = if self.hold { None } else { self.freshness.next_deadline() };
-        [self.liveness.deadline(), fresh].into_iter().flatten().min().map(|at| self.attention.real(at))
+        let (fresh, acks) =
+            if self.may_judge() { (self.freshness.next_deadline(), self.acks.next()) } else { (None, None) };
+        let keepalives = self.keepalives.iter().filter_map(Schedule::deadline).min();
+        let earliest = [self.liveness.deadline(), fresh, acks, keepalives].into_iter().flatten().min();
+        earliest.map(|at| self.attention.real(at))
     }
 
     /// Looks whether the machine slept since the last look. A wall clock that was set is no sleep where the
@@ -191,6 +301,7 @@ impl Session {
         if !matches!(self.phase, Phase::Dialing) || self.closing.is_some() {
             return false;
         }
+        let Established { took, peer, subprotocol, schedules } = established;
         self.epoch += 1;
         self.attempt = 0;
         self.totals.connections += 1;
@@ -215,16 +326,25 @@ impl Session {
             hold: false,
             clocks: now,
             suspended,
+            ledger: Ledger::default(),
+            acks: Deadlines::default(),
+            later: BTreeSet::new(),
+            leaving: HashMap::new(),
+            keepalives: schedules.into_iter().map(|times| Schedule::new(times, now.mono)).collect(),
+            reconnect_at: None,
+            paused: None,
+            fatal: false,
         }));
-        let Established { took, peer, subprotocol } = established;
         let connected = Connected { time: now.wall, epoch: self.epoch, took, peer, subprotocol };
         self.events.push_back(Event::Connected(Box::new(connected)));
         if self.epoch > 1 {
             self.gap_of_reconnect(now);
         }
+        self.connected_endpoint = self.endpoint;
         for key in self.subscriptions.keys() {
             self.enlist(now, key, true);
         }
+        self.let_out(now);
         true
     }
 
@@ -238,6 +358,7 @@ impl Session {
         }
         let at = up.attention.attended(now.mono);
         up.liveness.handle_bytes(at);
+        up.keepalives.iter_mut().for_each(|schedule| schedule.handle_received(at));
         up.hold = false;
         up.last_byte = Some(now);
         self.totals.bytes += cycle.bytes as u64;
@@ -251,37 +372,86 @@ impl Session {
             up.data_at = at;
             up.last_data = Some(now);
             self.last_data = Some(now);
+            self.ladder.reset();
         }
+        for key in cycle.kept {
+            up.freshness.handle_data(*key, at);
+            if let Some(entry) = self.subscriptions.get_mut(*key).filter(|entry| entry.stale) {
+                (entry.stale, entry.patience) = (false, None);
+                if entry.state == SubscriptionState::Stale {
+                    entry.state = SubscriptionState::Confirmed;
+                }
+            }
+        }
+        let mut first = Vec::new();
         for (key, count) in cycle.touched {
             up.freshness.handle_data(*key, at);
             if let Some(entry) = self.subscriptions.get_mut(*key) {
-                entry.state = SubscriptionState::Live;
                 entry.last_data = Some(now);
                 entry.messages += count;
+                entry.stale = false;
+                entry.patience = None;
+                entry.ladder.reset();
+                // Data of one that was not asked for yet is that of another, or of an older one.
+                if entry.in_force && entry.state != SubscriptionState::Live {
+                    first.push(*key);
+                }
             }
         }
-        // A peer that floods with what is no data would put a verdict off for ever. Who has read nothing else for
-        // twice the limit has long read all that lay in the socket at the deadline. While data of others comes
-        // it is different: then this client may be the one that is slow.
-        let overdue = up.freshness.overdue(at).filter(|overdue| {
-            let enough = overdue.limit.saturating_add(overdue.limit.max(FLOODED));
-            let barren = at.saturating_duration_since(up.data_at);
-            up.is_open() && !up.hold && overdue.age >= enough && barren >= enough
+        // A peer that floods with what is no data would put a verdict off for ever. Who has read nothing else for so
+        // much longer than the limit has long read all that lay in the socket at the deadline. While data of others
+        // comes it is different: then this client may be the one that is slow.
+        let barren = at.saturating_duration_since(up.data_at);
+        let enough = |limit: Duration| limit.max(FLOODED);
+        let overdue = up.freshness.overdue(at).into_iter().find(|overdue| {
+            let twice = overdue.limit.saturating_add(enough(overdue.limit));
+            up.is_open() && up.may_judge() && overdue.late >= enough(overdue.limit) && barren >= twice
+        });
+        let unanswered = up.acks.next().zip(up.acks.next_since()).is_some_and(|(deadline, since)| {
+            let limit = deadline.saturating_duration_since(since);
+            let late = at.saturating_duration_since(deadline);
+            up.is_open()
+                && up.may_judge()
+                && late >= enough(limit)
+                && barren >= limit.saturating_add(enough(limit))
         });
         if let Some(payload) = &cycle.ping
             && !up.peer_closed
         {
             self.outbox.push_pong(payload.clone());
         }
-        for (key, _) in cycle.touched {
-            self.announce(now, *key);
+        if !first.is_empty() {
+            for key in first {
+                self.first_data(now, key, at);
+            }
+            self.let_out(now);
         }
         if let Some(overdue) = overdue {
             self.judge_stale(now, overdue);
         }
+        if unanswered {
+            self.judge_acks(now);
+        }
         if let Some((code, reason)) = &cycle.close {
             self.handle_peer_close(now, *code, reason);
         }
+    }
+
+    /// Data of a subscription that had none before, or none for too long.
+    fn first_data(&mut self, now: Stamp, key: Key, at: Instant) {
+        let Phase::Up(up) = &mut self.phase else { return };
+        let Some(entry) = self.subscriptions.get_mut(key) else { return };
+        if entry.state == SubscriptionState::Queued {
+            return; // it is being made again: the data is what is left of before
+        }
+        entry.state = SubscriptionState::Live;
+        if entry.want.first_limit != entry.want.limit {
+            match entry.want.limit {
+                Some(limit) => up.freshness.arm(key, limit, at),
+                None => up.freshness.disarm(key),
+            }
+        }
+        self.confirm(now, key, false);
     }
 
     /// A look at the socket at `now` found nothing to receive: now, and only now, there may be a verdict.
@@ -305,33 +475,18 @@ impl Session {
             self.actions.push_back(Action::Abort);
             return;
         }
-        if up.hold {
+        up.end_pause(now.mono);
+        if !up.hold {
+            self.judge_keepalives(now);
+        }
+        let Phase::Up(up) = &mut self.phase else { return };
+        if !up.may_judge() {
             return;
         }
-        if let Some(overdue) = up.freshness.overdue(at) {
+        for overdue in up.freshness.overdue(at) {
             self.judge_stale(now, overdue);
         }
-    }
-
-    /// The verdict.
-    fn judge_stale(&mut self, now: Stamp, overdue: Overdue) {
-        let Phase::Up(up) = &mut self.phase else { return };
-        let subscription = self.subscriptions.get_mut(overdue.key).map(|entry| {
-            entry.state = SubscriptionState::Stale;
-            entry.id.clone()
-        });
-        let (age, limit) = (overdue.age, overdue.limit);
-        up.end(EndReason::Stale { subscription: subscription.clone(), age, limit });
-        self.totals.stale_verdicts += 1;
-        self.actions.push_back(Action::Abort);
-        self.events.push_back(Event::Stale(Box::new(Stale {
-            time: now.wall,
-            epoch: self.epoch,
-            subscription,
-            age,
-            limit,
-            next: Repair::Reconnect,
-        })));
+        self.judge_acks(now);
     }
 
     /// The reader leaves the socket alone for a while: it waits for room in the queue.

@@ -42,7 +42,7 @@ fn f2_one_dead_subscription_among_lively_ones_is_stale() {
 fn f2_the_clock_of_a_subscription_starts_when_its_message_is_written() {
     let mut world = World::new(settings());
     world.connect();
-    world.session.handle_subscribe(world.now, "late".into(), Some(SECOND), true);
+    world.session.handle_subscribe(world.now, want("late", Some(SECOND)));
     world.pass(3 * SECOND);
     world.empty();
     assert!(world.stale().is_none(), "it was not even asked for");
@@ -249,7 +249,8 @@ fn c1_the_order_of_a_reconnect() {
     world.end(EndReason::Eof);
     world.dial();
     world.session.handle_connecting(world.now, "ws://h/".into());
-    let established = Established { took: MS, peer: ([127, 0, 0, 1], 1).into(), subprotocol: None };
+    let established =
+        Established { took: MS, peer: ([127, 0, 0, 1], 1).into(), subprotocol: None, schedules: Vec::new() };
     assert!(world.session.handle_connected(world.now, established, world.suspended));
     world.settle();
     let Some(Event::Gap(gap)) = world.events.iter().find(|event| matches!(event, Event::Gap(_))) else {
@@ -269,7 +270,7 @@ fn c1_a_subscription_made_anew_has_a_gap_before_its_next_message() {
     world.names();
     world.subscribe("a", None);
     assert_eq!(world.names(), ["gap", "subscribed"]);
-    assert!(world.outs.iter().any(|out| matches!(out, Out::Unsubscribe(_))));
+    assert!(world.outs.iter().any(|out| matches!(out, Out::Unsubscribe { .. })));
 }
 
 #[test]
@@ -278,8 +279,8 @@ fn c1_a_subscription_made_anew_twice_has_its_gap_too() {
     world.subscribe("a", None);
     world.connect();
     world.names();
-    world.session.handle_subscribe(world.now, "a".into(), None, true);
-    world.session.handle_subscribe(world.now, "a".into(), None, true);
+    world.session.handle_subscribe(world.now, want("a", None));
+    world.session.handle_subscribe(world.now, want("a", None));
     world.settle();
     assert_eq!(world.names(), ["gap", "subscribed"]);
 }
@@ -288,10 +289,10 @@ fn c1_a_subscription_made_anew_twice_has_its_gap_too() {
 fn what_was_never_asked_for_is_not_ended() {
     let mut world = World::new(settings());
     world.connect();
-    let key = world.session.handle_subscribe(world.now, "a".into(), None, true).0;
+    let key = world.session.handle_subscribe(world.now, want("a", None)).0;
     world.session.poll_out(world.now);
     world.session.handle_render_failed(world.now, key, "no token".into());
-    assert_eq!(world.session.handle_unsubscribe(&"a".into()), Some((key, false)));
+    assert_eq!(world.session.handle_unsubscribe(world.now, &"a".into()), Some((key, false)));
 }
 
 #[test]
@@ -299,9 +300,9 @@ fn what_the_application_asks_for_keeps_its_order() {
     let mut world = World::new(settings());
     world.connect();
     world.session.handle_send(Content::Text("login".into())).unwrap();
-    world.session.handle_subscribe(world.now, "a".into(), None, true);
+    world.session.handle_subscribe(world.now, want("a", None));
     world.settle();
-    assert!(matches!(&world.outs[..], [Out::App { .. }, Out::Subscribe(_)]));
+    assert!(matches!(&world.outs[..], [Out::App { .. }, Out::Subscribe { .. }]));
 }
 
 #[test]
@@ -309,8 +310,8 @@ fn c1_a_subscription_that_was_never_written_leaves_no_gap() {
     let mut world = World::new(settings());
     world.connect();
     world.names();
-    world.session.handle_subscribe(world.now, "a".into(), None, true);
-    world.session.handle_subscribe(world.now, "a".into(), None, true);
+    world.session.handle_subscribe(world.now, want("a", None));
+    world.session.handle_subscribe(world.now, want("a", None));
     world.settle();
     assert_eq!(world.names(), ["subscribed"]);
 }
@@ -326,16 +327,16 @@ fn c4_subscriptions_come_first_and_nothing_else_is_replayed() {
     world.end(EndReason::Eof);
     assert_eq!(world.session.poll_outcome(), Some((1, Outcome::Dropped { epoch: 1 })));
     world.connect();
-    assert!(world.outs == [Out::Subscribe(1), Out::Subscribe(2)]);
+    assert_eq!(world.subscribed(), [1, 2]);
 }
 
 #[test]
 fn c5_what_is_late_for_an_old_subscription_does_not_touch_a_newer_one() {
     let mut world = World::new(settings());
     world.connect();
-    let old = world.session.handle_subscribe(world.now, "a".into(), Some(SECOND), true).0;
+    let old = world.session.handle_subscribe(world.now, want("a", Some(SECOND))).0;
     let out = world.session.poll_out(world.now).unwrap();
-    world.session.handle_unsubscribe(&"a".into()).unwrap();
+    world.session.handle_unsubscribe(world.now, &"a".into()).unwrap();
     world.session.handle_written(world.now, 1, &out);
     world.settle();
     world.pass(10 * SECOND);
@@ -405,6 +406,33 @@ fn r2_a_retry_after_is_a_floor() {
     world.end(refused(503));
     assert_eq!(world.retry_in(), Some(77 * SECOND));
     assert_eq!(world.session.next_deadline(), Some(world.now.mono + 77 * SECOND));
+}
+
+#[test]
+fn r2_at_once_is_never_without_a_delay_and_never_hammers() {
+    use verdict::Decision;
+    let mut world = World::new(settings());
+    let mut longest = Duration::ZERO;
+    for round in 0..20 {
+        world.connect();
+        world.session.handle_ended(world.now, EndReason::Eof, Decision::RetryNow);
+        world.settle();
+        let delay = world.retry_in().unwrap();
+        assert!(delay >= 100 * MS && (round > 0 || delay <= 500 * MS), "round {round}: {delay:?}");
+        longest = longest.max(delay);
+    }
+    assert!(longest > 10 * SECOND, "without data the delays grow");
+    for _ in 0..20 {
+        world.connect();
+        world.data(&[]);
+        world.session.handle_ended(world.now, EndReason::Eof, Decision::RetryNow);
+        world.settle();
+        assert!((100 * MS..=500 * MS).contains(&world.retry_in().unwrap()));
+    }
+    world.connect();
+    world.session.handle_ended(world.now, EndReason::Eof, Decision::RetryAfter(90 * SECOND));
+    world.settle();
+    assert_eq!(world.retry_in(), Some(90 * SECOND));
 }
 
 #[test]

@@ -19,7 +19,8 @@ impl Grammar {
         assert!(!self.closed, "after Closed: {event:?}");
         if std::mem::take(&mut self.gap_due) {
             let Event::Gap(gap) = event else { panic!("not the gap of the reconnect: {event:?}") };
-            assert_eq!((gap.cause, gap.epoch), (GapCause::Reconnected, self.epoch));
+            assert!(matches!(gap.cause, GapCause::Reconnected | GapCause::EndpointSwitched));
+            assert_eq!(gap.epoch, self.epoch);
         }
         match event {
             Event::Connecting(e) => {
@@ -45,6 +46,8 @@ impl Grammar {
                 assert!(self.up && e.age >= e.limit);
             }
             Event::Subscribed(e) => assert!(self.up && e.epoch == self.epoch),
+            Event::Refused(e) => assert!(self.up && e.epoch == self.epoch),
+            Event::Ended(e) => assert!(self.up && e.epoch == self.epoch),
             Event::Closed(_) => {
                 assert!(!self.up);
                 self.closed = true;
@@ -96,8 +99,12 @@ fn live(seed: u64, steps: usize) -> Duration {
             dialing = false;
             if !world.session.is_closing() && random.random_bool(0.6) {
                 world.session.handle_connecting(world.now, String::new());
-                let established =
-                    Established { took: MS, peer: ([127, 0, 0, 1], 1).into(), subprotocol: None };
+                let established = Established {
+                    took: MS,
+                    peer: ([127, 0, 0, 1], 1).into(),
+                    subprotocol: None,
+                    schedules: Vec::new(),
+                };
                 assert!(world.session.handle_connected(world.now, established, world.suspended));
                 world.settle();
             } else {
@@ -179,7 +186,7 @@ fn live(seed: u64, steps: usize) -> Duration {
             let id = format!("s{}", random.random_range(0..5));
             keys.retain(|(own, _)| *own != id);
             if random.random_bool(0.3) {
-                let _ = world.session.handle_unsubscribe(&id.as_str().into());
+                let _ = world.session.handle_unsubscribe(world.now, &id.as_str().into());
             } else {
                 let limit = random.random_bool(0.5).then_some(90 * SECOND);
                 let key = world.subscribe(&id, limit);

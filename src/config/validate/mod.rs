@@ -1,6 +1,15 @@
 //! Checks a configuration, once and for all. The first problem found is the error, with the field's path.
 
-use super::{FeedConfig, Limit, Limits, Queue, Reconnect, SubscribePayload, Subscription, Tls, pem};
+mod names;
+mod rules;
+mod subscriptions;
+mod talk;
+
+pub(super) use subscriptions::check_subscription;
+
+use self::names::Names;
+use super::{FeedConfig, FeedUrl, Hooks, Limit, Limits, Queue, Reconnect, Tls, pem};
+use crate::dialect::{Matcher, SequenceRule};
 use crate::error::Error;
 use crate::secret::Secret;
 use crate::transport::Endpoint;
@@ -16,22 +25,37 @@ const CA_FILE_BYTES: u64 = 4 << 20;
 type Checked = Result<(), Error>;
 
 /// Checks all of it. With a provider of endpoints the URL may be missing.
-pub(super) fn validate(config: &FeedConfig, has_provider: bool) -> Checked {
+pub(super) fn validate(config: &FeedConfig, hooks: &Hooks) -> Checked {
+    let has_provider = hooks.provider.is_some();
+    let names = Names::new(config, hooks.dialect.is_some());
     if !(has_provider && config.url.is_empty()) {
-        Endpoint::parse(config.url.expose()).map_err(|problem| Error::config("url", problem))?;
-        check_scheme(config, has_provider)?;
+        check_url("url", &config.url)?;
     }
+    check_endpoints(config, has_provider)?;
+    check_tls_is_used(config, has_provider)?;
     if let Some(name) = &config.name {
         check_name("name", name)?;
     }
     check_headers(&config.headers)?;
     check_subprotocols(&config.subprotocols)?;
     limit("stale_after", config.stale_after)?;
-    check_subscriptions(config)?;
-    for (index, matcher) in config.heartbeats.iter().enumerate() {
-        matcher
-            .check()
-            .map_err(|(field, problem)| Error::config(format!("heartbeats[{index}].{field}"), problem))?;
+    for (index, codec) in config.codecs.iter().enumerate() {
+        codec.check().map_err(|problem| Error::config(format!("codecs[{index}]"), problem))?;
+    }
+    rules::check_rules(config, &names)?;
+    rules::check_login(config, &names)?;
+    if hooks.dialect.is_some() {
+        rules::check_beside_dialect(config)?;
+    }
+    subscriptions::check_subscriptions(config, &names, hooks.dialect.is_some())?;
+    if let Some(rule) = &config.sequence {
+        sequence("sequence", rule)?;
+    }
+    talk::check_keepalives(&config.keepalives, &names)?;
+    talk::check_pacing(config)?;
+    talk::check_ends(&config.ends)?;
+    if config.quarantine_after == Some(0) {
+        return refuse("quarantine_after", "is 0: must be at least 1, or null for never");
     }
     duration("connect.timeout", config.connect.timeout)?;
     duration("connect.stagger", config.connect.stagger)?;
@@ -43,6 +67,7 @@ pub(super) fn validate(config: &FeedConfig, has_provider: bool) -> Checked {
     duration("ping.timeout", config.ping.timeout)?;
     check_reconnect(&config.reconnect)?;
     check_limits(&config.limits)?;
+    talk::check_batch(config)?;
     check_queue(&config.queue, &config.limits)?;
     duration("close_timeout", config.close_timeout)
 }
@@ -87,17 +112,55 @@ fn check_name(path: &str, name: &str) -> Checked {
     Ok(())
 }
 
-fn check_scheme(config: &FeedConfig, has_provider: bool) -> Checked {
-    if config.url.is_secure() {
-        if cfg!(feature = "native-tls") {
-            return Ok(());
-        }
+fn matcher(path: &str, matcher: &Matcher) -> Checked {
+    matcher.check().map_err(|(field, problem)| Error::config(format!("{path}.{field}"), problem))
+}
+
+/// One whose placeholders nobody fills in.
+fn plain_matcher(path: &str, value: &Matcher) -> Checked {
+    matcher(path, value)?;
+    if value.is_plain() {
+        return Ok(());
+    }
+    refuse(path, "has a placeholder, which nothing fills in here: write what the message has")
+}
+
+fn sequence(path: &str, rule: &SequenceRule) -> Checked {
+    rule.check().map_err(|(field, problem)| Error::config(format!("{path}.{field}"), problem))?;
+    rule.reset.as_ref().map_or(Ok(()), |reset| plain_matcher(&format!("{path}.reset"), reset))
+}
+
+fn check_url(path: &str, url: &FeedUrl) -> Checked {
+    Endpoint::parse(url.expose()).map_err(|problem| Error::config(path, problem))?;
+    if url.is_secure() && cfg!(not(feature = "native-tls")) {
         return refuse(
-            "url",
+            path,
             "asks for TLS, which this build of livefeed can't do: enable its feature `native-tls`, or use ws://",
         );
     }
-    if has_provider {
+    Ok(())
+}
+
+fn check_endpoints(config: &FeedConfig, has_provider: bool) -> Checked {
+    if has_provider && !config.endpoints.is_empty() {
+        return refuse(
+            "endpoints",
+            "has no meaning beside a provider, which is asked for each attempt: leave it out",
+        );
+    }
+    for (index, url) in config.endpoints.iter().enumerate() {
+        let path = format!("endpoints[{index}]");
+        check_url(&path, url)?;
+        if *url == config.url || config.endpoints[..index].contains(url) {
+            return refuse(path, "is there twice: name each endpoint once");
+        }
+    }
+    Ok(())
+}
+
+/// Settings for TLS with nothing but unencrypted URLs are a mistake.
+fn check_tls_is_used(config: &FeedConfig, has_provider: bool) -> Checked {
+    if has_provider || config.url.is_secure() || config.endpoints.iter().any(FeedUrl::is_secure) {
         return Ok(());
     }
     let default = Tls::default();
@@ -181,40 +244,6 @@ pub(super) fn check_subprotocols(subprotocols: &[String]) -> Checked {
         }
     }
     Ok(())
-}
-
-fn check_subscriptions(config: &FeedConfig) -> Checked {
-    let mut ids = HashSet::new();
-    for (index, subscription) in config.subscriptions.iter().enumerate() {
-        let path = format!("subscriptions[{index}]");
-        check_subscription(&path, subscription, config.limits.subscribe_bytes)?;
-        if !ids.insert(&subscription.id) {
-            return refuse(path + ".id", format!("{:?} is there twice: each needs its own", subscription.id));
-        }
-    }
-    Ok(())
-}
-
-/// Checks one subscription; `max_bytes` is `limits.subscribe_bytes`.
-pub(crate) fn check_subscription(path: &str, subscription: &Subscription, max_bytes: usize) -> Checked {
-    check_name(&format!("{path}.id"), subscription.id.as_str())?;
-    for (field, payload) in
-        [("subscribe", &subscription.subscribe), ("unsubscribe", &subscription.unsubscribe)]
-    {
-        if let Some(SubscribePayload::Text(text)) = payload
-            && text.len() > max_bytes
-        {
-            let size = text.len();
-            return refuse(
-                format!("{path}.{field}"),
-                format!("is {size} bytes, over the {max_bytes} of limits.subscribe_bytes: raise that"),
-            );
-        }
-    }
-    if let Some(matcher) = &subscription.data {
-        matcher.check().map_err(|(field, problem)| Error::config(format!("{path}.data.{field}"), problem))?;
-    }
-    subscription.stale_after.map_or(Ok(()), |value| limit(&format!("{path}.stale_after"), value))
 }
 
 fn check_tls(tls: &Tls) -> Checked {

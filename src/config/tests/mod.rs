@@ -1,9 +1,18 @@
 //! The configuration as data: defaults, refusals, and that secrets stay in.
 
+mod feeds;
+mod rules;
+mod talk;
+mod terms;
+
 use super::*;
+use crate::dialect::{FrameVars, Template};
+use crate::policy::verdict::Decision;
 use serde_json::{Value, json};
 
 const URL: &str = "wss://feed.example/ws";
+/// One that each build can use.
+const ANY_URL: &str = if cfg!(feature = "native-tls") { URL } else { "ws://feed.example/ws" };
 const CANARY: &str = "hunter2canary";
 
 fn config_error(result: Result<(), Error>) -> (String, String) {
@@ -16,7 +25,7 @@ fn config_error(result: Result<(), Error>) -> (String, String) {
 /// Reads and validates, with a URL unless the data has one.
 fn open(mut data: Value) -> Result<(), Error> {
     if let Value::Object(map) = &mut data {
-        map.entry("url").or_insert_with(|| json!(URL));
+        map.entry("url").or_insert_with(|| json!(ANY_URL));
     }
     FeedConfig::from_json(&data.to_string())?.validate()
 }
@@ -66,14 +75,14 @@ fn means(text: &str, value: &Value) -> bool {
 
 #[test]
 fn every_default_is_the_documented_one() {
-    let sections = documented(include_str!("sections.rs"));
-    let top = documented(include_str!("mod.rs"));
+    let sections = documented(include_str!("../sections.rs"));
+    let top = documented(include_str!("../mod.rs"));
     let config = serde_json::to_value(FeedConfig::default()).unwrap();
     let mut checked = 0;
     for (owner, field, default) in sections.iter().chain(&top) {
         let section = owner.to_lowercase();
         let value = if owner == "FeedConfig" { &config[field] } else { &config[&section][field] };
-        if field == "url" || value.is_object() && field != "headers" {
+        if field == "url" || value.is_object() && !["headers", "defaults"].contains(&field.as_str()) {
             continue;
         }
         let default = default.as_ref().unwrap_or_else(|| panic!("{owner}.{field} names no default"));
@@ -97,6 +106,7 @@ fn a_bare_url_is_enough() {
 fn json_round_trips() {
     let data = json!({
         "url": URL,
+        "endpoints": ["ws://b.example/", "wss://c.example/"],
         "name": "btc",
         "headers": {},
         "subprotocols": ["a", "b.v2"],
@@ -107,8 +117,22 @@ fn json_round_trips() {
             {"id": "c"}
         ],
         "heartbeats": [{"text": "pong"}],
+        "defaults": {"ack": "first_data", "topic": "t.${name}"},
+        "rules": [{"when": {"text": "ok"}, "is": "ack", "by": "oldest"}],
+        "codecs": ["items"],
+        "login": [{"expect": {"text": "hello"}, "class": "feed_fatal"}],
+        "sequence": {"contiguous": "/n"},
         "deliver_heartbeats": true,
-        "connect": {"timeout": "3s", "stagger": "100ms", "nodelay": false},
+        "deliver_control": true,
+        "alert_unmatched": true,
+        "keepalives": [{"idle_sent": "5s", "ping": true}],
+        "pacing": [{"sends": 5, "per": "1s", "of": "subscribes", "shared": true}],
+        "batch": null,
+        "ends": [{"codes": [1008, "4000-4099"], "then": "fatal"}],
+        "quarantine_after": null,
+        "connect": {
+            "timeout": "3s", "stagger": "100ms", "nodelay": false, "pacing": [{"attempts": 3, "per": "5m"}]
+        },
         "tls": {
             "ca_file": null, "extra_roots_pem": [], "server_name": "x.example", "min_version": "1.3",
             "danger_accept_invalid_certs": true, "danger_accept_invalid_hostnames": true
@@ -141,6 +165,10 @@ fn wrong_data_is_refused_with_its_path() {
         (json!({"stale_after": "60"}), "stale_after"),
         (json!({"stale_after": null}), "stale_after"),
         (json!({"stale_afetr": "60s"}), "stale_afetr"),
+        (json!({"endpoints": "ws://h"}), "endpoints"),
+        (json!({"quarantine_after": -1}), "quarantine_after"),
+        (json!({"batch": [1, 2]}), "batch"),
+        (json!({"connect": {"pacing": [[1, "1s"]]}}), "connect.pacing[0]"),
         (json!({"close_timeout": "none"}), "close_timeout"),
         (json!({"reconnect": {"mx": "1s"}}), "reconnect.mx"),
         (json!({"reconnect": {"max": "soon"}}), "reconnect.max"),
@@ -186,6 +214,10 @@ fn bad_values_are_refused_with_their_path() {
         (json!({"url": ""}), "url"),
         (json!({"url": "https://h"}), "url"),
         (json!({"url": "ws://h:99999"}), "url"),
+        (json!({"endpoints": ["ws://h", "http://h"]}), "endpoints[1]"),
+        (json!({"endpoints": ["ws://h", "ws://h"]}), "endpoints[1]"),
+        (json!({"endpoints": [URL]}), "endpoints[0]"),
+        (json!({"quarantine_after": 0}), "quarantine_after"),
         (json!({"name": ""}), "name"),
         (json!({"name": "a\nb"}), "name"),
         (json!({"headers": {"": "x"}}), "headers"),
@@ -258,8 +290,7 @@ fn bad_values_are_refused_with_their_path() {
         for (data, path) in &mut cases {
             if path.starts_with("tls") && data.get("url").is_none() {
                 *path = "url";
-            } else if data.get("url").is_none() {
-                data["url"] = json!("ws://h");
+                data["url"] = json!(URL);
             }
         }
     }
@@ -292,8 +323,13 @@ fn secrets_are_never_shown() {
         "headers": {"Authorization": format!("Bearer {CANARY}")},
         "subscriptions": [
             {"id": "a", "subscribe": CANARY, "unsubscribe": CANARY},
-            {"id": "b", "subscribe": {"key": CANARY}, "unsubscribe": [CANARY]}
-        ]
+            {"id": "b", "subscribe": {"key": CANARY}, "unsubscribe": [CANARY], "probe": CANARY, "vars": {"k": CANARY}}
+        ],
+        "defaults": {"vars": {"key": [CANARY]}, "subscribe": CANARY},
+        "keepalives": [{"every": "1s", "send": CANARY}],
+        "login": [{"send": {"token": CANARY}}],
+        "rules": [{"when": {"text": "ping"}, "is": "heartbeat", "reply": CANARY}],
+        "endpoints": [format!("wss://me:{CANARY}@feed.example/2?token={CANARY}")]
     });
     let config = FeedConfig::from_json(&data.to_string()).unwrap();
     let target = Target::new(config.url.clone()).header("Authorization", CANARY);
@@ -322,6 +358,12 @@ fn secrets_are_never_shown() {
         ("subscriptions", json!([CANARY])),
         ("subscriptions", json!([{"id": "a", "subscribe": CANARY.repeat(1 << 17)}])),
         ("reconnect", json!({"max": CANARY})),
+        ("defaults", json!({"repair": [CANARY]})),
+        ("defaults", json!({"vars": CANARY})),
+        ("ends", json!([{"codes": [CANARY], "then": "retry"}])),
+        ("ends", json!([{"codes": [4000], "then": CANARY}])),
+        ("keepalives", json!([{"every": CANARY, "ping": true}])),
+        ("endpoints", json!([format!("ftp://{CANARY}@h/?{CANARY}")])),
         ("reconnect", json!({"max_attempts": CANARY})),
     ] {
         let mut data = json!({});
@@ -338,9 +380,23 @@ fn the_builder_fills_in_the_same_struct() {
         .header("X-A", "1")
         .subprotocol("p")
         .stale_after(Duration::from_secs(3))
-        .subscription(Subscription::new("a").subscribe_json(json!({"op": "sub"})).no_stale_limit())
+        .subscription(Subscription::new("a").subscribe_json(json!({"$each": "sub"})).no_stale_limit())
+        .endpoint("ws://h/2")
+        .defaults(|each| each.ack(Ack::FirstData))
+        .defaults(|each| each.ack_timeout(Duration::from_secs(4)))
         .heartbeat(Matcher::text("pong"))
+        .rule(Rule::ignored(Matcher::text("x")))
+        .codec(Codec::Items)
+        .login(LoginStep::expect(Matcher::text("hello")))
+        .sequence(SequenceRule::contiguous("/n"))
+        .batch(1, 1000)
         .deliver_heartbeats(true)
+        .deliver_control(true)
+        .alert_unmatched(true)
+        .keepalive(Keepalive::every(Duration::from_secs(2)).first_after(Duration::from_secs(1)))
+        .pacing(Pacing::new(5, Duration::from_secs(1)).of(PacingScope::Application).shared())
+        .end_rule(EndRule::codes(4001, Decision::RetryAfter(Duration::from_secs(5))))
+        .quarantine_after(2)
         .connect(|c| c.nodelay = false)
         .ping(|p| p.after = Limit::None)
         .reconnect(|r| r.max = Duration::from_secs(1))
@@ -356,8 +412,15 @@ fn the_builder_fills_in_the_same_struct() {
         .unwrap();
     let expected = json!({
         "url": "ws://h/ws", "name": "n", "headers": {"X-A": "1"}, "subprotocols": ["p"], "stale_after": "3s",
-        "subscriptions": [{"id": "a", "subscribe": {"op": "sub"}, "stale_after": "none"}],
+        "subscriptions": [{"id": "a", "subscribe": {"$each": "sub"}, "stale_after": "none"}],
+        "endpoints": ["ws://h/2"], "defaults": {"ack": "first_data", "ack_timeout": "4s"},
         "heartbeats": [{"text": "pong"}], "deliver_heartbeats": true, "connect": {"nodelay": false},
+        "rules": [{"when": {"text": "x"}, "is": "ignored"}], "codecs": ["items"],
+        "login": [{"expect": {"text": "hello"}}], "sequence": {"contiguous": "/n"}, "batch": {"members": 1, "bytes": 1000},
+        "deliver_control": true, "alert_unmatched": true,
+        "keepalives": [{"every": "2s", "ping": true, "first_after": "1s"}],
+        "pacing": [{"sends": 5, "per": "1s", "of": "application", "shared": true}],
+        "ends": [{"codes": [4001], "then": {"retry_after": "5s"}}], "quarantine_after": 2,
         "ping": {"after": "none"}, "reconnect": {"max": "1s", "max_attempts": 2},
         "queue": {"overflow": "keep_latest", "messages": 10}, "limits": {"send_bytes": 1000},
         "close_timeout": "1s"
@@ -377,6 +440,8 @@ fn a_provider_stands_in_for_the_url() {
     assert!(build("").is_ok());
     assert!(build("ws://h").is_ok());
     assert_eq!(config_error(build("http://h").map(|_| ())).0, "url");
+    let more = FeedBuilder::new("").provider(|_| Ok(Target::new("ws://h"))).endpoint("ws://h");
+    assert_eq!(config_error(more.into_parts().map(|_| ())).0, "endpoints");
 }
 
 #[test]
@@ -392,4 +457,10 @@ fn targets_are_checked_and_merged() {
     let merged = Target::new("ws://h").header("x-a", "3").merged_headers(&configured);
     let merged: Vec<_> = merged.iter().map(|(name, value)| (name.as_str(), value.expose())).collect();
     assert_eq!(merged, [("X-B", "2"), ("x-a", "3")]);
+}
+
+/// What a template of plain text is, for comparisons.
+fn rendered(template: &Template) -> String {
+    let frame = FrameVars::new(1, 1, std::time::SystemTime::UNIX_EPOCH);
+    String::from_utf8_lossy(template.render(&frame, &[]).unwrap().payload().as_bytes()).into_owned()
 }

@@ -1,0 +1,130 @@
+//! What is agreed about subscriptions: for one of them, or for all that say nothing else.
+
+use super::ladder::RepairStep;
+use super::limit::Limit;
+use super::vars::Variables;
+use crate::class::OnAckTimeout;
+use crate::dialect::{Matcher, SequenceRule, Template};
+use crate::duration;
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// Everything about a subscription but its name.
+///
+/// In a [`Subscription`](super::Subscription) it is what that one wants; in [`FeedConfig::defaults`](super::FeedConfig::defaults)
+/// it is what subscriptions leave out. The defaults named here are those that hold if neither says anything.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[non_exhaustive]
+pub struct Terms {
+    /// Its variables, for the placeholders of its templates and matchers: `{"symbol": "BTC-USD"}` gives `${symbol}` its
+    /// value. Those of `defaults` are there too, unless the subscription has one of the same name. The values are
+    /// never shown. Default: `{}`.
+    #[serde(skip_serializing_if = "Variables::is_empty")]
+    pub vars: Variables,
+    /// What to write at each new connection. Default: `none`, for servers that send without being asked.
+    ///
+    /// In JSON a string is sent as it is, and any other JSON value as compact JSON, with the members of
+    /// objects sorted by name. Bounded by `limits.subscribe_bytes`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subscribe: Option<Template>,
+    /// What to write to end it, in the same form. Default: `none`; the data is then no longer delivered as its.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unsubscribe: Option<Template>,
+    /// What to write to find out whether its data still flows, in the same form: something that makes the server send
+    /// some. For the rung `probe` of `repair`. Default: `none`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub probe: Option<Template>,
+    /// What its data looks like. Default: `none`, which means every message that is not a heartbeat and that no rule
+    /// knows; an error message from the server that no rule knows then keeps it fresh, too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data: Option<Matcher>,
+    /// How long there may be no data for it, counted from when its subscribe message was written: data that
+    /// never starts is stale too. From 1 ms to 365 days, or `none`. Default: `stale_after` of the feed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stale_after: Option<Limit>,
+    /// How long the first data may take, in place of `stale_after`: for what is rare but begins with a snapshot, or
+    /// the other way round. From 1 ms to 365 days, or `none`. Default: `stale_after`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first_data_within: Option<Limit>,
+    /// What confirms that the server granted it. Default: `rule` if the feed has a rule for acknowledgements, else `none`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ack: Option<Ack>,
+    /// How long the confirmation may take, from when the subscribe message was written. From 1 ms to 365 days.
+    /// Default: `10s`.
+    #[serde(with = "duration::option", skip_serializing_if = "Option::is_none")]
+    pub ack_timeout: Option<Duration>,
+    /// What is done then. Default: `retry`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub on_ack_timeout: Option<OnAckTimeout>,
+    /// What the server calls it, a text with placeholders: compared with the names in acknowledgements that list what
+    /// is in force (`by: listed`). Default: `${name}`, its `id`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub topic: Option<String>,
+    /// Where its messages have what the subscribe message of the next connection can take up from: the JSON
+    /// pointer to a value, which is then `${cursor}`. Default: `none`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<String>,
+    /// Which numbers in its data show that messages are missing. Default: `none`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sequence: Option<SequenceRule>,
+    /// What is done, in this order, when it is stale; a rung that has a time is given so long. When the connection
+    /// itself is stale, it is given up at once; past the
+    /// last rung each time. Default: `["resubscribe:10s", "reconnect", "next_endpoint"]`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub repair: Option<Vec<RepairStep>>,
+}
+
+/// What confirms a subscription.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Ack {
+    /// A message that a rule knows as an acknowledgement of it. In JSON `"rule"`.
+    Rule,
+    /// Its first data. In JSON `"first_data"`.
+    FirstData,
+    /// Nothing: it counts as confirmed when its message is written. In JSON `"none"`.
+    None,
+}
+
+impl Terms {
+    /// How long an acknowledgement may take.
+    pub(crate) const ACK_TIMEOUT: Duration = Duration::from_secs(10);
+
+    /// These, with what they leave out from others. Names all fields, so that none is forgotten.
+    pub(super) fn or(&self, others: &Self) -> Self {
+        let Self {
+            vars,
+            subscribe,
+            unsubscribe,
+            probe,
+            data,
+            stale_after,
+            first_data_within,
+            ack,
+            ack_timeout,
+            on_ack_timeout,
+            topic,
+            cursor,
+            sequence,
+            repair,
+        } = self.clone();
+        Self {
+            vars: vars.or(&others.vars),
+            subscribe: subscribe.or_else(|| others.subscribe.clone()),
+            unsubscribe: unsubscribe.or_else(|| others.unsubscribe.clone()),
+            probe: probe.or_else(|| others.probe.clone()),
+            data: data.or_else(|| others.data.clone()),
+            stale_after: stale_after.or(others.stale_after),
+            first_data_within: first_data_within.or(others.first_data_within),
+            ack: ack.or(others.ack),
+            ack_timeout: ack_timeout.or(others.ack_timeout),
+            on_ack_timeout: on_ack_timeout.or(others.on_ack_timeout),
+            topic: topic.or_else(|| others.topic.clone()),
+            cursor: cursor.or_else(|| others.cursor.clone()),
+            sequence: sequence.or_else(|| others.sequence.clone()),
+            repair: repair.or_else(|| others.repair.clone()),
+        }
+    }
+}

@@ -1,0 +1,537 @@
+//! What the server's control messages mean, said as data: how one is recognised, what it is, whom it is about.
+
+use super::matcher::Matcher;
+use super::pointer::Pointer;
+use super::template::{self, Template, TemplateContext};
+use crate::class::{ErrorClass, NoticeAction};
+use crate::duration;
+use crate::message::Sendable;
+use crate::secret::Secret;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{self, Deserializer, MapAccess, Visitor};
+use serde::{Deserialize, Serialize, Serializer};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+/// What times there may be.
+const TIMES: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(365 * 86_400);
+
+/// Says what a message of the server means. The first rule of a feed whose `when` a message meets decides; what
+/// meets none is data.
+///
+/// ```
+/// use livefeed::{ErrorClass, Matcher, Rule};
+///
+/// let rules = [
+///     Rule::ack(Matcher::pointer("/type", "subscribed")).by_id("/id").bind("channel", "/channel_id"),
+///     Rule::nack(Matcher::pointer("/type", "error")).by_id("/id").class(ErrorClass::RetryLater).detail("/message"),
+///     Rule::heartbeat(Matcher::pointer("/type", "ping")).reply_json(serde_json::json!({"pong": "${/ts}"})),
+/// ];
+/// let same: Rule = serde_json::from_str(
+///     r#"{"when": {"pointer": "/type", "equals": "ping"}, "is": "heartbeat", "reply": {"pong": "${/ts}"}}"#,
+/// )?;
+/// # Ok::<(), serde_json::Error>(())
+/// ```
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Rule {
+    /// The messages it is about. Without placeholders.
+    pub when: Matcher,
+    /// What they are.
+    pub is: RuleKind,
+    /// Whom they are about. Default: for an acknowledgement the oldest subscription that waits for one; otherwise
+    /// all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<By>,
+    /// How bad it is, for `nack` and `ended`. Default: `refused` for a nack, `retry_later` for an end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub class: Option<ErrorClass>,
+    /// When to try again at the earliest, for the class `retry_later`. From 1 ms to 365 days. Default: the feed's
+    /// own delays.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "duration::option")]
+    pub retry_after: Option<Duration>,
+    /// What is done, for a notice, which must have it. In data the field is `do`.
+    #[serde(rename = "do", default, skip_serializing_if = "Option::is_none")]
+    pub action: Option<NoticeAction>,
+    /// Variables of the connection: a name, and the JSON pointer of its value in the message. They are known in
+    /// all templates until the connection ends. A value over 4 KiB is left alone, and so is a variable whose value
+    /// is not there.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub capture: BTreeMap<String, String>,
+    /// Variables of the subscriptions that an acknowledgement is about, in the same form: for a key that the server
+    /// chooses, and that its data then carries. Forgotten when the connection ends.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub bind: BTreeMap<String, String>,
+    /// What is sent in answer. `${/pointer}` stands for a value of the message. Not for `${id}`, which answers
+    /// do not have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reply: Option<Template>,
+    /// The JSON pointer of the server's own words. Up to 200 characters of them appear in events and logs. Default:
+    /// none are shown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+}
+
+/// What a message is, by a [`Rule`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum RuleKind {
+    /// The server is alive. No data.
+    Heartbeat,
+    /// The subscriptions named by `by` are alive, though there is no data: it counts for their freshness.
+    Keepalive,
+    /// Subscriptions are confirmed.
+    Ack,
+    /// Subscriptions are refused.
+    Nack,
+    /// Subscriptions that were in force are so no longer.
+    Ended,
+    /// The server announces something; see [`Rule::action`].
+    Notice,
+    /// Nothing: it is neither data nor anything else.
+    Ignored,
+}
+
+impl RuleKind {
+    /// The name in configuration, JSON and logs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Heartbeat => "heartbeat",
+            Self::Keepalive => "keepalive",
+            Self::Ack => "ack",
+            Self::Nack => "nack",
+            Self::Ended => "ended",
+            Self::Notice => "notice",
+            Self::Ignored => "ignored",
+        }
+    }
+}
+
+/// Whom a message is about: how a [`Rule`] finds the subscriptions.
+///
+/// In data `{"id": "/id"}`, `{"match": {"pointer": "/channel", "equals": "${channel}"}}`, `{"listed": "/channels/*"}`,
+/// `"oldest"` or `"all"`.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum By {
+    /// The message has the number of the frame (its `${id}`) at this JSON pointer, as a number or as a text of
+    /// digits.
+    Id(String),
+    /// The message meets this matcher, whose placeholders each subscription fills in with its own variables.
+    Match(Matcher),
+    /// The message lists what is subscribed.
+    Listed(Listed),
+    /// The subscription that has waited longest for an answer.
+    Oldest,
+    /// All subscriptions of the connection.
+    All,
+}
+
+/// What a message lists: compared with the `topic` of the subscriptions.
+///
+/// In data `{"listed": "/channels/*", "id": "/id", "complete": true}`. Where one pointer does not do,
+/// `listed` is an object: `{"listed": {"trades.": "/trades/*", "quotes.": "/quotes/*"}}` lists
+/// `trades.AAPL` for an `AAPL` in `trades`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Listed {
+    /// The JSON pointers of the topics, by the text that is put in front of what is found there. At least one.
+    pub listed: BTreeMap<String, String>,
+    /// The JSON pointer of the number of the frame that is answered. Default: none, which means that the list is
+    /// about all subscriptions.
+    pub id: Option<String>,
+    /// Whether what is not listed is refused: by a frame's answer, its subscriptions; otherwise any. Default: `false`.
+    pub complete: bool,
+}
+
+impl Listed {
+    /// What is found at this JSON pointer.
+    pub fn at(pointer: impl Into<String>) -> Self {
+        Self { listed: BTreeMap::from([(String::new(), pointer.into())]), id: None, complete: false }
+    }
+
+    /// What is found at several, with a text in front.
+    pub fn prefixed<P: Into<String>, T: Into<String>>(pointers: impl IntoIterator<Item = (P, T)>) -> Self {
+        let listed = pointers.into_iter().map(|(prefix, pointer)| (prefix.into(), pointer.into())).collect();
+        Self { listed, id: None, complete: false }
+    }
+
+    /// Sets where the number of the answered frame is.
+    pub fn id(mut self, pointer: impl Into<String>) -> Self {
+        self.id = Some(pointer.into());
+        self
+    }
+
+    /// Takes what is not listed as refused.
+    pub fn complete(mut self) -> Self {
+        self.complete = true;
+        self
+    }
+}
+
+impl Rule {
+    fn new(when: Matcher, is: RuleKind) -> Self {
+        Self {
+            when,
+            is,
+            by: None,
+            class: None,
+            retry_after: None,
+            action: None,
+            capture: BTreeMap::new(),
+            bind: BTreeMap::new(),
+            reply: None,
+            detail: None,
+        }
+    }
+
+    /// These messages are heartbeats.
+    pub fn heartbeat(when: Matcher) -> Self {
+        Self::new(when, RuleKind::Heartbeat)
+    }
+
+    /// These messages are heartbeats of subscriptions: of those found by [`by_match`](Self::by_match), or of all.
+    pub fn keepalive(when: Matcher) -> Self {
+        Self::new(when, RuleKind::Keepalive)
+    }
+
+    /// These messages confirm subscriptions.
+    pub fn ack(when: Matcher) -> Self {
+        Self::new(when, RuleKind::Ack)
+    }
+
+    /// These messages refuse subscriptions.
+    pub fn nack(when: Matcher) -> Self {
+        Self::new(when, RuleKind::Nack)
+    }
+
+    /// These messages end subscriptions that were in force.
+    pub fn ended(when: Matcher) -> Self {
+        Self::new(when, RuleKind::Ended)
+    }
+
+    /// These messages announce something.
+    pub fn notice(when: Matcher, action: NoticeAction) -> Self {
+        Self { action: Some(action), ..Self::new(when, RuleKind::Notice) }
+    }
+
+    /// These messages mean nothing.
+    pub fn ignored(when: Matcher) -> Self {
+        Self::new(when, RuleKind::Ignored)
+    }
+
+    /// Sets whom the messages are about.
+    pub fn by(mut self, by: By) -> Self {
+        self.by = Some(by);
+        self
+    }
+
+    /// They are about the frame whose number stands at this JSON pointer.
+    pub fn by_id(self, pointer: impl Into<String>) -> Self {
+        self.by(By::Id(pointer.into()))
+    }
+
+    /// They are about the subscriptions that fill in this matcher so that it is met.
+    pub fn by_match(self, matcher: Matcher) -> Self {
+        self.by(By::Match(matcher))
+    }
+
+    /// They list the topics that are subscribed.
+    pub fn by_listed(self, listed: Listed) -> Self {
+        self.by(By::Listed(listed))
+    }
+
+    /// They are about the subscription that has waited longest.
+    pub fn by_oldest(self) -> Self {
+        self.by(By::Oldest)
+    }
+
+    /// They are about all subscriptions.
+    pub fn by_all(self) -> Self {
+        self.by(By::All)
+    }
+
+    /// Sets how bad it is.
+    pub fn class(mut self, class: ErrorClass) -> Self {
+        self.class = Some(class);
+        self
+    }
+
+    /// Sets when to try again at the earliest.
+    pub fn retry_after(mut self, delay: Duration) -> Self {
+        self.retry_after = Some(delay);
+        self
+    }
+
+    /// Keeps the value at a JSON pointer as a variable of the connection.
+    pub fn capture(mut self, name: impl Into<String>, pointer: impl Into<String>) -> Self {
+        self.capture.insert(name.into(), pointer.into());
+        self
+    }
+
+    /// Keeps the value at a JSON pointer as a variable of the subscriptions.
+    pub fn bind(mut self, name: impl Into<String>, pointer: impl Into<String>) -> Self {
+        self.bind.insert(name.into(), pointer.into());
+        self
+    }
+
+    /// Answers with this.
+    pub fn reply(mut self, template: Template) -> Self {
+        self.reply = Some(template);
+        self
+    }
+
+    /// Answers with this text.
+    pub fn reply_text(self, text: impl Into<Secret>) -> Self {
+        self.reply(Template::text(text))
+    }
+
+    /// Answers with this value as compact JSON.
+    pub fn reply_json(self, value: impl Into<Value>) -> Self {
+        self.reply(Template::json(value))
+    }
+
+    /// Answers with what the closure returns. It is called on the reader thread, outside all locks.
+    pub fn reply_with<R: Into<Sendable>>(
+        self,
+        make: impl Fn(&TemplateContext) -> Result<R, String> + Send + Sync + 'static,
+    ) -> Self {
+        self.reply(Template::closure(make))
+    }
+
+    /// Sets where the server's own words are.
+    pub fn detail(mut self, pointer: impl Into<String>) -> Self {
+        self.detail = Some(pointer.into());
+        self
+    }
+
+    /// Checks what the types can't. `connection` says whether a variable of the connection can be known,
+    /// `subscription` the same of one of a subscription. The error names the field, by its path in the rule, and
+    /// says what would be right.
+    pub(crate) fn check(
+        &self,
+        connection: &dyn Fn(&str) -> bool,
+        subscription: &dyn Fn(&str) -> bool,
+    ) -> Result<(), (String, String)> {
+        self.when.check().map_err(|(field, problem)| (format!("when.{field}"), problem))?;
+        if !self.when.is_plain() {
+            let problem = "has a placeholder, which nothing fills in here: \"by\" may have some";
+            return Err(("when".into(), problem.into()));
+        }
+        self.check_fields().map_err(|(field, problem)| (field.to_owned(), problem))?;
+        if let Some(by) = &self.by {
+            let known = |name: &str| {
+                matches!(name, "id" | "name")
+                    || template::is_built_in(name)
+                    || connection(name)
+                    || subscription(name)
+            };
+            by.check(&known).map_err(|(field, problem)| (format!("by{field}"), problem))?;
+        }
+        for (field, captures) in [("capture", &self.capture), ("bind", &self.bind)] {
+            check_captures(field, captures)?;
+        }
+        if let Some(detail) = &self.detail {
+            Pointer::parse(detail).map_err(|problem| ("detail".to_owned(), problem))?;
+        }
+        if let Some(reply) = &self.reply {
+            let known = |name: &str| {
+                name.starts_with('/') || (name != "id" && (template::is_built_in(name) || connection(name)))
+            };
+            reply.check(&known).map_err(|problem| ("reply".to_owned(), problem))?;
+        }
+        Ok(())
+    }
+
+    /// The rules that find their subscriptions by a matcher, by their index.
+    pub(crate) fn all_by_match(rules: &[Self]) -> Vec<(u32, Matcher)> {
+        let by = (0..).zip(rules).filter_map(|(index, rule)| match &rule.by {
+            Some(By::Match(matcher)) => Some((index, matcher.clone())),
+            _ => None,
+        });
+        by.collect()
+    }
+
+    /// Whether the kind has use for the fields that are set.
+    fn check_fields(&self) -> Result<(), (&'static str, String)> {
+        use RuleKind::{Ack, Ended, Keepalive, Nack, Notice};
+        let kind = self.is;
+        let only = |field, set: bool, kinds: &[RuleKind]| {
+            if !set || kinds.contains(&kind) {
+                return Ok(());
+            }
+            let names: Vec<_> = kinds.iter().map(|kind| kind.name()).collect();
+            let names = names.join(", ");
+            Err((field, format!("means nothing for a rule of the kind {}: it is for {names}", kind.name())))
+        };
+        only("by", self.by.is_some(), &[Ack, Nack, Ended, Keepalive])?;
+        only("class", self.class.is_some(), &[Nack, Ended])?;
+        only("retry_after", self.retry_after.is_some(), &[Nack, Ended])?;
+        only("do", self.action.is_some(), &[Notice])?;
+        only("bind", !self.bind.is_empty(), &[Ack])?;
+        only("detail", self.detail.is_some(), &[Ack, Nack, Ended, Notice])?;
+        if kind == Notice && self.action.is_none() {
+            return Err(("do", "is missing: say what a notice calls for, such as \"reconnect\"".into()));
+        }
+        if kind == Keepalive && !matches!(self.by, None | Some(By::Match(_) | By::All)) {
+            return Err(("by", "must be {\"match\": ..} or \"all\" for a keepalive".into()));
+        }
+        if matches!((kind, &self.by), (Ended, Some(By::Oldest))) {
+            return Err(("by", "can't be \"oldest\" for an end, which nothing waits for".into()));
+        }
+        if self.retry_after.is_some() && self.effective_class() != ErrorClass::RetryLater {
+            return Err(("retry_after", "is for the class \"retry_later\" only".into()));
+        }
+        for (field, time) in
+            [("retry_after", self.retry_after), ("do", self.action.and_then(NoticeAction::time))]
+        {
+            if time.is_some_and(|time| !TIMES.contains(&time)) {
+                return Err((field, "must be from 1 ms to 365 days".into()));
+            }
+        }
+        Ok(())
+    }
+
+    /// The class in force.
+    pub(crate) fn effective_class(&self) -> ErrorClass {
+        self.class.unwrap_or(match self.is {
+            RuleKind::Ended => ErrorClass::RetryLater,
+            _ => ErrorClass::Refused,
+        })
+    }
+}
+
+/// Checks the names and pointers of captures.
+pub(super) fn check_captures(
+    field: &str,
+    captures: &BTreeMap<String, String>,
+) -> Result<(), (String, String)> {
+    for (name, pointer) in captures {
+        template::check_name(name).map_err(|problem| (field.to_owned(), problem))?;
+        Pointer::parse(pointer).map_err(|problem| (format!("{field}.{name}"), problem))?;
+    }
+    Ok(())
+}
+
+impl By {
+    /// The path in the error begins with a dot, or is empty.
+    fn check(&self, known: &dyn Fn(&str) -> bool) -> Result<(), (String, String)> {
+        let pointer = |field: &str, text: &str| {
+            Pointer::parse(text).map(drop).map_err(|problem| (field.to_owned(), problem))
+        };
+        match self {
+            Self::Id(id) => pointer(".id", id),
+            Self::Match(matcher) => {
+                matcher.check().map_err(|(field, problem)| (format!(".match.{field}"), problem))?;
+                template::check_matcher(matcher, known).map_err(|problem| (".match".to_owned(), problem))
+            }
+            Self::Listed(listed) => {
+                if listed.listed.is_empty() {
+                    return Err((".listed".into(), "is empty: name a field".into()));
+                }
+                for (prefix, text) in &listed.listed {
+                    let field =
+                        if prefix.is_empty() { ".listed".into() } else { format!(".listed.{prefix}") };
+                    pointer(&field, text)?;
+                }
+                listed.id.as_ref().map_or(Ok(()), |id| pointer(".id", id))
+            }
+            Self::Oldest | Self::All => Ok(()),
+        }
+    }
+}
+
+/// How subscriptions are found, as data.
+#[derive(Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct ByForm {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<String>,
+    #[serde(rename = "match", skip_serializing_if = "Option::is_none")]
+    matcher: Option<Matcher>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    listed: Option<Pointers>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    complete: Option<bool>,
+}
+
+/// One pointer, or several with the text in front.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged, expecting = "a JSON pointer, or an object of them")]
+enum Pointers {
+    One(String),
+    Several(BTreeMap<String, String>),
+}
+
+impl Serialize for By {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let form = match self {
+            Self::Id(id) => ByForm { id: Some(id.clone()), ..ByForm::default() },
+            Self::Match(matcher) => ByForm { matcher: Some(matcher.clone()), ..ByForm::default() },
+            Self::Listed(Listed { listed, id, complete }) => ByForm {
+                id: id.clone(),
+                listed: Some(match listed.get("") {
+                    Some(pointer) if listed.len() == 1 => Pointers::One(pointer.clone()),
+                    _ => Pointers::Several(listed.clone()),
+                }),
+                complete: complete.then_some(true),
+                ..ByForm::default()
+            },
+            Self::Oldest => return serializer.serialize_str("oldest"),
+            Self::All => return serializer.serialize_str("all"),
+        };
+        form.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for By {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(ByVisitor)
+    }
+}
+
+struct ByVisitor;
+
+impl<'de> Visitor<'de> for ByVisitor {
+    type Value = By;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("{\"id\": ..}, {\"match\": ..}, {\"listed\": ..}, \"oldest\" or \"all\"")
+    }
+
+    fn visit_str<E: de::Error>(self, name: &str) -> Result<By, E> {
+        match name {
+            "oldest" => Ok(By::Oldest),
+            "all" => Ok(By::All),
+            _ => Err(E::invalid_value(de::Unexpected::Str(name), &self)),
+        }
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<By, A::Error> {
+        match ByForm::deserialize(MapAccessDeserializer::new(map))? {
+            ByForm { id: Some(id), matcher: None, listed: None, complete: None } => Ok(By::Id(id)),
+            ByForm { id: None, matcher: Some(matcher), listed: None, complete: None } => {
+                Ok(By::Match(matcher))
+            }
+            ByForm { id, matcher: None, listed: Some(listed), complete } => {
+                let listed = match listed {
+                    Pointers::One(pointer) => BTreeMap::from([(String::new(), pointer)]),
+                    Pointers::Several(pointers) => pointers,
+                };
+                Ok(By::Listed(Listed { listed, id, complete: complete.unwrap_or(false) }))
+            }
+            _ => Err(de::Error::custom(
+                "give one of {\"id\": ..}, {\"match\": ..}, {\"listed\": .., \"id\": .., \"complete\": ..}",
+            )),
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "rule_tests.rs"]
+mod tests;

@@ -1,0 +1,301 @@
+//! The subscriptions as templates and the reader see them: their specs, their variables on this connection, and what
+//! data is routed to. Plain data, under the mutex of the core.
+//!
+//! A matcher that depends on the number of the subscribe frame, or on what an acknowledgement bound, is filled in when
+//! that is known and forgotten with the connection. Until then nothing is routed by it.
+
+use super::plan::Spec;
+use crate::dialect::{Change, FrameVars, Matcher, Member, Scope, Variables, value_at};
+use crate::message::{Message, SubscriptionId};
+use crate::policy::freshness::Key;
+use crossbeam_channel::Sender;
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
+
+/// So many changes may wait for the reader; then all routes are told anew.
+const CHANGES: usize = 4096;
+
+/// A change that the reader has to take over.
+#[derive(Debug)]
+pub(super) enum RouteChange {
+    /// Of what messages mean and whom they belong to.
+    Route(Change),
+    /// The subscription is made anew: what numbers its data starts with is not known.
+    Restart(Key),
+    /// The sequence and the cursor of a new subscription are to be watched.
+    Watch(Key, Arc<Spec>),
+}
+
+/// What belongs to a subscription for as long as its connection.
+#[derive(Default)]
+struct Local {
+    frame: Option<u64>,
+    bound: Arc<Variables>,
+}
+
+/// A desired subscription, or one whose unsubscribe message is still to be written.
+struct Entry {
+    spec: Arc<Spec>,
+    local: Local,
+    /// Its matchers depend on what is known only on a connection.
+    late: bool,
+    routed: bool,
+}
+
+/// A question of the application that waits for its answer.
+struct Question {
+    matcher: Matcher,
+    answer: Sender<Message>,
+}
+
+pub(crate) struct Book {
+    entries: HashMap<Key, Entry>,
+    /// The keys that data is routed to, in the order of the subscriptions.
+    routed: BTreeSet<Key>,
+    /// The last message of subscriptions that take up where they were, from earlier connections too.
+    last: HashMap<SubscriptionId, Message>,
+    captures: Arc<Variables>,
+    questions: BTreeMap<u64, Question>,
+    /// The rules whose subscriptions are found by a matcher.
+    by: Arc<[(u32, Matcher)]>,
+    changes: Vec<RouteChange>,
+    /// Read by the reader without the lock, after each `recv`.
+    version: Arc<AtomicU64>,
+}
+
+impl Book {
+    pub(super) fn new(by: Arc<[(u32, Matcher)]>, version: Arc<AtomicU64>) -> Self {
+        Self {
+            entries: HashMap::new(),
+            routed: BTreeSet::new(),
+            last: HashMap::new(),
+            captures: Arc::default(),
+            questions: BTreeMap::new(),
+            by,
+            changes: Vec::new(),
+            version,
+        }
+    }
+
+    // ---- subscriptions -------------------------------------------------------------------------------------
+
+    pub(super) fn insert(&mut self, key: Key, spec: Arc<Spec>) {
+        let watched = spec.sequence.is_some() || spec.cursor.is_some();
+        let mut entry = Entry { spec: Arc::clone(&spec), local: Local::default(), late: false, routed: true };
+        let (change, late) = self.route(key, &entry);
+        entry.late = late;
+        self.entries.insert(key, entry);
+        self.routed.insert(key);
+        self.push(RouteChange::Route(change));
+        if watched {
+            self.push(RouteChange::Watch(key, spec));
+        }
+    }
+
+    /// Data is routed to it no more. `to_write`: its unsubscribe message is still to be made.
+    pub(super) fn remove(&mut self, key: Key, to_write: bool) {
+        if self.routed.remove(&key) {
+            self.push(RouteChange::Route(Change::Remove { key }));
+        }
+        if to_write {
+            if let Some(entry) = self.entries.get_mut(&key) {
+                entry.routed = false;
+            }
+        } else {
+            self.entries.remove(&key);
+        }
+    }
+
+    /// Nobody wants what had this name: where it was is forgotten.
+    pub(super) fn forget_name(&mut self, id: &SubscriptionId) {
+        self.last.remove(id);
+    }
+
+    pub(super) fn spec(&self, key: Key) -> Option<Arc<Spec>> {
+        self.entries.get(&key).map(|entry| Arc::clone(&entry.spec))
+    }
+
+    /// Takes the spec and the variables of a subscription for its unsubscribe message: with one that is not desired any
+    /// more this is their last use.
+    pub(super) fn retire(&mut self, key: Key) -> Option<(Arc<Spec>, Member)> {
+        let member = self.member(key)?;
+        let spec = self.spec(key)?;
+        if !self.routed.contains(&key) {
+            self.entries.remove(&key);
+        }
+        Some((spec, member))
+    }
+
+    /// Its variables.
+    pub(super) fn member(&self, key: Key) -> Option<Member> {
+        let entry = self.entries.get(&key)?;
+        Some(self.member_of(entry))
+    }
+
+    fn member_of(&self, entry: &Entry) -> Member {
+        let spec = &entry.spec;
+        let last = self.last.get(&spec.want.id).cloned();
+        Member {
+            name: Some(spec.want.id.clone()),
+            vars: Arc::clone(&spec.vars),
+            bound: Arc::clone(&entry.local.bound),
+            cursor: last
+                .as_ref()
+                .zip(spec.cursor.as_ref())
+                .and_then(|(last, at)| value_at(last.payload(), at)),
+            last,
+        }
+    }
+
+    /// Its subscribe message is about to be made, as the frame of this number: from now on its data may come.
+    pub(super) fn subscribing(&mut self, key: Key, frame: u64) {
+        let Some(entry) = self.entries.get_mut(&key) else { return };
+        entry.local.frame = Some(frame);
+        if entry.spec.sequence.is_some() {
+            self.push(RouteChange::Restart(key));
+        }
+        self.reroute(key);
+    }
+
+    /// An acknowledgement told what the server calls these.
+    pub(super) fn bind(&mut self, keys: &[Key], bound: &[(Arc<str>, Value)]) {
+        for key in keys {
+            let Some(entry) = self.entries.get_mut(key) else { continue };
+            let own = Arc::make_mut(&mut entry.local.bound);
+            own.extend(bound.iter().map(|(name, value)| (name.to_string(), value.clone())));
+            self.reroute(*key);
+        }
+    }
+
+    fn reroute(&mut self, key: Key) {
+        if let Some(entry) = self.entries.get(&key)
+            && entry.late
+            && entry.routed
+        {
+            let (change, _) = self.route(key, entry);
+            self.push(RouteChange::Route(change));
+        }
+    }
+
+    /// What the reader is told of it by what is known now, and whether something is not known yet.
+    fn route(&self, key: Key, entry: &Entry) -> (Change, bool) {
+        // Moment and connection are no part of what data looks like.
+        let frame = FrameVars {
+            id: entry.local.frame,
+            captures: Arc::clone(&self.captures),
+            ..FrameVars::new(0, 0, SystemTime::UNIX_EPOCH)
+        };
+        let member = Member {
+            name: Some(entry.spec.want.id.clone()),
+            vars: Arc::clone(&entry.spec.vars),
+            bound: Arc::clone(&entry.local.bound),
+            ..Member::default()
+        };
+        let scope = Scope { frame: &frame, member: Some(&member), message: None };
+        let spec = &entry.spec;
+        Change::insert(key, spec.want.id.clone(), spec.data.as_ref(), &self.by, &scope)
+    }
+
+    // ---- the connection ------------------------------------------------------------------------------------
+
+    pub(super) fn captures(&self) -> Arc<Variables> {
+        Arc::clone(&self.captures)
+    }
+
+    /// Variables of the connection became known.
+    pub(super) fn capture(&mut self, captured: impl IntoIterator<Item = (String, Value)>) {
+        let mut captured = captured.into_iter().peekable();
+        if captured.peek().is_none() {
+            return;
+        }
+        Arc::make_mut(&mut self.captures).extend(captured);
+        let late: Vec<Key> = self
+            .entries
+            .iter()
+            .filter(|(_, entry)| entry.late && entry.routed)
+            .map(|(key, _)| *key)
+            .collect();
+        late.into_iter().for_each(|key| self.reroute(key));
+    }
+
+    /// Where the data of subscriptions has come.
+    pub(super) fn came(&mut self, last: impl IntoIterator<Item = (Key, Message)>) {
+        for (key, message) in last {
+            if let Some(entry) = self.entries.get(&key)
+                && entry.routed
+            {
+                self.last.insert(entry.spec.want.id.clone(), message);
+            }
+        }
+    }
+
+    /// The connection is over: what belonged to it is forgotten, and what waited for its answers gets none.
+    pub(super) fn disconnected(&mut self) {
+        self.captures = Arc::default();
+        self.entries.retain(|_, entry| entry.routed);
+        let mut late = Vec::new();
+        for (key, entry) in &mut self.entries {
+            if entry.local.frame.take().is_some() || !entry.local.bound.is_empty() {
+                entry.local = Local::default();
+                if entry.late {
+                    late.push(*key);
+                }
+            }
+        }
+        for key in late {
+            self.reroute(key);
+        }
+        for ticket in std::mem::take(&mut self.questions).into_keys() {
+            self.push(RouteChange::Route(Change::RequestDone { ticket }));
+        }
+    }
+
+    // ---- questions -----------------------------------------------------------------------------------------
+
+    pub(super) fn ask(&mut self, ticket: u64, matcher: Matcher, answer: Sender<Message>) {
+        self.push(RouteChange::Route(Change::Request { ticket, matcher: matcher.clone() }));
+        self.questions.insert(ticket, Question { matcher, answer });
+    }
+
+    /// The one who waits for the answer, who waits no more.
+    pub(crate) fn answered(&mut self, ticket: u64) -> Option<Sender<Message>> {
+        let question = self.questions.remove(&ticket)?;
+        self.push(RouteChange::Route(Change::RequestDone { ticket }));
+        Some(question.answer)
+    }
+
+    // ---- the reader ----------------------------------------------------------------------------------------
+
+    fn push(&mut self, change: RouteChange) {
+        self.changes.push(change);
+        if self.changes.len() > CHANGES + 4 * (self.entries.len() + self.questions.len()) {
+            self.tell_anew();
+        }
+        self.version.fetch_add(1, Ordering::Release);
+    }
+
+    /// Says all routes in place of the changes that led to them, so that they stay bounded.
+    fn tell_anew(&mut self) {
+        let mut changes = vec![RouteChange::Route(Change::Clear)];
+        for key in &self.routed {
+            let Some(entry) = self.entries.get(key) else { continue };
+            changes.push(RouteChange::Route(self.route(*key, entry).0));
+            if entry.spec.sequence.is_some() || entry.spec.cursor.is_some() {
+                changes.push(RouteChange::Watch(*key, Arc::clone(&entry.spec)));
+            }
+        }
+        for (ticket, question) in &self.questions {
+            let matcher = question.matcher.clone();
+            changes.push(RouteChange::Route(Change::Request { ticket: *ticket, matcher }));
+        }
+        self.changes = changes;
+    }
+
+    /// What the reader has to take over, and the version it is then at.
+    pub(super) fn take_changes(&mut self) -> (u64, Vec<RouteChange>) {
+        (self.version.load(Ordering::Acquire), std::mem::take(&mut self.changes))
+    }
+}

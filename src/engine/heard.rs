@@ -1,0 +1,164 @@
+//! What the server said that is no data: from what the reader understood to what the session machine does.
+
+use super::core::Core;
+use super::routes::Routes;
+use crate::class::{ErrorClass, NoticeAction};
+use crate::clock::Stamp;
+use crate::dialect::{self, AboutOwned, Class, Control, ReadItem};
+use crate::event::AlertKind;
+use crate::message::Content;
+use crate::policy::session::About;
+use serde_json::Value;
+use std::time::Duration;
+
+/// What was understood.
+struct Word {
+    kind: Kind,
+    about: AboutOwned,
+    class: ErrorClass,
+    retry_after: Option<Duration>,
+    detail: String,
+}
+
+enum Kind {
+    Ack,
+    Nack,
+    Ended,
+    Notice(NoticeAction),
+    /// The answer to a keepalive.
+    Answer(usize),
+    /// Nothing but what goes with it: a reply, or variables.
+    Nothing,
+}
+
+/// A control message: what was understood, and what goes with it.
+pub(super) struct Heard {
+    word: Word,
+    /// Which rule it was; what replies replace one another by.
+    rule: u32,
+    capture: Vec<(String, Value)>,
+    bind: dialect::Found,
+    reply: Option<Result<Content, String>>,
+}
+
+impl Word {
+    fn new(kind: Kind, about: AboutOwned) -> Self {
+        Self { kind, about, class: ErrorClass::Refused, retry_after: None, detail: String::new() }
+    }
+
+    fn about(&self) -> About<'_> {
+        match &self.about {
+            AboutOwned::Frame(frame) => About::Frame(*frame),
+            AboutOwned::Keys(keys) => About::Keys(keys),
+            AboutOwned::Listed { frame, listed, complete } => {
+                About::Listed { frame: *frame, listed, complete: *complete }
+            }
+            AboutOwned::Oldest => About::Oldest,
+            AboutOwned::All => About::All,
+        }
+    }
+}
+
+impl Heard {
+    /// What a rule says.
+    pub(super) fn of(class: Class, control: Control) -> Self {
+        let kind = match (class, control.notice) {
+            (Class::Ack, _) => Kind::Ack,
+            (Class::Nack, _) => Kind::Nack,
+            (Class::Ended, _) => Kind::Ended,
+            (Class::Notice, Some(action)) => Kind::Notice(action),
+            _ => Kind::Nothing,
+        };
+        let own = |found: dialect::Found| {
+            found.into_iter().map(|(name, value)| (name.to_string(), value)).collect()
+        };
+        Self {
+            word: Word {
+                kind,
+                about: control.about,
+                class: control.class,
+                retry_after: control.retry_after,
+                detail: control.detail,
+            },
+            rule: control.rule,
+            capture: own(control.capture),
+            bind: control.bind,
+            reply: control.reply,
+        }
+    }
+
+    /// The answer to a keepalive.
+    pub(super) fn answer(index: usize) -> Self {
+        Self::word(Word::new(Kind::Answer(index), AboutOwned::All))
+    }
+
+    fn word(word: Word) -> Self {
+        Self { word, rule: 0, capture: Vec::new(), bind: Vec::new(), reply: None }
+    }
+
+    /// What a dialect says; `None` if it is about nobody.
+    pub(super) fn item(item: ReadItem, routes: &Routes) -> Option<Self> {
+        let about = |about: dialect::About| match about {
+            dialect::About::Frame(frame) => Some(AboutOwned::Frame(frame)),
+            dialect::About::Name(name) => Some(AboutOwned::Keys(vec![routes.key_of(&name)?])),
+            dialect::About::Oldest => Some(AboutOwned::Oldest),
+            dialect::About::All => Some(AboutOwned::All),
+        };
+        Some(match item {
+            ReadItem::Ack(whom) => Self::word(Word::new(Kind::Ack, about(whom)?)),
+            ReadItem::Nack { about: whom, class, detail } => {
+                Self::word(Word { class, detail, ..Word::new(Kind::Nack, about(whom)?) })
+            }
+            ReadItem::Ended { about: whom, class, detail } => {
+                Self::word(Word { class, detail, ..Word::new(Kind::Ended, about(whom)?) })
+            }
+            ReadItem::Notice { action, detail } => {
+                Self::word(Word { detail, ..Word::new(Kind::Notice(action), AboutOwned::All) })
+            }
+            ReadItem::Set { name, value } => {
+                Self { capture: vec![(name, value)], ..Self::word(Word::new(Kind::Nothing, AboutOwned::All)) }
+            }
+            ReadItem::Reply(message) => {
+                Self { reply: Some(Ok(message.0)), ..Self::word(Word::new(Kind::Nothing, AboutOwned::All)) }
+            }
+            ReadItem::Data { .. } | ReadItem::Other(_) | ReadItem::Heartbeat | ReadItem::Keepalive(_) => {
+                return None;
+            }
+        })
+    }
+
+    /// Lets the session machine hear of it. Says whether it was about anything that is known.
+    pub(super) fn act(self, core: &mut Core, now: Stamp) -> bool {
+        let word = &self.word;
+        let (class, retry_after) = (word.class, word.retry_after);
+        let understood = match word.kind {
+            Kind::Ack => {
+                let keys = core.session.handle_ack(now, word.about());
+                core.book.bind(&keys, &self.bind);
+                !keys.is_empty()
+            }
+            Kind::Nack => {
+                core.session.handle_nack(now, word.about(), class, retry_after, word.detail.clone())
+            }
+            Kind::Ended => {
+                core.session.handle_dropped(now, word.about(), class, retry_after, word.detail.clone())
+            }
+            Kind::Notice(action) => {
+                core.session.handle_notice(now, action, word.detail.clone());
+                true
+            }
+            Kind::Answer(index) => {
+                core.session.handle_answer(now, index);
+                true
+            }
+            Kind::Nothing => true,
+        };
+        core.book.capture(self.capture);
+        match self.reply {
+            Some(Ok(content)) => core.session.handle_reply(self.rule, content),
+            Some(Err(detail)) => core.session.alert(now, AlertKind::TemplateFailed { what: "reply", detail }),
+            None => {}
+        }
+        understood
+    }
+}

@@ -1,0 +1,195 @@
+//! Logging in: the steps of a login, carried out on the reader thread within the budget of the attempt.
+//!
+//! The steps themselves are pure ([`Login`]); here is the socket. What comes meanwhile and belongs to no step is kept,
+//! in order, for the connection that follows.
+
+use super::core::Caller;
+use super::decoder::{Broken, Decoder, Sink};
+use super::routes::Routes;
+use super::shared::Shared;
+use super::writer::{encode_content, encode_pong};
+use crate::class::ErrorClass;
+use crate::clock::Stamp;
+use crate::dialect::{Login, LoginNext, LoginStep, LoginVerdict, Variables};
+use crate::error::{EndReason, Stage};
+use crate::message::Content;
+use crate::panics;
+use crate::policy::approach::Wait;
+use crate::transport::{Budget, Outcome, Stop, WriteHalf};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use tungstenite::{Bytes, Utf8Bytes};
+
+/// Messages that belong to no step are at most so many.
+const MESSAGES: usize = 65_536;
+
+/// What was received and not looked at yet, each with the time of its `recv`.
+pub(super) type Kept = VecDeque<(Content, Stamp)>;
+
+/// A new connection, before it counts as one.
+pub(super) struct Desk<'a> {
+    pub(super) shared: &'a Arc<Shared>,
+    pub(super) routes: &'a mut Routes,
+    pub(super) decoder: &'a mut Decoder,
+    pub(super) half: &'a mut WriteHalf,
+    pub(super) budget: Budget,
+    pub(super) stop: &'a Stop,
+    pub(super) epoch: u64,
+    pub(super) attempt: u32,
+    /// Messages that belong to no step may have so many bytes together.
+    pub(super) bound: usize,
+}
+
+/// What a login leaves behind.
+pub(super) struct LoggedIn {
+    pub(super) captures: Arc<Variables>,
+    /// What came meanwhile, for the connection.
+    pub(super) kept: Kept,
+}
+
+/// What one `recv` brought.
+#[derive(Default)]
+struct Inbox {
+    messages: Kept,
+    ping: Option<Bytes>,
+    close: Option<(Option<u16>, String)>,
+}
+
+impl Sink for Inbox {
+    fn text(&mut self, text: Utf8Bytes, received: &Stamp) {
+        self.messages.push_back((Content::Text(text), *received));
+    }
+
+    fn binary(&mut self, bytes: Bytes, received: &Stamp) {
+        self.messages.push_back((Content::Binary(bytes), *received));
+    }
+
+    fn ping(&mut self, payload: Bytes) {
+        self.ping = Some(payload);
+    }
+
+    fn close(&mut self, code: Option<u16>, reason: String) {
+        self.close = Some((code, reason));
+    }
+}
+
+impl Desk<'_> {
+    /// Takes all steps.
+    pub(super) fn log_in(&mut self, steps: Arc<[LoginStep]>) -> Result<LoggedIn, EndReason> {
+        let mut login = Login::new(steps, self.epoch, self.attempt, Stamp::now().wall);
+        let mut waiting = Kept::new();
+        let mut kept = Kept::new();
+        let mut kept_bytes = 0;
+        loop {
+            match login.next() {
+                LoginNext::Done => break,
+                LoginNext::Failed(detail) => return Err(refused(detail.to_owned(), ErrorClass::Refused)),
+                LoginNext::Send(template) => {
+                    let template = template.clone();
+                    let id = self.shared.with(Caller::Reader, |core| core.session.next_frame());
+                    let frame = login.frame(id, Stamp::now().wall);
+                    let content =
+                        template.render(frame, &[]).map_err(|detail| refused(detail, ErrorClass::Refused))?;
+                    self.write(&content)?;
+                    login.handle_sent();
+                }
+                LoginNext::Call(call) => {
+                    let mut context = login.context(self.budget.left(Stage::Login)?);
+                    match panics::caught(|| call.call(&mut context)) {
+                        Ok(Ok(())) => login.handle_called(context),
+                        Ok(Err(error)) => return Err(refused(error.to_string(), error.class())),
+                        Err(panic) => {
+                            return Err(refused(
+                                format!("the closure panicked: {panic}"),
+                                ErrorClass::RetryLater,
+                            ));
+                        }
+                    }
+                }
+                LoginNext::Wait => {
+                    let Some((content, received)) = waiting.pop_front() else {
+                        self.receive(&mut waiting)?;
+                        continue;
+                    };
+                    match login.handle_message(content.payload()) {
+                        LoginVerdict::Taken => {}
+                        LoginVerdict::Refused { class, detail } => return Err(refused(detail, class)),
+                        LoginVerdict::NotMine => {
+                            kept_bytes += content.len();
+                            kept.push_back((content, received));
+                            if kept_bytes > self.bound || kept.len() > MESSAGES {
+                                let detail = "too much came before the login was answered".to_owned();
+                                return Err(refused(detail, ErrorClass::RetryLater));
+                            }
+                        }
+                    }
+                    if let Some(panic) = login.take_panic() {
+                        self.shared.report_panic(Caller::Reader, "matcher", panic);
+                    }
+                }
+            }
+            if self.stop.is_aborted() {
+                return Err(EndReason::ClosedByUser);
+            }
+            self.budget.left(Stage::Login)?;
+        }
+        kept.extend(waiting);
+        Ok(LoggedIn { captures: Arc::clone(login.captures()), kept })
+    }
+
+    /// One `recv`, within the budget.
+    fn receive(&mut self, messages: &mut Kept) -> Result<(), EndReason> {
+        let left = self.budget.left(Stage::Login)?;
+        let mut inbox = Inbox::default();
+        let (_, outcome, result) = self.decoder.cycle(Wait::Exactly(left), &mut inbox);
+        if self.stop.is_aborted() {
+            return Err(EndReason::ClosedByUser);
+        }
+        if let Some(payload) = &inbox.ping {
+            let mut frame = Vec::new();
+            encode_pong(&mut frame, payload);
+            self.half.enqueue(&frame);
+        }
+        if inbox.ping.is_some() || self.decoder.wants_write() {
+            self.pump()?;
+        }
+        if let Some((code, reason)) = inbox.close {
+            return Err(EndReason::ClosedByPeer { code, reason });
+        }
+        for (content, received) in inbox.messages {
+            let decoded = self.routes.decode(content, &mut |content| messages.push_back((content, received)));
+            decoded.map_err(|detail| EndReason::Protocol { detail })?;
+        }
+        match (result, outcome) {
+            (Err(Broken::Gone(reason) | Broken::Violation { reason, .. }), _) => Err(reason),
+            (Ok(()), Outcome::Eof) => Err(EndReason::Eof),
+            (Ok(()), Outcome::Failed(reason)) => Err(reason),
+            (Ok(()), Outcome::Bytes(_) | Outcome::Nothing | Outcome::Unused) => Ok(()),
+        }
+    }
+
+    fn write(&mut self, content: &Content) -> Result<(), EndReason> {
+        let mut frame = Vec::new();
+        encode_content(&mut frame, content);
+        self.half.enqueue(&frame);
+        self.pump()
+    }
+
+    /// Writes all that waits, within the budget.
+    fn pump(&mut self) -> Result<(), EndReason> {
+        loop {
+            let pumped = self.half.pump();
+            if self.stop.is_aborted() {
+                return Err(EndReason::ClosedByUser);
+            }
+            if pumped?.idle {
+                return Ok(());
+            }
+            self.budget.left(Stage::Login)?;
+        }
+    }
+}
+
+fn refused(detail: String, class: ErrorClass) -> EndReason {
+    EndReason::LoginRefused { detail, class }
+}

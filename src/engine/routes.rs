@@ -1,0 +1,255 @@
+//! What the reader knows of messages: its own copy of the routes, and what it remembers of the connection. Used
+//! without the lock.
+
+use super::book::RouteChange;
+use super::plan::Plan;
+use super::shared::Shared;
+use crate::class::OnGap;
+use crate::dialect::{Chain, Change, Dialect, Interpreter, ReadItem, Reading, Readout, Seq, Tracker};
+use crate::message::{Content, Message, SubscriptionId};
+use crate::panics;
+use crate::policy::freshness::Key;
+use std::collections::{HashMap, HashSet};
+
+/// The reader's own copy of what data is routed by, and what one cycle found.
+pub(super) struct Routes {
+    version: u64,
+    pub(super) interpreter: Interpreter,
+    codecs: Chain,
+    pub(super) reading: Reading,
+    /// Takes the place of the interpreter.
+    dialect: Option<Box<dyn Dialect>>,
+    readout: Readout,
+    /// The subscriptions by name, for the dialect.
+    keys: HashMap<SubscriptionId, Key>,
+    /// The sequence of each subscription that has a rule for it.
+    trackers: HashMap<Key, (Tracker, OnGap)>,
+    /// The sequence of the connection as a whole.
+    whole: Option<(Tracker, OnGap)>,
+    pub(super) complaints: Complaints,
+    /// The subscriptions whose last message is kept.
+    cursors: HashSet<Key>,
+    /// What is kept of them, until the core has it.
+    pub(super) last: HashMap<Key, Message>,
+    /// The subscriptions that got data, and how many messages.
+    pub(super) touched: Vec<(Key, u64)>,
+    /// The subscriptions that the server said to be alive.
+    pub(super) alive: Vec<Key>,
+}
+
+/// What sequences have to complain of.
+#[derive(Default)]
+pub(super) struct Complaints {
+    /// What a closure said that panicked; the first, if several did.
+    pub(super) panicked: Option<String>,
+    /// So many counters had to be forgotten.
+    pub(super) forgotten: u64,
+}
+
+fn check(tracker: &mut Tracker, content: &Content, complaints: &mut Complaints) -> Seq {
+    let seq = tracker.check(content.payload());
+    if let Some(panic) = tracker.take_panicked() {
+        complaints.panicked.get_or_insert(panic);
+    }
+    complaints.forgotten += tracker.take_forgotten();
+    seq
+}
+
+impl Routes {
+    pub(super) fn new(plan: &mut Plan) -> Self {
+        let protocol = &mut plan.protocol;
+        Self {
+            version: 0,
+            interpreter: Interpreter::new(&protocol.rules, &protocol.answers()),
+            codecs: Chain::new(&protocol.codecs, plan.message_bytes),
+            reading: Reading::default(),
+            dialect: protocol.dialect.take(),
+            readout: Readout::empty(),
+            keys: HashMap::new(),
+            trackers: HashMap::new(),
+            whole: protocol.sequence.as_ref().map(|rule| (Tracker::new(rule), rule.on_gap)),
+            complaints: Complaints::default(),
+            cursors: HashSet::new(),
+            last: HashMap::new(),
+            touched: Vec::new(),
+            alive: Vec::new(),
+        }
+    }
+
+    /// A new connection: what belonged to the old one is forgotten.
+    pub(super) fn begin(&mut self, epoch: u64, attempt: u32) {
+        self.interpreter.begin(epoch, attempt);
+        self.trackers.values_mut().chain(&mut self.whole).for_each(|(tracker, _)| tracker.restart());
+        self.last.clear();
+        if let Some(dialect) = &mut self.dialect {
+            // What it panics with it will panic with again, when it reads.
+            drop(panics::caught(|| dialect.reset()));
+        }
+    }
+
+    /// A new cycle, or a part of one.
+    pub(super) fn begin_cycle(&mut self) {
+        self.touched.clear();
+        self.alive.clear();
+    }
+
+    /// Takes over what has changed. Cheap if nothing has.
+    pub(super) fn sync(&mut self, shared: &Shared) {
+        if self.version == shared.routes_version() {
+            return;
+        }
+        let (version, changes) = shared.lock().book.take_changes();
+        self.version = version;
+        for change in changes {
+            match change {
+                RouteChange::Route(change) => {
+                    self.note(&change);
+                    self.interpreter.apply(change);
+                }
+                RouteChange::Restart(key) => {
+                    if let Some((tracker, _)) = self.trackers.get_mut(&key) {
+                        tracker.restart();
+                    }
+                }
+                RouteChange::Watch(key, spec) => {
+                    if let Some(rule) = &spec.sequence {
+                        self.trackers.entry(key).or_insert_with(|| (Tracker::new(rule), rule.on_gap));
+                    }
+                    if spec.cursor.is_some() {
+                        self.cursors.insert(key);
+                    }
+                }
+            }
+        }
+    }
+
+    /// What a change means beside what data looks like.
+    fn note(&mut self, change: &Change) {
+        match change {
+            Change::Insert { key, name, .. } if self.dialect.is_some() => {
+                self.keys.insert(name.clone(), *key);
+            }
+            Change::Remove { key } => {
+                self.trackers.remove(key);
+                self.cursors.remove(key);
+                self.last.remove(key);
+                if self.dialect.is_some() {
+                    self.keys.retain(|_, own| own != key);
+                }
+            }
+            Change::Clear => {
+                self.keys.clear();
+                self.cursors.clear();
+            }
+            Change::Insert { .. } | Change::Request { .. } | Change::RequestDone { .. } => {}
+        }
+    }
+
+    // ---- what a message is looked at for -------------------------------------------------------------------
+
+    /// Whether there is nothing to look for in messages: all is data, of the connection alone.
+    pub(super) fn is_trivial(&self) -> bool {
+        self.interpreter.is_trivial()
+            && self.whole.is_none()
+            && self.codecs.is_empty()
+            && self.dialect.is_none()
+    }
+
+    pub(super) fn has_codecs(&self) -> bool {
+        !self.codecs.is_empty()
+    }
+
+    /// Undoes the codecs.
+    pub(super) fn decode(&mut self, content: Content, out: &mut dyn FnMut(Content)) -> Result<(), String> {
+        self.codecs.decode(content, out).map_err(|error| error.to_string())
+    }
+
+    /// Lends the codecs, while what they yield is looked at.
+    pub(super) fn take_codecs(&mut self) -> Chain {
+        std::mem::replace(&mut self.codecs, Chain::new(&[], 0))
+    }
+
+    pub(super) fn put_codecs(&mut self, codecs: Chain) {
+        self.codecs = codecs;
+    }
+
+    /// What the sequence of the connection says to a message.
+    pub(super) fn whole(&mut self, content: &Content) -> Option<Seq> {
+        let (tracker, _) = self.whole.as_mut()?;
+        Some(check(tracker, content, &mut self.complaints))
+    }
+
+    /// What the sequence of a subscription says to its data.
+    pub(super) fn sequence(&mut self, key: Key, content: &Content) -> Option<Seq> {
+        let (tracker, _) = self.trackers.get_mut(&key)?;
+        Some(check(tracker, content, &mut self.complaints))
+    }
+
+    pub(super) fn has_sequences(&self) -> bool {
+        !self.trackers.is_empty()
+    }
+
+    /// What is done about a gap, of a subscription or of the connection.
+    pub(super) fn on_gap(&self, key: Option<Key>) -> OnGap {
+        let found = match key {
+            Some(key) => self.trackers.get(&key),
+            None => self.whole.as_ref(),
+        };
+        found.map_or(OnGap::Signal, |(_, on_gap)| *on_gap)
+    }
+
+    // ---- what is remembered --------------------------------------------------------------------------------
+
+    /// Data came for these.
+    pub(super) fn touch(&mut self, keys: &[Key]) {
+        for key in keys {
+            // Runs of one subscription are common.
+            match self.touched.last_mut() {
+                Some((touched, count)) if touched == key => *count += 1,
+                _ => self.touched.push((*key, 1)),
+            }
+        }
+    }
+
+    pub(super) fn has_cursors(&self) -> bool {
+        !self.cursors.is_empty()
+    }
+
+    /// Keeps the message if its subscriptions take up where they were.
+    pub(super) fn keep(&mut self, keys: &[Key], message: &Message) {
+        for key in keys {
+            if self.cursors.contains(key) {
+                self.last.insert(*key, message.clone());
+            }
+        }
+    }
+
+    /// Lets the core have the messages that were kept.
+    pub(super) fn hand_over_last(&mut self, shared: &Shared) {
+        if !self.last.is_empty() {
+            shared.lock().book.came(self.last.drain());
+        }
+    }
+
+    // ---- the application's own dialect ---------------------------------------------------------------------
+
+    pub(super) fn has_dialect(&self) -> bool {
+        self.dialect.is_some()
+    }
+
+    /// Lets the dialect read a message. What it found stands also if it panicked.
+    pub(super) fn speak(&mut self, content: Content) -> (Vec<ReadItem>, Result<(), String>) {
+        let Some(dialect) = &mut self.dialect else { return (Vec::new(), Ok(())) };
+        let result = self.readout.read(dialect.as_mut(), content);
+        (self.readout.drain().collect(), result)
+    }
+
+    /// The subscription of a name.
+    pub(super) fn key_of(&self, name: &SubscriptionId) -> Option<Key> {
+        self.keys.get(name).copied()
+    }
+
+    pub(super) fn keys_of(&self, names: &[SubscriptionId]) -> Vec<Key> {
+        names.iter().filter_map(|name| self.key_of(name)).collect()
+    }
+}

@@ -1,0 +1,70 @@
+//! A question and its answer, over the feed.
+
+use super::Feed;
+use crate::clock;
+use crate::dialect::{Matcher, Scope, Template};
+use crate::engine::core::Caller;
+use crate::error::Error;
+use crate::message::Message;
+use crossbeam_channel::{RecvTimeoutError, bounded};
+use std::time::Duration;
+
+impl Feed {
+    /// Sends a question and waits for its answer: the first message that meets `reply`. It comes back here, and not
+    /// to whoever reads the feed's events.
+    ///
+    /// The question is a text or a JSON value, as a [`Template`]: `${id}` stands for a number that is used once, in the
+    /// question and in the matcher, and other placeholders for what was captured from the connection. Several
+    /// threads may ask at once.
+    ///
+    /// ```no_run
+    /// # let feed = livefeed::Feed::open("ws://127.0.0.1:9001")?;
+    /// use livefeed::Matcher;
+    /// use serde_json::json;
+    /// use std::time::Duration;
+    ///
+    /// let question = json!({"method": "LIST_SUBSCRIPTIONS", "id": "${id}"});
+    /// let answer = feed.request(question, Matcher::pointer("/id", "${id}"), Duration::from_secs(5))?;
+    /// println!("{:?}", answer.text());
+    /// # Ok::<(), livefeed::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Timeout`] if no answer came in time (the question was sent all the same); [`Error::NotConnected`] if there
+    /// is no connection, or it ended before the answer came; [`Error::OutboxFull`] (all three: retry).
+    /// [`Error::Config`] if a placeholder has no value or the matcher is wrong, [`Error::TooLarge`],
+    /// [`Error::Closed`], and [`Error::WouldDeadlock`] on a thread of this feed (final).
+    pub fn request(
+        &self,
+        question: impl Into<Template>,
+        reply: Matcher,
+        timeout: Duration,
+    ) -> Result<Message, Error> {
+        let shared = &self.engine.shared;
+        if shared.is_own_thread() {
+            return Err(Error::WouldDeadlock);
+        }
+        let deadline = clock::mono().checked_add(timeout);
+        let frame = shared.with(Caller::User, |core| core.vars());
+        let content =
+            question.into().render(&frame, &[]).map_err(|problem| Error::config("question", problem))?;
+        let reply = reply
+            .render(&Scope { frame: &frame, member: None, message: None })
+            .map_err(|missing| Error::config("reply", missing.to_string()))?;
+        reply.check().map_err(|(field, problem)| Error::config(format!("reply.{field}"), problem))?;
+        let (sender, receiver) = bounded(1);
+        let ticket = shared.with(Caller::User, |core| core.ask(content, reply, sender))?;
+        let answer = match deadline {
+            Some(deadline) => receiver.recv_deadline(deadline),
+            None => receiver.recv().map_err(|_| RecvTimeoutError::Disconnected),
+        };
+        answer.map_err(|error| match error {
+            RecvTimeoutError::Timeout => {
+                shared.with(Caller::User, |core| core.book.answered(ticket));
+                Error::Timeout
+            }
+            RecvTimeoutError::Disconnected => Error::NotConnected,
+        })
+    }
+}

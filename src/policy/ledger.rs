@@ -1,0 +1,227 @@
+//! The ledger of answers: which messages of ours the server has not answered yet, and for whom they were.
+//!
+//! A subscription stands in at most one subscribe message, its latest: the answer to an older one finds nothing.
+//! All that is here belongs to one connection.
+
+use super::freshness::Key;
+use crate::message::SubscriptionId;
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::time::{Duration, Instant};
+
+/// Messages for what is wanted no more that are kept; the oldest go first.
+const KEPT: usize = 1024;
+
+/// So long an answer that says only a name may be for an older subscription of that name.
+const OWED: Duration = Duration::from_secs(10);
+
+/// A subscribe message that is not answered for all of its members.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    /// Those still unanswered, in their order in the message.
+    pub(crate) keys: Vec<Key>,
+    /// Those that are wanted no more, or asked for anew: the answer is theirs, and changes nothing.
+    pub(crate) gone: Vec<Key>,
+    /// How many it was for.
+    pub(crate) members: usize,
+}
+
+#[derive(Debug)]
+struct Ending {
+    frame: u64,
+    key: Key,
+    id: SubscriptionId,
+    at: Instant,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Ledger {
+    subscribes: BTreeMap<u64, Asked>,
+    /// Subscribe messages that wait for an answer only for those that are gone: bounded, as the server may never answer.
+    orphans: VecDeque<u64>,
+    endings: VecDeque<Ending>,
+    /// By name: answers that are still to come for subscriptions that are wanted no more, for those answers that say
+    /// only a name.
+    owed: HashMap<SubscriptionId, VecDeque<Instant>>,
+    /// The frames of `endings`, for a quick no.
+    ending_frames: BTreeSet<u64>,
+}
+
+impl Ledger {
+    pub(crate) fn push_subscribe(&mut self, frame: u64, keys: Vec<Key>) {
+        let members = keys.len();
+        self.subscribes.insert(frame, Asked { keys, gone: Vec::new(), members });
+    }
+
+    pub(crate) fn push_unsubscribe(&mut self, frame: u64, key: Key, id: SubscriptionId, at: Instant) {
+        if self.endings.len() >= KEPT
+            && let Some(oldest) = self.endings.pop_front()
+        {
+            self.ending_frames.remove(&oldest.frame);
+        }
+        self.endings.push_back(Ending { frame, key, id, at });
+        self.ending_frames.insert(frame);
+    }
+
+    /// Answers an unsubscribe message: the subscription it was for.
+    pub(crate) fn take_unsubscribe(&mut self, frame: u64) -> Option<Key> {
+        if !self.ending_frames.remove(&frame) {
+            return None;
+        }
+        let at = self.endings.iter().position(|ending| ending.frame == frame)?;
+        self.endings.remove(at).map(|ending| ending.key)
+    }
+
+    /// Whether the end of a subscription of this name is what we asked for not long ago; said once for each.
+    pub(crate) fn take_own_end(&mut self, id: &SubscriptionId, now: Instant) -> bool {
+        let recent = |ending: &Ending| now.saturating_duration_since(ending.at) < OWED;
+        let Some(at) = self.endings.iter().position(|ending| ending.id == *id && recent(ending)) else {
+            return false;
+        };
+        let ending = self.endings.remove(at);
+        ending.is_some_and(|ending| self.ending_frames.remove(&ending.frame))
+    }
+
+    pub(crate) fn get(&self, frame: u64) -> Option<&Asked> {
+        self.subscribes.get(&frame)
+    }
+
+    /// The oldest subscribe message without an answer.
+    pub(crate) fn oldest(&self) -> Option<u64> {
+        self.subscribes.keys().next().copied()
+    }
+
+    pub(crate) fn take(&mut self, frame: u64) -> Option<Asked> {
+        self.subscribes.remove(&frame)
+    }
+
+    /// One member is answered. `frame` is its latest.
+    pub(crate) fn strike(&mut self, frame: u64, key: Key) -> bool {
+        let Some(asked) = self.subscribes.get_mut(&frame) else { return false };
+        let before = asked.keys.len();
+        asked.keys.retain(|member| *member != key);
+        let struck = asked.keys.len() != before;
+        if asked.keys.is_empty() {
+            self.subscribes.remove(&frame);
+        }
+        struck
+    }
+
+    /// One member is wanted no more, or asked for anew: its answer may still come, and keeps its place.
+    pub(crate) fn let_go(&mut self, frame: u64, key: Key) {
+        let Some(asked) = self.subscribes.get_mut(&frame) else { return };
+        let Some(at) = asked.keys.iter().position(|member| *member == key) else { return };
+        asked.gone.push(asked.keys.remove(at));
+        if asked.keys.is_empty() {
+            self.orphans.push_back(frame);
+            while self.orphans.len() > KEPT {
+                if let Some(oldest) = self.orphans.pop_front() {
+                    self.subscribes.remove(&oldest);
+                }
+            }
+        }
+    }
+
+    /// An answer is still to come for a subscription of this name that is wanted no more.
+    pub(crate) fn owe(&mut self, id: SubscriptionId, now: Instant) {
+        if self.owed.len() >= KEPT {
+            self.owed.clear();
+        }
+        let owed = self.owed.entry(id).or_default();
+        if owed.len() >= KEPT {
+            owed.pop_front();
+        }
+        owed.push_back(now);
+    }
+
+    /// Whether an answer that says only this name is for an older one; said once for each that is owed.
+    pub(crate) fn take_owed(&mut self, id: &SubscriptionId, now: Instant) -> bool {
+        let Some(owed) = self.owed.get_mut(id) else { return false };
+        owed.retain(|at| now.saturating_duration_since(*at) < OWED);
+        let found = owed.pop_front().is_some();
+        if owed.is_empty() {
+            self.owed.remove(id);
+        }
+        found
+    }
+
+    /// All that is unanswered.
+    pub(crate) fn take_all(&mut self) -> Vec<Key> {
+        let all = std::mem::take(&mut self.subscribes);
+        all.into_values().flat_map(|asked| asked.keys).collect()
+    }
+
+    /// The oldest one of which a member is gone, or `may_be` holds.
+    pub(crate) fn find(&self, may_be: impl Fn(Key) -> bool) -> Option<u64> {
+        let may_be = |asked: &Asked| !asked.gone.is_empty() || asked.keys.iter().any(|key| may_be(*key));
+        let found = self.subscribes.iter().find(|(_, asked)| may_be(asked));
+        found.map(|(frame, _)| *frame)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn is_settled(&self) -> bool {
+        self.subscribes.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_for_its_message_and_only_once() {
+        let now = crate::clock::mono();
+        let mut ledger = Ledger::default();
+        ledger.push_subscribe(3, vec![1, 2]);
+        ledger.push_unsubscribe(4, 9, "x".into(), now);
+        ledger.push_subscribe(5, vec![7]);
+        assert_eq!(ledger.oldest(), Some(3));
+        ledger.strike(3, 2);
+        assert!(ledger.get(3).is_some_and(|asked| asked.keys == [1] && asked.members == 2));
+        ledger.strike(3, 1);
+        assert_eq!(ledger.oldest(), Some(5));
+        assert!(ledger.take(5).is_some() && ledger.take(5).is_none() && ledger.is_settled());
+        assert_eq!(ledger.take_unsubscribe(4), Some(9));
+        assert_eq!(ledger.take_unsubscribe(4), None);
+    }
+
+    #[test]
+    fn what_is_wanted_no_more_keeps_its_place_and_is_bounded() {
+        let now = crate::clock::mono();
+        let mut ledger = Ledger::default();
+        ledger.push_subscribe(1, vec![1]);
+        ledger.push_subscribe(2, vec![2]);
+        ledger.let_go(1, 1);
+        assert_eq!(ledger.oldest(), Some(1), "the next answer is its");
+        assert_eq!(ledger.find(|_| false), Some(1));
+        assert_eq!(ledger.find(|key| key == 2), Some(1));
+        assert!(ledger.take(1).is_some_and(|asked| asked.keys.is_empty() && asked.gone == [1]));
+        for frame in 10..5000 {
+            ledger.push_subscribe(frame, vec![frame]);
+            ledger.let_go(frame, frame);
+        }
+        assert!(ledger.subscribes.len() <= KEPT + 1);
+        assert_eq!(ledger.take_all(), [2]);
+        for frame in 0..5000 {
+            ledger.push_unsubscribe(frame, frame, "x".into(), now);
+        }
+        assert_eq!((ledger.endings.len(), ledger.ending_frames.len()), (KEPT, KEPT));
+        assert_eq!(ledger.take_unsubscribe(0), None);
+        assert_eq!(ledger.take_unsubscribe(4999), Some(4999));
+    }
+
+    #[test]
+    fn an_end_we_asked_for_is_known_by_its_name_for_a_while() {
+        let now = crate::clock::mono();
+        let mut ledger = Ledger::default();
+        ledger.push_unsubscribe(1, 1, "a".into(), now);
+        assert!(!ledger.take_own_end(&"b".into(), now));
+        assert!(ledger.take_own_end(&"a".into(), now) && !ledger.take_own_end(&"a".into(), now));
+        ledger.push_unsubscribe(2, 2, "a".into(), now);
+        assert!(!ledger.take_own_end(&"a".into(), now + OWED));
+        ledger.owe("a".into(), now);
+        assert!(!ledger.take_owed(&"b".into(), now));
+        assert!(ledger.take_owed(&"a".into(), now) && !ledger.take_owed(&"a".into(), now));
+        ledger.owe("a".into(), now);
+        assert!(!ledger.take_owed(&"a".into(), now + OWED));
+    }
+}

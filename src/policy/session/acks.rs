@@ -1,0 +1,444 @@
+//! The machine and the server's answers: acknowledgements, refusals, ends of subscriptions, and their absence.
+//!
+//! Late answers do no harm: what is wanted no more, or was asked for anew since, stands in no message that an answer
+//! could be for.
+
+use super::{Action, Phase, Session};
+use crate::class::{ErrorClass, OnAckTimeout};
+use crate::clock::Stamp;
+use crate::error::EndReason;
+use crate::event::{AlertKind, Ended, Event, Refused};
+use crate::health::SubscriptionState;
+use crate::policy::freshness::Key;
+use crate::policy::subscriptions::{AckPolicy, Entry};
+use std::collections::HashSet;
+use std::time::Duration;
+
+/// After which delay a refused subscription is tried again, if the server does not say.
+const RETRY: Duration = Duration::from_secs(30);
+
+/// The same for one that the server ended, and for the halves of a message that it refused.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// How often a subscribe message is written without an answer before the connection is given up.
+const TRIES: u32 = 3;
+
+/// The server's words are cut to so many characters.
+const WORDS: usize = 256;
+
+/// What an answer of the server is about.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum About<'a> {
+    /// The message of this number.
+    Frame(u64),
+    /// These subscriptions.
+    Keys(&'a [Key]),
+    /// Those whose topic is listed: of the members of a message, or of all. `complete`: the list is all that is in
+    /// force.
+    Listed { frame: Option<u64>, listed: &'a [String], complete: bool },
+    /// The oldest subscribe message that is unanswered.
+    Oldest,
+    /// All that is unanswered; for an end: all that is in force.
+    All,
+}
+
+/// The server's words, not too many of them.
+pub(super) fn cut(mut detail: String) -> String {
+    if let Some((at, _)) = detail.char_indices().nth(WORDS) {
+        detail.truncate(at);
+    }
+    detail
+}
+
+impl Session {
+    /// The server granted something. Gives the subscriptions it is about, those that are wanted no more included;
+    /// none: nothing is known that it could be for.
+    pub(crate) fn handle_ack(&mut self, now: Stamp, about: About<'_>) -> Vec<Key> {
+        let Phase::Up(up) = &mut self.phase else { return Vec::new() };
+        let meant = match about {
+            About::Frame(frame) => match up.ledger.take_unsubscribe(frame) {
+                Some(key) => vec![key],
+                None => self.granted(now, Some(frame)),
+            },
+            About::Oldest => {
+                let oldest = up.ledger.oldest();
+                self.granted(now, oldest)
+            }
+            About::All => {
+                let keys = up.ledger.take_all();
+                for key in &keys {
+                    self.confirm(now, *key, false);
+                }
+                keys
+            }
+            About::Keys(keys) => {
+                let keys: Vec<_> =
+                    keys.iter().copied().filter(|key| self.subscriptions.get(*key).is_some()).collect();
+                for key in &keys {
+                    if !self.is_late(now, *key) {
+                        self.granted_one(now, *key);
+                    }
+                }
+                keys
+            }
+            About::Listed { frame, listed, complete } => self.granted_list(now, frame, listed, complete),
+        };
+        self.let_out(now);
+        meant
+    }
+
+    /// The message of this number is granted.
+    fn granted(&mut self, now: Stamp, frame: Option<u64>) -> Vec<Key> {
+        let Phase::Up(up) = &mut self.phase else { return Vec::new() };
+        let Some(asked) = frame.and_then(|frame| up.ledger.take(frame)) else { return Vec::new() };
+        for key in &asked.keys {
+            self.confirm(now, *key, false);
+        }
+        [asked.keys, asked.gone].concat()
+    }
+
+    /// One subscription is granted, if it was asked for.
+    fn granted_one(&mut self, now: Stamp, key: Key) {
+        let Phase::Up(up) = &mut self.phase else { return };
+        let Some(entry) = self.subscriptions.get(key) else { return };
+        if up.ledger.strike(entry.frame, key) {
+            self.confirm(now, key, false);
+        }
+    }
+
+    /// Whether an answer that says only a name is for an older subscription of that name.
+    fn is_late(&mut self, now: Stamp, key: Key) -> bool {
+        let Phase::Up(up) = &mut self.phase else { return false };
+        let entry = self.subscriptions.get(key);
+        entry.is_some_and(|entry| up.ledger.take_owed(&entry.want.id, now.mono))
+    }
+
+    fn granted_list(
+        &mut self,
+        now: Stamp,
+        frame: Option<u64>,
+        listed: &[String],
+        complete: bool,
+    ) -> Vec<Key> {
+        let listed: HashSet<&str> = listed.iter().map(String::as_str).collect();
+        let Phase::Up(up) = &mut self.phase else { return Vec::new() };
+        let is_listed = |entry: &Entry| listed.contains(entry.topic());
+        let mut meant = Vec::new();
+        if let Some(frame) = frame {
+            if let Some(key) = up.ledger.take_unsubscribe(frame) {
+                meant.push(key);
+            }
+            if let Some(asked) = up.ledger.take(frame) {
+                for key in asked.keys {
+                    if self.subscriptions.get(key).is_some_and(is_listed) {
+                        self.confirm(now, key, false);
+                        meant.push(key);
+                    } else {
+                        let detail = "not among what was granted".to_owned();
+                        self.refuse(now, key, ErrorClass::Refused, None, detail);
+                    }
+                }
+                meant.extend(asked.gone);
+            }
+        } else {
+            let of = |(key, entry): (Key, &Entry)| (entry.in_force && is_listed(entry)).then_some(key);
+            meant = self.subscriptions.iter().filter_map(of).collect();
+            for key in &meant {
+                self.granted_one(now, *key);
+            }
+        }
+        if complete {
+            let is_missing = |entry: &Entry| {
+                let proven = entry.in_force && !entry.assumed && !entry.is_pending();
+                proven && entry.want.payload && entry.state != SubscriptionState::Queued && !is_listed(entry)
+            };
+            let of = |(key, entry): (Key, &Entry)| is_missing(entry).then_some(key);
+            let missing: Vec<Key> = self.subscriptions.iter().filter_map(of).collect();
+            for key in missing {
+                let detail = "no longer among what the server lists".to_owned();
+                self.drop_one(now, key, ErrorClass::RetryLater, None, detail);
+            }
+        }
+        meant
+    }
+
+    /// The server refused something. Says whether anything is known that it could be for.
+    pub(crate) fn handle_nack(
+        &mut self,
+        now: Stamp,
+        about: About<'_>,
+        class: ErrorClass,
+        retry_after: Option<Duration>,
+        detail: String,
+    ) -> bool {
+        match class {
+            ErrorClass::Benign => return !self.handle_ack(now, about).is_empty(),
+            ErrorClass::ConnectionFatal | ErrorClass::FeedFatal => {
+                return self.server_error(class == ErrorClass::FeedFatal, detail);
+            }
+            ErrorClass::RetryLater | ErrorClass::Refused => {}
+        }
+        let detail = cut(detail);
+        let Phase::Up(up) = &mut self.phase else { return false };
+        let frame = match about {
+            About::Frame(frame) if up.ledger.take_unsubscribe(frame).is_some() => return true,
+            About::Frame(frame) => Some(frame),
+            About::Oldest => {
+                // Where no acknowledgement comes, what has delivered data was not refused.
+                let may_be = |key| {
+                    let entry = self.subscriptions.get(key);
+                    entry.is_some_and(|entry| entry.want.ack != AckPolicy::None || entry.assumed)
+                };
+                up.ledger.find(may_be).or_else(|| up.ledger.oldest())
+            }
+            About::Keys(_) | About::Listed { .. } | About::All => None,
+        };
+        let understood = match about {
+            About::Frame(_) | About::Oldest => {
+                let Some(asked) = frame.and_then(|frame| up.ledger.take(frame)) else { return false };
+                match asked.keys.as_slice() {
+                    [one] if asked.members == 1 => self.refuse(now, *one, class, retry_after, detail),
+                    keys => self.bisect(now, keys, class, retry_after),
+                }
+                true
+            }
+            About::All => {
+                let keys = up.ledger.take_all();
+                for key in &keys {
+                    self.refuse(now, *key, class, retry_after, detail.clone());
+                }
+                !keys.is_empty()
+            }
+            About::Keys(_) | About::Listed { .. } => {
+                let keys = self.resolve(about);
+                let by_name = matches!(about, About::Keys(_));
+                for key in &keys {
+                    if by_name && self.is_late(now, *key) {
+                        continue;
+                    }
+                    let Phase::Up(up) = &mut self.phase else { break };
+                    let frame = self.subscriptions.get(*key).map_or(0, |entry| entry.frame);
+                    if up.ledger.strike(frame, *key) {
+                        self.refuse(now, *key, class, retry_after, detail.clone());
+                    }
+                }
+                !keys.is_empty()
+            }
+        };
+        self.let_out(now);
+        understood
+    }
+
+    /// The server ended a subscription by itself. Says whether anything is known that it could be for.
+    pub(crate) fn handle_dropped(
+        &mut self,
+        now: Stamp,
+        about: About<'_>,
+        class: ErrorClass,
+        retry_after: Option<Duration>,
+        detail: String,
+    ) -> bool {
+        if let ErrorClass::ConnectionFatal | ErrorClass::FeedFatal = class {
+            return self.server_error(class == ErrorClass::FeedFatal, detail);
+        }
+        let detail = cut(detail);
+        if let (About::Frame(frame), Phase::Up(up)) = (about, &mut self.phase)
+            && up.ledger.take_unsubscribe(frame).is_some()
+        {
+            return true;
+        }
+        let keys = self.resolve(about);
+        let by_name = matches!(about, About::Keys(_) | About::Listed { frame: None, .. });
+        for key in &keys {
+            let Phase::Up(up) = &mut self.phase else { break };
+            let Some(entry) = self.subscriptions.get(*key) else { continue };
+            // It may be the answer to our own unsubscribe message, for an older one of the same name.
+            if by_name && up.ledger.take_own_end(&entry.want.id, now.mono) {
+                continue;
+            }
+            up.ledger.strike(entry.frame, *key);
+            self.drop_one(now, *key, class, retry_after, detail.clone());
+        }
+        self.let_out(now);
+        !keys.is_empty()
+    }
+
+    /// The wanted subscriptions that are meant, each by itself.
+    fn resolve(&self, about: About<'_>) -> Vec<Key> {
+        let Phase::Up(up) = &self.phase else { return Vec::new() };
+        let all = |is_meant: &dyn Fn(&Entry) -> bool| -> Vec<Key> {
+            let of = |(key, entry): (Key, &Entry)| (entry.in_force && is_meant(entry)).then_some(key);
+            self.subscriptions.iter().filter_map(of).collect()
+        };
+        match about {
+            About::Frame(frame) => all(&|entry| entry.frame == frame),
+            About::Oldest => {
+                let oldest = up.ledger.oldest();
+                oldest.and_then(|frame| up.ledger.get(frame)).map_or(Vec::new(), |asked| asked.keys.clone())
+            }
+            About::All => all(&|_| true),
+            About::Keys(keys) => {
+                keys.iter().copied().filter(|key| self.subscriptions.get(*key).is_some()).collect()
+            }
+            About::Listed { frame, listed, .. } => {
+                let listed: HashSet<&str> = listed.iter().map(String::as_str).collect();
+                all(&|entry| frame.is_none_or(|frame| entry.frame == frame) && listed.contains(entry.topic()))
+            }
+        }
+    }
+
+    /// The connection, or the feed, is of no use any more.
+    fn server_error(&mut self, fatal: bool, detail: String) -> bool {
+        let Phase::Up(up) = &mut self.phase else { return false };
+        if up.is_open() {
+            up.fatal = fatal;
+            up.end(EndReason::ServerError { detail: cut(detail) });
+            self.actions.push_back(Action::Abort);
+        }
+        true
+    }
+
+    /// The server refused one subscription.
+    fn refuse(
+        &mut self,
+        now: Stamp,
+        key: Key,
+        class: ErrorClass,
+        retry_after: Option<Duration>,
+        detail: String,
+    ) {
+        let retry_in = match class {
+            ErrorClass::RetryLater => Some(self.at_least_floor(retry_after.unwrap_or(RETRY))),
+            _ => None,
+        };
+        let Some(subscription) = self.put_off(now, key, SubscriptionState::Refused) else { return };
+        self.totals.refused += 1;
+        let (time, epoch) = (now.wall, self.epoch);
+        let alert =
+            AlertKind::SubscriptionRefused { subscription: subscription.clone(), detail: detail.clone() };
+        let event = Refused { time, epoch, subscription, class, detail, retry_in };
+        self.events.push_back(Event::Refused(Box::new(event)));
+        match retry_in {
+            Some(delay) => self.queue_later(key, now.mono + delay, None),
+            None => self.alert(now, alert),
+        }
+    }
+
+    /// The server ended one subscription, if it was in force.
+    fn drop_one(
+        &mut self,
+        now: Stamp,
+        key: Key,
+        class: ErrorClass,
+        retry_after: Option<Duration>,
+        detail: String,
+    ) {
+        if !self.subscriptions.get(key).is_some_and(|entry| entry.in_force) {
+            return;
+        }
+        let retry_in = match class {
+            ErrorClass::Benign | ErrorClass::RetryLater => {
+                Some(self.at_least_floor(retry_after.unwrap_or(AGAIN)))
+            }
+            _ => None,
+        };
+        let Some(subscription) = self.put_off(now, key, SubscriptionState::Ended) else { return };
+        if let Some(entry) = self.subscriptions.get_mut(key) {
+            entry.gap = true;
+        }
+        self.totals.ended += 1;
+        let (time, epoch) = (now.wall, self.epoch);
+        let alert =
+            AlertKind::SubscriptionRefused { subscription: subscription.clone(), detail: detail.clone() };
+        let event = Ended { time, epoch, subscription, class, detail, retry_in };
+        self.events.push_back(Event::Ended(Box::new(event)));
+        match retry_in {
+            Some(delay) => self.queue_later(key, now.mono + delay, None),
+            None => self.alert(now, alert),
+        }
+    }
+
+    /// It is in force no more: nothing is owed for it.
+    fn put_off(
+        &mut self,
+        now: Stamp,
+        key: Key,
+        state: SubscriptionState,
+    ) -> Option<crate::message::SubscriptionId> {
+        self.quarantine.settled(key);
+        let Phase::Up(up) = &mut self.phase else { return None };
+        let entry = self.subscriptions.get_mut(key)?;
+        if entry.state == SubscriptionState::Queued {
+            self.outbox.cancel_subscribe(key);
+        }
+        entry.state = state; // what it waited for has come
+        up.let_go(now.mono, key, entry);
+        entry.later = None;
+        entry.in_force = false;
+        entry.assumed = false;
+        entry.announced = false;
+        entry.tries = 0;
+        entry.patience = None;
+        Some(entry.want.id.clone())
+    }
+
+    /// A message for several was refused, and one of them may be the reason: they are asked for again in two parts, until
+    /// the one that is refused is alone.
+    fn bisect(&mut self, now: Stamp, keys: &[Key], class: ErrorClass, retry_after: Option<Duration>) {
+        let (first, second) = keys.split_at(keys.len() / 2);
+        for part in [first, second] {
+            let lot = Some(self.outbox.next_lot());
+            for key in part {
+                self.put_off(now, *key, SubscriptionState::Queued);
+                if class == ErrorClass::RetryLater {
+                    let delay = self.at_least_floor(retry_after.unwrap_or(AGAIN));
+                    self.queue_later(*key, now.mono + delay, lot);
+                } else {
+                    self.queue_again(*key, lot);
+                }
+            }
+        }
+    }
+
+    /// The socket was empty: whose answer is over its time?
+    pub(super) fn judge_acks(&mut self, now: Stamp) {
+        loop {
+            let Phase::Up(up) = &mut self.phase else { return };
+            if !up.is_open() {
+                return;
+            }
+            let at = up.attention.attended(now.mono);
+            let Some((key, since)) = up.acks.take_due(at) else { return };
+            let waited = at.saturating_duration_since(since);
+            let Some(entry) = self.subscriptions.get_mut(key).filter(|entry| entry.is_pending()) else {
+                continue;
+            };
+            let (AckPolicy::Awaited { then, .. } | AckPolicy::FirstData { then, .. }) = entry.want.ack else {
+                continue;
+            };
+            entry.tries += 1;
+            let subscription = entry.want.id.clone();
+            match then {
+                OnAckTimeout::Accept => self.confirm(now, key, true),
+                OnAckTimeout::Refuse => {
+                    up.ledger.strike(entry.frame, key);
+                    let detail = format!("no answer within {:.3} s", waited.as_secs_f64());
+                    self.refuse(now, key, ErrorClass::Refused, None, detail);
+                    // The server may hold it all the same: its end is told to it.
+                    if let Some(entry) = self.subscriptions.get_mut(key) {
+                        entry.in_force = true;
+                    }
+                }
+                OnAckTimeout::Retry if entry.tries < TRIES => {
+                    up.ledger.strike(entry.frame, key);
+                    entry.frame = 0;
+                    self.queue_again(key, None);
+                }
+                OnAckTimeout::Retry | OnAckTimeout::Reconnect => {
+                    up.end(EndReason::AckOverdue { subscription, waited });
+                    self.actions.push_back(Action::Abort);
+                }
+            }
+        }
+    }
+}

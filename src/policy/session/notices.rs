@@ -1,0 +1,97 @@
+//! The machine and what the server announces or asks for: notices, replies, keepalives.
+
+use super::acks::cut;
+use super::{Action, Phase, Session};
+use crate::class::NoticeAction;
+use crate::clock::Stamp;
+use crate::error::EndReason;
+use crate::event::AlertKind;
+use crate::message::Content;
+
+impl Session {
+    /// The server announced something.
+    pub(crate) fn handle_notice(&mut self, now: Stamp, action: NoticeAction, detail: String) {
+        let Phase::Up(up) = &mut self.phase else { return };
+        if !up.is_open() {
+            return;
+        }
+        let detail = cut(detail);
+        match action {
+            NoticeAction::Reconnect => self.leave(now, EndReason::ServerNotice { detail }),
+            NoticeAction::ReconnectWithin(most) => {
+                // Not all clients of the server at once. The earliest of several holds.
+                let at = now.mono + self.backoff.within(most);
+                if up.reconnect_at.as_ref().is_none_or(|(before, _)| at < *before) {
+                    up.reconnect_at = Some((at, detail));
+                }
+            }
+            NoticeAction::Pause(length) => up.pause(now.mono, length),
+            NoticeAction::Resume => up.resume(now.mono),
+            NoticeAction::ResubscribeAll => self.make_all_again(now),
+            NoticeAction::NextEndpoint => {
+                self.switch = true;
+                self.leave(now, EndReason::ServerNotice { detail });
+            }
+            NoticeAction::Fatal => {
+                up.fatal = true;
+                self.leave(now, EndReason::ServerNotice { detail });
+            }
+            NoticeAction::Alert => self.alert(now, AlertKind::Notice { detail }),
+        }
+    }
+
+    /// The answer to a message of the server, by the rule of this number: it goes out before all that can wait.
+    pub(crate) fn handle_reply(&mut self, rule: u32, content: Content) {
+        if self.is_connected() {
+            self.outbox.push_reply(rule, content);
+        }
+    }
+
+    /// The answer came that the keepalive of this index expects.
+    pub(crate) fn handle_answer(&mut self, now: Stamp, index: usize) {
+        if let Phase::Up(up) = &mut self.phase {
+            let at = up.attention.attended(now.mono);
+            if let Some(schedule) = up.keepalives.get_mut(index) {
+                schedule.handle_answer(at);
+            }
+        }
+    }
+
+    /// What the time calls for on an open connection.
+    pub(super) fn handle_due(&mut self, now: Stamp) {
+        let Phase::Up(up) = &mut self.phase else { return };
+        if !up.attention.is_away() {
+            self.queue_keepalives(now);
+        }
+        let Phase::Up(up) = &mut self.phase else { return };
+        up.end_pause(now.mono);
+        if let Some((_, detail)) = up.reconnect_at.take_if(|(at, _)| now.mono >= *at) {
+            self.leave(now, EndReason::ServerNotice { detail });
+            return;
+        }
+        self.queue_due(now);
+        self.let_out(now);
+    }
+
+    /// Queues the keepalives that are due.
+    pub(super) fn queue_keepalives(&mut self, now: Stamp) {
+        let Phase::Up(up) = &mut self.phase else { return };
+        let at = up.attention.attended(now.mono);
+        for (index, schedule) in up.keepalives.iter_mut().enumerate() {
+            if schedule.take_due(at) {
+                self.outbox.push_keepalive(index);
+            }
+        }
+    }
+
+    /// The socket was empty: is an answer to a keepalive overdue?
+    pub(super) fn judge_keepalives(&mut self, now: Stamp) {
+        self.queue_keepalives(now); // the controller is late
+        let Phase::Up(up) = &mut self.phase else { return };
+        let at = up.attention.attended(now.mono);
+        if let Some(waited) = up.keepalives.iter().filter_map(|schedule| schedule.overdue(at)).max() {
+            up.end(EndReason::KeepaliveOverdue { waited });
+            self.actions.push_back(Action::Abort);
+        }
+    }
+}

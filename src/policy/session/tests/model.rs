@@ -1,0 +1,342 @@
+//! The machine against a model of a server: whatever happens on the way, in the end what is wanted is in force.
+//!
+//! The server works through what it got in order, and answers late, wrongly or not at all. It holds subscriptions by
+//! name, as servers do; who asked for a name last has it.
+
+use super::*;
+use crate::class::{ErrorClass, OnAckTimeout};
+use crate::health::SubscriptionState;
+use proptest::prelude::*;
+use std::collections::{BTreeMap, VecDeque};
+
+/// What the server's answers say of what they are for.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum By {
+    Frame,
+    Name,
+    Order,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Reply {
+    Grant,
+    Refuse,
+    Later,
+    Silence,
+}
+
+#[derive(Debug, Clone)]
+enum Op {
+    Subscribe {
+        name: usize,
+        batched: bool,
+    },
+    Unsubscribe(usize),
+    /// The controller writes up to so many messages.
+    Write(usize),
+    /// The server works on its next message.
+    Serve(Reply),
+    /// So many of its answers arrive.
+    Deliver(usize),
+    /// The server ends a subscription by itself.
+    Drop(usize),
+    Data(usize),
+    Pass(u64),
+    Reconnect,
+    ResubscribeAll,
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    let reply = prop_oneof![
+        6 => Just(Reply::Grant), 1 => Just(Reply::Refuse), 2 => Just(Reply::Later), 1 => Just(Reply::Silence)
+    ];
+    prop_oneof![
+        6 => (0usize..6, any::<bool>()).prop_map(|(name, batched)| Op::Subscribe { name, batched }),
+        3 => (0usize..6).prop_map(Op::Unsubscribe),
+        6 => (1usize..4).prop_map(Op::Write),
+        6 => reply.prop_map(Op::Serve),
+        6 => (1usize..4).prop_map(Op::Deliver),
+        1 => (0usize..6).prop_map(Op::Drop),
+        2 => (0usize..6).prop_map(Op::Data),
+        2 => (1u64..15_000).prop_map(Op::Pass),
+        1 => Just(Op::Reconnect),
+        1 => Just(Op::ResubscribeAll),
+    ]
+}
+
+#[derive(Debug)]
+enum Said {
+    Ack(u64, Vec<usize>),
+    Nack(u64, Vec<usize>, ErrorClass),
+    Ended(Option<u64>, usize),
+}
+
+struct Model {
+    world: World,
+    by: By,
+    names: BTreeMap<Key, usize>,
+    wanted: BTreeMap<usize, Key>,
+    inbox: VecDeque<Out>,
+    outbound: VecDeque<Said>,
+    /// What the server holds: the key that asked last, and its message, if it was alone in it.
+    held: BTreeMap<usize, (Key, Option<u64>)>,
+    /// When a name was last told to end.
+    told: BTreeMap<usize, Instant>,
+}
+
+impl Model {
+    fn new(by: By) -> Self {
+        let mut world = World::new(Settings { batch_members: 3, stale_after: None, ..settings() });
+        world.connect();
+        let (names, wanted, held, told) = Default::default();
+        Self { world, by, names, wanted, inbox: VecDeque::new(), outbound: VecDeque::new(), held, told }
+    }
+
+    fn id(name: usize) -> String {
+        format!("s{name}")
+    }
+
+    fn write(&mut self, most: usize) {
+        let world = &mut self.world;
+        for _ in 0..most {
+            if !world.session.has_out() {
+                break;
+            }
+            let Some(out) = world.session.poll_out(world.now) else { break };
+            world.session.handle_written(world.now, world.session.epoch(), &out);
+            if matches!(out, Out::Subscribe { .. } | Out::Unsubscribe { .. }) {
+                self.inbox.push_back(out);
+            }
+        }
+        world.actions.clear();
+        while world.session.poll_action().is_some() {}
+        while world.session.poll_event().is_some() {}
+    }
+
+    fn serve(&mut self, reply: Reply) {
+        match self.inbox.pop_front() {
+            Some(Out::Subscribe { frame, keys }) => {
+                let names: Vec<_> = keys.iter().map(|key| self.names[key]).collect();
+                // What it holds it does not refuse.
+                let holds = names.iter().any(|name| self.held.contains_key(name));
+                match if holds { Reply::Grant } else { reply } {
+                    Reply::Grant => {
+                        for (key, name) in keys.iter().zip(&names) {
+                            let alone = (keys.len() == 1).then_some(frame);
+                            self.held.insert(*name, (*key, alone));
+                        }
+                        self.outbound.push_back(Said::Ack(frame, names));
+                    }
+                    // It answers all, or none in order: there a silent server could not be told from a slow one.
+                    Reply::Refuse => self.outbound.push_back(Said::Nack(frame, names, ErrorClass::Refused)),
+                    Reply::Later => self.outbound.push_back(Said::Nack(frame, names, ErrorClass::RetryLater)),
+                    Reply::Silence if self.by == By::Frame => {}
+                    Reply::Silence => {
+                        self.outbound.push_back(Said::Nack(frame, names, ErrorClass::RetryLater))
+                    }
+                }
+            }
+            Some(Out::Unsubscribe { key, .. }) => {
+                let name = self.names[&key];
+                self.held.remove(&name);
+                self.told.insert(name, self.world.now.mono);
+                if self.by == By::Name {
+                    self.outbound.push_back(Said::Ended(None, name)); // that is its answer
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn keys(&self, names: &[usize]) -> Vec<Key> {
+        names.iter().filter_map(|name| self.wanted.get(name).copied()).collect()
+    }
+
+    fn deliver(&mut self, most: usize) {
+        for _ in 0..most {
+            let Some(said) = self.outbound.pop_front() else { return };
+            let now = self.world.now;
+            let detail = String::new();
+            let about = |frame, keys| match self.by {
+                By::Frame => About::Frame(frame),
+                By::Name => About::Keys(keys),
+                By::Order => About::Oldest,
+            };
+            match said {
+                Said::Ack(frame, names) => {
+                    let keys = self.keys(&names);
+                    self.world.session.handle_ack(now, about(frame, &keys));
+                }
+                Said::Nack(frame, names, class) => {
+                    let keys = self.keys(&names);
+                    self.world.session.handle_nack(now, about(frame, &keys), class, None, detail);
+                }
+                Said::Ended(frame, name) => {
+                    let class = ErrorClass::RetryLater;
+                    let keys = self.keys(&[name]);
+                    let about = frame.map_or(About::Keys(&keys), About::Frame);
+                    self.world.session.handle_dropped(now, about, class, None, detail);
+                }
+            }
+        }
+    }
+
+    fn apply(&mut self, op: &Op) {
+        let now = self.world.now;
+        match *op {
+            Op::Subscribe { name, batched } => {
+                let ack = AckPolicy::Awaited { timeout: 10 * SECOND, then: OnAckTimeout::Retry };
+                let want = Want { ack, batch: batched.then_some(1), ..want(&Self::id(name), None) };
+                let key = self.world.session.handle_subscribe(now, want).0;
+                self.names.insert(key, name);
+                self.wanted.insert(name, key);
+            }
+            Op::Unsubscribe(name) => {
+                self.world.session.handle_unsubscribe(now, &Self::id(name).into());
+                self.wanted.remove(&name);
+            }
+            Op::Write(most) => self.write(most),
+            Op::Serve(reply) => self.serve(reply),
+            Op::Deliver(most) => self.deliver(most),
+            Op::Drop(name) => {
+                if self.by == By::Name {
+                    // By name alone it can't be told from the answer to an unsubscribe message that is on its way.
+                    self.finish();
+                }
+                let frame = self.held.get(&name).and_then(|(_, frame)| *frame);
+                let recent = self.told.get(&name).is_some_and(|at| now.mono - *at < 10 * SECOND);
+                if let Some(frame) = frame.filter(|_| self.by != By::Name || !recent) {
+                    self.held.remove(&name);
+                    let frame = (self.by != By::Name).then_some(frame);
+                    self.outbound.push_back(Said::Ended(frame, name));
+                }
+                if self.by == By::Name {
+                    self.deliver(usize::MAX);
+                }
+            }
+            Op::Data(name) => {
+                // In the order of the stream: after what was said before it.
+                self.deliver(usize::MAX);
+                let key = self.held.get(&name).map(|(key, _)| *key);
+                if let Some(key) = key.filter(|key| self.wanted.get(&name) == Some(key)) {
+                    let touched = [(key, 1)];
+                    let cycle =
+                        Cycle { bytes: 9, messages: 1, data: 1, touched: &touched, ..Cycle::default() };
+                    self.world.session.handle_recv(now, &cycle);
+                }
+            }
+            Op::Pass(time) => {
+                if self.by != By::Frame {
+                    // Only a number tells late answers from others: let there be none.
+                    self.finish();
+                }
+                self.pass(Duration::from_millis(time));
+            }
+            Op::Reconnect => self.reconnect(),
+            Op::ResubscribeAll => {
+                let action = crate::class::NoticeAction::ResubscribeAll;
+                self.world.session.handle_notice(now, action, String::new());
+            }
+        }
+    }
+
+    fn pass(&mut self, time: Duration) {
+        let world = &mut self.world;
+        world.pass(time);
+        world.session.handle_timeout(world.now);
+        world.session.handle_recv(world.now, &Cycle { bytes: 2, ..Cycle::default() });
+        world.session.handle_empty(world.now, world.suspended);
+        if world.session.must_end(world.now.mono) {
+            self.reconnect();
+        }
+    }
+
+    fn reconnect(&mut self) {
+        self.inbox.clear();
+        self.outbound.clear();
+        self.held.clear();
+        let reason = self.world.session.end_reason(EndReason::Reconnect);
+        let decision = verdict::decide(&reason, true, &policy());
+        self.world.session.handle_ended(self.world.now, reason, decision);
+        self.world.dial();
+        let established = Established {
+            took: MS,
+            peer: ([127, 0, 0, 1], 1).into(),
+            subprotocol: None,
+            schedules: Vec::new(),
+        };
+        assert!(self.world.session.handle_connected(self.world.now, established, self.world.suspended));
+    }
+
+    /// Everybody does what there is to do, the server well.
+    fn finish(&mut self) {
+        while self.world.session.has_out() || !self.inbox.is_empty() || !self.outbound.is_empty() {
+            self.write(1);
+            self.serve(Reply::Grant);
+            self.deliver(1);
+        }
+    }
+
+    fn settle(&mut self) {
+        for _ in 0..100 {
+            self.finish();
+            self.pass(SECOND);
+        }
+        self.finish();
+    }
+
+    /// What is in force is what is wanted, but for what the server refused.
+    fn check(&self, refused: bool) {
+        for (name, (key, _)) in &self.held {
+            assert_eq!(self.wanted.get(name), Some(key), "{} is held and not wanted", Self::id(*name));
+        }
+        for (name, key) in &self.wanted {
+            let entry = self.world.session.subscriptions.get(*key).unwrap();
+            match entry.state {
+                SubscriptionState::Confirmed | SubscriptionState::Live => {
+                    assert_eq!(
+                        self.held.get(name).map(|(key, _)| key),
+                        Some(key),
+                        "{} is not held",
+                        entry.want.id
+                    );
+                }
+                SubscriptionState::Refused if refused => assert!(!self.held.contains_key(name)),
+                other => panic!("{} is {other:?}", entry.want.id),
+            }
+        }
+        let Phase::Up(up) = &self.world.session.phase else { panic!("there is no connection") };
+        assert!(up.acks.next().is_none() && up.later.is_empty() && up.leaving.is_empty());
+    }
+}
+
+fn run(by: By, ops: &[Op]) {
+    let mut model = Model::new(by);
+    for op in ops {
+        model.apply(op);
+    }
+    model.settle();
+    model.check(true);
+    model.reconnect();
+    model.settle();
+    model.check(false);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+
+    #[test]
+    fn what_is_wanted_gets_in_force_with_answers_by_number(ops in prop::collection::vec(op(), 0..120)) {
+        run(By::Frame, &ops);
+    }
+
+    #[test]
+    fn what_is_wanted_gets_in_force_with_answers_by_name(ops in prop::collection::vec(op(), 0..120)) {
+        run(By::Name, &ops);
+    }
+
+    #[test]
+    fn what_is_wanted_gets_in_force_with_answers_in_order(ops in prop::collection::vec(op(), 0..120)) {
+        run(By::Order, &ops);
+    }
+}

@@ -1,0 +1,14 @@
+//! Real feed protocols, each against a server that speaks it: a [`venue`] on the lab.
+//!
+//! A protocol is one file: `venue()` makes the server side, in the shapes of the real one's public documentation; the
+//! tests open a feed on it and turn the venue's knobs.
+#![allow(clippy::disallowed_methods, reason = "tests may read clocks")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(unreachable_pub, reason = "nobody uses a test")]
+
+#[path = "../contracts/common.rs"]
+#[allow(dead_code, reason = "each test binary needs another part of it")]
+mod common;
+
+mod kraken;
+mod venue;
