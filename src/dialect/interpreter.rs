@@ -1,14 +1,14 @@
 //! What a message is, by the rules: what the reader asks about each one.
 
-use super::captures::{self, Found, Wanted};
-use super::matcher::Matcher;
-use super::placeholder::Vars;
-use super::pointer::Pointer;
-use super::router::{Hit, Owner, Router};
-use super::rule::{By, Listed, Rule, RuleKind};
-use super::scan;
-use super::template::{FrameVars, Template, Variables};
 use crate::class::{ErrorClass, NoticeAction};
+use crate::dialect::captures::{self, Found, Wanted};
+use crate::dialect::json::pointer::Pointer;
+use crate::dialect::json::scan;
+use crate::dialect::matcher::Matcher;
+use crate::dialect::router::{Hit, Owner, Router};
+use crate::dialect::rule::{By, Listed, Rule, RuleKind};
+use crate::dialect::template::placeholder::Vars;
+use crate::dialect::template::{FrameVars, Template, Variables};
 use crate::message::{Content, Names, Payload, SubscriptionId};
 use serde_json::Value;
 use std::collections::BTreeSet;

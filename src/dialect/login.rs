@@ -1,12 +1,12 @@
 //! The login: steps that come before anything else on a connection, and the machine that takes them.
 
-use super::captures::{self, Wanted};
-use super::matcher::Matcher;
-use super::placeholder::Vars;
-use super::pointer::Pointer;
-use super::rule::check_captures;
-use super::template::{self, FrameVars, Template, TemplateContext, Variables};
 use crate::class::ErrorClass;
+use crate::dialect::captures::{self, Wanted};
+use crate::dialect::json::pointer::Pointer;
+use crate::dialect::matcher::Matcher;
+use crate::dialect::rule::check_captures;
+use crate::dialect::template::placeholder::Vars;
+use crate::dialect::template::{self, FrameVars, Template, TemplateContext, Variables};
 use crate::message::{Payload, Sendable};
 use crate::panics::caught;
 use crate::secret::Secret;

@@ -1,9 +1,9 @@
 //! What the server's control messages mean, said as data: how one is recognised, what it is, whom it is about.
 
-use super::matcher::Matcher;
-use super::pointer::Pointer;
-use super::template::{self, Template, TemplateContext};
 use crate::class::{ErrorClass, NoticeAction};
+use crate::dialect::json::pointer::Pointer;
+use crate::dialect::matcher::Matcher;
+use crate::dialect::template::{self, Template, TemplateContext};
 use crate::duration;
 use crate::message::Sendable;
 use crate::secret::Secret;
@@ -407,7 +407,7 @@ impl Rule {
 }
 
 /// Checks the names and pointers of captures.
-pub(super) fn check_captures(
+pub(in crate::dialect) fn check_captures(
     field: &str,
     captures: &BTreeMap<String, String>,
 ) -> Result<(), (String, String)> {

@@ -11,18 +11,18 @@ const KEEP: usize = 1 << 20;
 
 /// Decompresses into a buffer of its own first, so that a message takes the memory it needs and no more.
 #[derive(Debug, Default)]
-pub(super) struct Inflater {
+pub(in crate::dialect) struct Inflater {
     buffer: Vec<u8>,
 }
 
 impl Inflater {
     #[cfg(test)]
-    pub(super) fn capacity(&self) -> usize {
+    pub(in crate::dialect) fn capacity(&self) -> usize {
         self.buffer.capacity()
     }
 
     /// The content of a compressed message. `None`: it is not compressed.
-    pub(super) fn inflate(
+    pub(in crate::dialect) fn inflate(
         &mut self,
         codec: Codec,
         bytes: &[u8],

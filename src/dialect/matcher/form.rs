@@ -1,6 +1,6 @@
 //! How a matcher is written in data.
 
-use super::matcher::Matcher;
+use crate::dialect::matcher::Matcher;
 use crate::table::Table;
 use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use serde::{Deserialize, Serialize};
@@ -12,7 +12,7 @@ const KINDS: &str = "{\"pointer\": .., \"equals\": ..} (or \"one_of\", \"exists\
 /// A matcher as data.
 #[derive(Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub(super) struct Form {
+pub(in crate::dialect) struct Form {
     #[serde(skip_serializing_if = "Option::is_none")]
     pointer: Option<String>,
     // `null` is a value here, not the lack of one.
@@ -46,7 +46,7 @@ fn present<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<V
 
 impl Form {
     /// The form of a matcher; empty for a closure, which has none.
-    pub(super) fn of(matcher: &Matcher) -> Self {
+    pub(in crate::dialect) fn of(matcher: &Matcher) -> Self {
         let mut form = Self::default();
         match matcher.clone() {
             Matcher::Pointer { pointer, equals } => {

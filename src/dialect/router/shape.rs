@@ -1,23 +1,23 @@
 //! Tables of what is looked up: one for all conditions of the same form, by the values they ask for.
 
-use super::conditions::{Alternative, By, Expr, Test};
-use super::pass::{Pass, is_shared, read_text, write_key};
-use super::scalar::Scalar;
-use super::trie::{Slot, Trie};
+use crate::dialect::json::pass::{Pass, is_shared, read_text, write_key};
+use crate::dialect::json::scalar::Scalar;
+use crate::dialect::json::trie::{Slot, Trie};
+use crate::dialect::router::conditions::{Alternative, By, Expr, Test};
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
 /// A value that is part of the key of a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) struct Field {
+pub(in crate::dialect) struct Field {
     /// It may be one of several, each of which is looked up. Comes last.
-    pub(super) each: bool,
-    pub(super) slot: Slot,
-    pub(super) kind: FieldKind,
+    pub(in crate::dialect) each: bool,
+    pub(in crate::dialect) slot: Slot,
+    pub(in crate::dialect) kind: FieldKind,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) enum FieldKind {
+pub(in crate::dialect) enum FieldKind {
     /// It is there; no part of the key.
     Exists,
     /// A scalar.
@@ -28,8 +28,8 @@ pub(super) enum FieldKind {
 
 /// The conditions of one form, by their values.
 #[derive(Debug, Default)]
-pub(super) struct Shape {
-    pub(super) fields: Vec<Field>,
+pub(in crate::dialect) struct Shape {
+    pub(in crate::dialect) fields: Vec<Field>,
     /// The longest key. It only grows.
     longest: usize,
     table: Table,
@@ -78,7 +78,7 @@ impl Hasher for Fold {
 }
 
 impl Shape {
-    pub(super) fn new(fields: Vec<Field>) -> Self {
+    pub(in crate::dialect) fn new(fields: Vec<Field>) -> Self {
         let alone = fields.iter().filter(|field| field.kind != FieldKind::Exists).count() == 1;
         Self { fields, alone, ..Self::default() }
     }
@@ -97,23 +97,23 @@ impl Shape {
     }
 
     /// The target of a key, made by `new` if there is none.
-    pub(super) fn entry(&mut self, key: &[u8], new: impl FnOnce() -> usize) -> usize {
+    pub(in crate::dialect) fn entry(&mut self, key: &[u8], new: impl FnOnce() -> usize) -> usize {
         self.longest = self.longest.max(key.len());
         let (table, key) = self.table(key);
         *table.entry(key.into()).or_insert_with(new)
     }
 
-    pub(super) fn remove(&mut self, key: &[u8]) {
+    pub(in crate::dialect) fn remove(&mut self, key: &[u8]) {
         let (table, key) = self.table(key);
         table.remove(key);
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(in crate::dialect) fn is_empty(&self) -> bool {
         self.table.is_empty() && self.texts.is_empty()
     }
 
     /// The field whose beginning alone is compared.
-    pub(super) fn prefix(&self) -> Option<(&Field, usize)> {
+    pub(in crate::dialect) fn prefix(&self) -> Option<(&Field, usize)> {
         self.fields.iter().find_map(|field| match field.kind {
             FieldKind::Prefix(length) => Some((field, length)),
             FieldKind::Exists | FieldKind::Equal => None,
@@ -122,7 +122,7 @@ impl Shape {
 
     /// Calls `found` with the targets of what the message has, and the place of the value that is one of several.
     #[inline]
-    pub(super) fn look_up(
+    pub(in crate::dialect) fn look_up(
         &self,
         pass: &Pass,
         json: &[u8],
@@ -205,17 +205,17 @@ impl Shape {
 
 /// An alternative as it is looked up.
 #[derive(Debug, Default)]
-pub(super) struct Arranged {
-    pub(super) fields: Vec<Field>,
-    pub(super) key: Vec<u8>,
+pub(in crate::dialect) struct Arranged {
+    pub(in crate::dialect) fields: Vec<Field>,
+    pub(in crate::dialect) key: Vec<u8>,
     /// Tests that are not part of the key.
-    pub(super) tests: Vec<Test>,
+    pub(in crate::dialect) tests: Vec<Test>,
     /// Other conditions.
-    pub(super) rest: Vec<Expr>,
+    pub(in crate::dialect) rest: Vec<Expr>,
 }
 
 /// Chooses what is looked up: everything that is compared, but of several wildcards one, and one beginning.
-pub(super) fn arrange(alternative: Alternative, trie: &Trie) -> Arranged {
+pub(in crate::dialect) fn arrange(alternative: Alternative, trie: &Trie) -> Arranged {
     let Alternative { tests, rest } = alternative;
     let mut out = Arranged { rest, ..Arranged::default() };
     let mut chosen: Vec<(Field, Test)> = Vec::new();

@@ -1,12 +1,12 @@
 //! What the router's tables say of a message.
 
-use super::conditions::{By, Test};
-use super::evaluate::{View, meets};
-use super::pass::Pass;
-use super::router::{Entry, Hit, Owner, Router, Target};
-use super::scan;
-use super::shape::{Field, FieldKind, Shape};
-use super::trie::Slot;
+use crate::dialect::json::pass::Pass;
+use crate::dialect::json::scan;
+use crate::dialect::json::trie::Slot;
+use crate::dialect::router::conditions::{By, Test};
+use crate::dialect::router::evaluate::{View, meets};
+use crate::dialect::router::shape::{Field, FieldKind, Shape};
+use crate::dialect::router::{Entry, Hit, Owner, Router, Target};
 use crate::message::{Names, Payload};
 
 /// Equality is more exact than any beginning.
@@ -14,7 +14,7 @@ const EQUAL: usize = usize::MAX;
 
 /// What is needed for one message, kept for the next.
 #[derive(Debug, Default)]
-pub(super) struct Scratch {
+pub(in crate::dialect) struct Scratch {
     /// Counts messages.
     message: u64,
     key: Vec<u8>,
@@ -31,7 +31,7 @@ pub(super) struct Scratch {
 
 impl Scratch {
     /// Forgets what belongs to owners.
-    pub(super) fn forget(&mut self) {
+    pub(in crate::dialect) fn forget(&mut self) {
         self.joined = None;
     }
 }
@@ -255,7 +255,7 @@ impl Router {
     }
 }
 
-type Owners = std::collections::HashMap<Owner, super::router::State>;
+type Owners = std::collections::HashMap<Owner, crate::dialect::router::State>;
 
 fn names(owners: &Owners, keys: &[u64]) -> Option<Names> {
     let names: Vec<_> = keys.iter().filter_map(|key| owners.get(&Owner::Data(*key))?.name.clone()).collect();

@@ -1,22 +1,22 @@
 //! Many pointers as one tree, so that one pass over a message finds the values of all.
 
-use super::pointer::{Pointer, Token};
+use crate::dialect::json::pointer::{Pointer, Token};
 use std::collections::HashMap;
 
 /// A pointer in use, or the whole text, or the whole bytes.
-pub(super) type Slot = usize;
+pub(in crate::dialect) type Slot = usize;
 
 /// The whole text of a text message.
-pub(super) const TEXT: Slot = 0;
+pub(in crate::dialect) const TEXT: Slot = 0;
 /// The whole bytes of a binary message.
-pub(super) const BINARY: Slot = 1;
+pub(in crate::dialect) const BINARY: Slot = 1;
 
 /// From here on names are looked up in a table.
 const FEW: usize = 8;
 
 /// The tree.
 #[derive(Debug)]
-pub(super) struct Trie {
+pub(in crate::dialect) struct Trie {
     nodes: Vec<Node>,
     free_nodes: Vec<usize>,
     slots: Vec<Use>,
@@ -36,21 +36,21 @@ struct Use {
 
 /// A step of one or several pointers.
 #[derive(Debug, Default)]
-pub(super) struct Node {
+pub(in crate::dialect) struct Node {
     /// The node above, and the step from there; none at the root.
     above: Option<(usize, Token)>,
     /// Pointers that end here.
-    pub(super) slot: Option<Slot>,
+    pub(in crate::dialect) slot: Option<Slot>,
     /// Whether an object or array that stands here is a value to be found.
-    pub(super) containers: bool,
+    pub(in crate::dialect) containers: bool,
     /// Steps that go on from here.
     below: usize,
     /// Of these, members that are looked for by name.
-    pub(super) named: usize,
+    pub(in crate::dialect) named: usize,
     names: Names,
     elements: Vec<(usize, usize)>,
-    pub(super) each: Option<usize>,
-    pub(super) json: Option<usize>,
+    pub(in crate::dialect) each: Option<usize>,
+    pub(in crate::dialect) json: Option<usize>,
 }
 
 /// The members that are looked for in an object.
@@ -105,13 +105,13 @@ impl Names {
 impl Node {
     /// How many elements of an array are looked for by their place.
     #[inline]
-    pub(super) fn elements(&self) -> usize {
+    pub(in crate::dialect) fn elements(&self) -> usize {
         self.elements.len()
     }
 
     /// Where a member leads to.
     #[inline]
-    pub(super) fn members(&self, name: &[u8], mut found: impl FnMut(usize)) {
+    pub(in crate::dialect) fn members(&self, name: &[u8], mut found: impl FnMut(usize)) {
         match &self.names {
             Names::Few(few) => {
                 for (own, node) in few {
@@ -126,7 +126,7 @@ impl Node {
 
     /// Where an element leads to.
     #[inline]
-    pub(super) fn at(&self, place: usize, mut found: impl FnMut(usize)) {
+    pub(in crate::dialect) fn at(&self, place: usize, mut found: impl FnMut(usize)) {
         // Ascending, so that what follows has a greater place.
         let start = self.elements.partition_point(|(own, _)| *own < place);
         let here = self.elements.get(start..).into_iter().flatten();
@@ -135,7 +135,7 @@ impl Node {
 
     /// Whether nothing below is looked for.
     #[inline]
-    pub(super) fn is_leaf(&self) -> bool {
+    pub(in crate::dialect) fn is_leaf(&self) -> bool {
         self.below == 0
     }
 }
@@ -149,7 +149,7 @@ impl Default for Trie {
 
 impl Trie {
     /// Looks for the values of a pointer from now on. To be undone by [`Trie::remove`].
-    pub(super) fn insert(&mut self, pointer: &Pointer, containers: bool) -> Slot {
+    pub(in crate::dialect) fn insert(&mut self, pointer: &Pointer, containers: bool) -> Slot {
         let mut node = 0;
         for token in pointer.tokens() {
             node = self.step(node, token).unwrap_or_else(|| self.grow(node, token));
@@ -171,18 +171,18 @@ impl Trie {
     }
 
     /// Looks at the whole text or the whole bytes from now on. To be undone by [`Trie::remove`].
-    pub(super) fn insert_whole(&mut self, slot: Slot) {
+    pub(in crate::dialect) fn insert_whole(&mut self, slot: Slot) {
         self.slots[slot].any += 1;
     }
 
     /// Whether a slot is looked for.
     #[inline]
-    pub(super) fn is_used(&self, slot: Slot) -> bool {
+    pub(in crate::dialect) fn is_used(&self, slot: Slot) -> bool {
         self.slots[slot].any > 0
     }
 
     /// Undoes one [`Trie::insert`].
-    pub(super) fn remove(&mut self, slot: Slot, containers: bool) {
+    pub(in crate::dialect) fn remove(&mut self, slot: Slot, containers: bool) {
         let used = &mut self.slots[slot];
         used.any -= 1;
         if slot == TEXT || slot == BINARY {
@@ -209,17 +209,17 @@ impl Trie {
 
     /// Whether no values are looked for.
     #[inline]
-    pub(super) fn is_empty(&self) -> bool {
+    pub(in crate::dialect) fn is_empty(&self) -> bool {
         self.nodes.first().is_none_or(|root| root.is_leaf() && root.slot.is_none())
     }
 
     /// Whether a slot may have several values.
-    pub(super) fn is_wild(&self, slot: Slot) -> bool {
+    pub(in crate::dialect) fn is_wild(&self, slot: Slot) -> bool {
         self.slots.get(slot).is_some_and(|used| used.wild)
     }
 
     /// The steps of a slot's pointer; none for text and bytes.
-    pub(super) fn path(&self, slot: Slot) -> Vec<Token> {
+    pub(in crate::dialect) fn path(&self, slot: Slot) -> Vec<Token> {
         let mut path = Vec::new();
         let mut node = self.slots.get(slot).map_or(0, |used| used.node);
         while let Some((above, token)) = &self.nodes[node].above {
@@ -231,17 +231,17 @@ impl Trie {
     }
 
     #[inline]
-    pub(super) fn node(&self, node: usize) -> &Node {
+    pub(in crate::dialect) fn node(&self, node: usize) -> &Node {
         &self.nodes[node]
     }
 
     /// How many nodes there may be.
-    pub(super) fn nodes(&self) -> usize {
+    pub(in crate::dialect) fn nodes(&self) -> usize {
         self.nodes.len()
     }
 
     /// How many slots there may be.
-    pub(super) fn slots(&self) -> usize {
+    pub(in crate::dialect) fn slots(&self) -> usize {
         self.slots.len()
     }
 

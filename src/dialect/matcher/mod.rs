@@ -1,11 +1,14 @@
 //! Says whether a message is of a certain kind.
 
-use super::contains::Contained;
-use super::matcher_form::Form;
-use super::placeholder::{self, MissingVar, Vars};
-use super::pointer::Pointer;
-use super::scalar::Scalar;
-use super::scan;
+pub(in crate::dialect) mod contains;
+mod form;
+
+use crate::dialect::json::pointer::Pointer;
+use crate::dialect::json::scalar::Scalar;
+use crate::dialect::json::scan;
+use crate::dialect::matcher::contains::Contained;
+use crate::dialect::matcher::form::Form;
+use crate::dialect::template::placeholder::{self, MissingVar, Vars};
 use crate::message::Payload;
 use crate::table::Table;
 use serde::{Deserialize, Serialize, Serializer};

@@ -7,7 +7,7 @@ const MAX_DEPTH: u32 = u128::BITS;
 
 /// Calls `found` with where each element of a JSON array is. `None`: it is no array, malformed (as far as brackets,
 /// commas and strings go), nested too deeply, or `found` said stop; some elements may have been found until then.
-pub(super) fn each(json: &[u8], mut found: impl FnMut(Range<usize>) -> bool) -> Option<()> {
+pub(in crate::dialect) fn each(json: &[u8], mut found: impl FnMut(Range<usize>) -> bool) -> Option<()> {
     let mut at = space(json, 0);
     if *json.get(at)? != b'[' {
         return None;
@@ -35,7 +35,7 @@ pub(super) fn each(json: &[u8], mut found: impl FnMut(Range<usize>) -> bool) -> 
 ///
 /// A number at the end is found from there: the closing bracket is not part of a string, so neither is what stands
 /// before it. The elements in front of it are then not looked at.
-pub(super) fn last(json: &[u8]) -> Option<&[u8]> {
+pub(in crate::dialect) fn last(json: &[u8]) -> Option<&[u8]> {
     let start = space(json, 0);
     let array = json.get(start..)?.trim_ascii_end();
     let inside = array.strip_prefix(b"[")?.strip_suffix(b"]")?.trim_ascii_end();

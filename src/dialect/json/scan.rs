@@ -4,8 +4,8 @@
 //! over, is checked for balanced brackets and closed strings only. It goes over the text once, never panics, whatever
 //! the bytes, and recurses over the pointer, not the text.
 
-use super::cursor::{Cursor, is_space};
-use super::pointer::{Pointer, Token};
+use crate::dialect::json::cursor::{Cursor, is_space};
+use crate::dialect::json::pointer::{Pointer, Token};
 use std::borrow::Cow;
 
 /// Whether the bytes may be a JSON object or array. Costs a look at the first byte that is no white space.

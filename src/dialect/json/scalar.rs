@@ -1,6 +1,6 @@
 //! JSON values that are neither objects nor arrays, and when two of them are equal.
 
-use super::cursor::Cursor;
+use crate::dialect::json::cursor::Cursor;
 use std::borrow::Cow;
 
 /// A JSON value that is neither an object nor an array.

@@ -1,13 +1,13 @@
 //! A JSON value that another one must contain, taken apart into what has to hold where.
 
-use super::pointer::{Pointer, Token};
-use super::scalar::Scalar;
-use super::scan;
+use crate::dialect::json::pointer::{Pointer, Token};
+use crate::dialect::json::scalar::Scalar;
+use crate::dialect::json::scan;
 use serde_json::Value;
 
 /// What has to hold for one value.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Leaf {
+pub(in crate::dialect) enum Leaf {
     /// It equals a scalar.
     Equal(Value),
     /// It is an object.
@@ -20,7 +20,7 @@ pub(super) enum Leaf {
 
 /// Calls `found` with each condition, and where it must hold, from `pointer` on. Objects may have further members;
 /// arrays must be as long.
-pub(super) fn flatten(value: &Value, pointer: &Pointer, found: &mut dyn FnMut(Pointer, Leaf)) {
+pub(in crate::dialect) fn flatten(value: &Value, pointer: &Pointer, found: &mut dyn FnMut(Pointer, Leaf)) {
     match value {
         Value::Object(members) => {
             // A member that must be there says as much.
@@ -46,17 +46,17 @@ pub(super) fn flatten(value: &Value, pointer: &Pointer, found: &mut dyn FnMut(Po
 
 /// A value that others must contain, for those that can't be looked up.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Contained(Vec<(Pointer, Leaf)>);
+pub(in crate::dialect) struct Contained(Vec<(Pointer, Leaf)>);
 
 impl Contained {
-    pub(super) fn new(value: &Value) -> Self {
+    pub(in crate::dialect) fn new(value: &Value) -> Self {
         let mut leaves = Vec::new();
         flatten(value, &Pointer::default(), &mut |pointer, leaf| leaves.push((pointer, leaf)));
         Self(leaves)
     }
 
     /// Whether the raw JSON contains it.
-    pub(super) fn is_in(&self, raw: &[u8]) -> bool {
+    pub(in crate::dialect) fn is_in(&self, raw: &[u8]) -> bool {
         self.0.iter().all(|(pointer, leaf)| {
             let mut holds = *leaf == Leaf::Absent;
             scan::values(raw, pointer, &mut |raw| {
@@ -70,7 +70,7 @@ impl Contained {
 
 impl Leaf {
     /// Whether it holds for a value that is there.
-    pub(super) fn holds(&self, raw: &[u8]) -> bool {
+    pub(in crate::dialect) fn holds(&self, raw: &[u8]) -> bool {
         match self {
             Self::Equal(value) => {
                 let own = Scalar::parse(raw);

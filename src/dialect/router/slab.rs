@@ -3,7 +3,7 @@
 use std::ops::{Index, IndexMut};
 
 #[derive(Debug)]
-pub(super) struct Slab<T> {
+pub(in crate::dialect) struct Slab<T> {
     items: Vec<T>,
     free: Vec<usize>,
 }
@@ -15,7 +15,7 @@ impl<T> Default for Slab<T> {
 }
 
 impl<T: Default> Slab<T> {
-    pub(super) fn insert(&mut self, item: T) -> usize {
+    pub(in crate::dialect) fn insert(&mut self, item: T) -> usize {
         match self.free.pop() {
             Some(number) => {
                 self.items[number] = item;
@@ -28,18 +28,18 @@ impl<T: Default> Slab<T> {
         }
     }
 
-    pub(super) fn remove(&mut self, number: usize) -> T {
+    pub(in crate::dialect) fn remove(&mut self, number: usize) -> T {
         self.free.push(number);
         std::mem::take(&mut self.items[number])
     }
 
     #[cfg(test)]
-    pub(super) fn is_empty(&self) -> bool {
+    pub(in crate::dialect) fn is_empty(&self) -> bool {
         self.free.len() == self.items.len()
     }
 
     /// All of them, and blanks in place of removed ones.
-    pub(super) fn as_mut_slice(&mut self) -> &mut [T] {
+    pub(in crate::dialect) fn as_mut_slice(&mut self) -> &mut [T] {
         &mut self.items
     }
 }

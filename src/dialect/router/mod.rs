@@ -3,13 +3,19 @@
 //! Matchers are taken apart into alternatives, each of which is looked up in a table by the values it asks for: what a
 //! message costs does not grow with how many there are. This file keeps the tables; `classify` asks them.
 
-use super::conditions::{Alternative, Compiler, Expr, Test};
-use super::evaluate::Called;
-use super::matcher::Matcher;
-use super::pass::Pass;
-use super::shape::{Arranged, Field, Shape, arrange};
-use super::slab::Slab;
-use super::trie::{Slot, Trie};
+mod classify;
+mod conditions;
+mod evaluate;
+mod shape;
+mod slab;
+
+use crate::dialect::json::pass::Pass;
+use crate::dialect::json::trie::{Slot, Trie};
+use crate::dialect::matcher::Matcher;
+use crate::dialect::router::conditions::{Alternative, Compiler, Expr, Test};
+use crate::dialect::router::evaluate::Called;
+use crate::dialect::router::shape::{Arranged, Field, Shape, arrange};
+use crate::dialect::router::slab::Slab;
 use crate::message::{Names, SubscriptionId};
 use std::collections::HashMap;
 
@@ -40,7 +46,7 @@ pub(crate) struct Hit {
 }
 
 impl Hit {
-    pub(super) fn clear(&mut self) {
+    pub(in crate::dialect) fn clear(&mut self) {
         self.rule = None;
         self.request = None;
         self.keys.clear();
@@ -56,30 +62,30 @@ impl Hit {
 /// one by one: matchers that say nothing but `not`, or are closures.
 #[derive(Debug, Default)]
 pub(crate) struct Router {
-    pub(super) owners: HashMap<Owner, State>,
-    pub(super) trie: Trie,
-    pub(super) pass: Pass,
+    pub(in crate::dialect) owners: HashMap<Owner, State>,
+    pub(in crate::dialect) trie: Trie,
+    pub(in crate::dialect) pass: Pass,
     shape_ids: HashMap<Vec<Field>, usize>,
-    pub(super) shapes: Slab<Shape>,
+    pub(in crate::dialect) shapes: Slab<Shape>,
     /// The shapes to look at when a slot has a value.
-    pub(super) leads: Vec<Vec<usize>>,
+    pub(in crate::dialect) leads: Vec<Vec<usize>>,
     /// The target of what has to be tried for each message.
-    pub(super) always: Option<usize>,
-    pub(super) targets: Slab<Target>,
-    pub(super) entries: Slab<Entry>,
-    pub(super) closures: Slab<Called>,
+    pub(in crate::dialect) always: Option<usize>,
+    pub(in crate::dialect) targets: Slab<Target>,
+    pub(in crate::dialect) entries: Slab<Entry>,
+    pub(in crate::dialect) closures: Slab<Called>,
     data: usize,
     /// Of these, without a matcher.
     unmatched: usize,
-    pub(super) scratch: super::classify::Scratch,
+    pub(in crate::dialect) scratch: classify::Scratch,
 }
 
 /// What is known of an owner.
 #[derive(Debug, Default)]
-pub(super) struct State {
-    pub(super) name: Option<SubscriptionId>,
+pub(in crate::dialect) struct State {
+    pub(in crate::dialect) name: Option<SubscriptionId>,
     /// The name alone.
-    pub(super) alone: Option<Names>,
+    pub(in crate::dialect) alone: Option<Names>,
     unmatched: bool,
     entries: Vec<usize>,
     slots: Vec<(Slot, bool)>,
@@ -88,37 +94,37 @@ pub(super) struct State {
 
 /// What one key of a table leads to.
 #[derive(Debug, Default)]
-pub(super) struct Target {
-    pub(super) shape: usize,
+pub(in crate::dialect) struct Target {
+    pub(in crate::dialect) shape: usize,
     key: Box<[u8]>,
     /// Rules and requests, ascending, and their entries.
-    pub(super) control: Vec<(Owner, usize)>,
+    pub(in crate::dialect) control: Vec<(Owner, usize)>,
     /// Data, ascending, and the entries.
-    pub(super) data: Vec<(u64, usize)>,
+    pub(in crate::dialect) data: Vec<(u64, usize)>,
     /// How many data entries ask for more than the key.
-    pub(super) partial: usize,
+    pub(in crate::dialect) partial: usize,
     /// Keys and names of all data, if they have been put together.
-    pub(super) together: Option<(Vec<u64>, Option<Names>)>,
+    pub(in crate::dialect) together: Option<(Vec<u64>, Option<Names>)>,
     /// The last message that led here.
-    pub(super) message: u64,
-    pub(super) matched: usize,
+    pub(in crate::dialect) message: u64,
+    pub(in crate::dialect) matched: usize,
     /// No more exact condition stands in its way.
-    pub(super) alive: bool,
+    pub(in crate::dialect) alive: bool,
 }
 
 /// An alternative of an owner's matcher.
 #[derive(Debug, Default)]
-pub(super) struct Entry {
+pub(in crate::dialect) struct Entry {
     target: usize,
-    pub(super) tests: Vec<Test>,
-    pub(super) rest: Vec<Expr>,
+    pub(in crate::dialect) tests: Vec<Test>,
+    pub(in crate::dialect) rest: Vec<Expr>,
     /// The last message it was tried for, and what came of it.
-    pub(super) message: u64,
-    pub(super) matched: bool,
+    pub(in crate::dialect) message: u64,
+    pub(in crate::dialect) matched: bool,
 }
 
 impl Entry {
-    pub(super) fn is_partial(&self) -> bool {
+    pub(in crate::dialect) fn is_partial(&self) -> bool {
         !(self.tests.is_empty() && self.rest.is_empty())
     }
 }
@@ -133,7 +139,7 @@ impl Router {
         let alternatives = match (matcher, owner) {
             (Some(matcher), _) => {
                 let (closures, used) = (&mut self.closures, &mut state.closures);
-                let mut closure = |closure: &super::matcher::MatchFn| {
+                let mut closure = |closure: &crate::dialect::matcher::MatchFn| {
                     let number = closures.insert(closure.clone().into());
                     used.push(number);
                     number
@@ -283,8 +289,11 @@ impl Router {
 }
 
 #[cfg(test)]
-#[path = "router_model_tests.rs"]
+#[path = "model_tests.rs"]
 mod model_tests;
 #[cfg(test)]
 #[path = "router_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+mod hostile_tests;

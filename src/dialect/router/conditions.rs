@@ -1,10 +1,10 @@
 //! Matchers taken apart: into alternatives, each of some tests that can be looked up and others that can't.
 
-use super::contains::{self, Contained, Leaf};
-use super::matcher::{MatchFn, Matcher};
-use super::pointer::Pointer;
-use super::scalar::Scalar;
-use super::trie::{BINARY, Slot, TEXT, Trie};
+use crate::dialect::json::pointer::Pointer;
+use crate::dialect::json::scalar::Scalar;
+use crate::dialect::json::trie::{BINARY, Slot, TEXT, Trie};
+use crate::dialect::matcher::contains::{self, Contained, Leaf};
+use crate::dialect::matcher::{MatchFn, Matcher};
 use std::borrow::Cow;
 use std::sync::Arc;
 
@@ -13,13 +13,13 @@ const MAX_ALTERNATIVES: usize = 1024;
 
 /// A condition on the values of a slot; met if one of them meets it.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Test {
-    pub(super) slot: Slot,
-    pub(super) by: By,
+pub(in crate::dialect) struct Test {
+    pub(in crate::dialect) slot: Slot,
+    pub(in crate::dialect) by: By,
 }
 
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum By {
+pub(in crate::dialect) enum By {
     Equal(Scalar<'static>),
     Prefix(Box<[u8]>),
     Exists,
@@ -27,7 +27,7 @@ pub(super) enum By {
 
 /// A condition that is not looked up.
 #[derive(Debug, Clone)]
-pub(super) enum Expr {
+pub(in crate::dialect) enum Expr {
     Test(Test),
     Leaf(Slot, Leaf),
     Contained(Slot, Contained),
@@ -40,23 +40,23 @@ pub(super) enum Expr {
 
 /// Tests and other conditions, all of which must be met.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Alternative {
-    pub(super) tests: Vec<Test>,
-    pub(super) rest: Vec<Expr>,
+pub(in crate::dialect) struct Alternative {
+    pub(in crate::dialect) tests: Vec<Test>,
+    pub(in crate::dialect) rest: Vec<Expr>,
 }
 
 /// Takes matchers apart, and remembers what they need.
-pub(super) struct Compiler<'a> {
-    pub(super) trie: &'a mut Trie,
+pub(in crate::dialect) struct Compiler<'a> {
+    pub(in crate::dialect) trie: &'a mut Trie,
     /// What is looked for, and whether containers count.
-    pub(super) slots: Vec<(Slot, bool)>,
+    pub(in crate::dialect) slots: Vec<(Slot, bool)>,
     /// Gives a closure its number.
-    pub(super) closure: &'a mut dyn FnMut(&MatchFn) -> usize,
+    pub(in crate::dialect) closure: &'a mut dyn FnMut(&MatchFn) -> usize,
 }
 
 impl Compiler<'_> {
     /// The alternatives of a matcher. None: nothing meets it.
-    pub(super) fn alternatives(&mut self, matcher: &Matcher) -> Vec<Alternative> {
+    pub(in crate::dialect) fn alternatives(&mut self, matcher: &Matcher) -> Vec<Alternative> {
         match matcher {
             Matcher::All(matchers) => {
                 let mut product = vec![Alternative::default()];

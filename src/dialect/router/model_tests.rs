@@ -1,10 +1,10 @@
 //! The router against trying each matcher on its own, under random inserts and removes.
 
 use super::*;
-use crate::dialect::contains::{Leaf, flatten};
-use crate::dialect::pointer::{Pointer, Token};
-use crate::dialect::scalar::Scalar;
-use crate::dialect::scan;
+use crate::dialect::json::pointer::{Pointer, Token};
+use crate::dialect::json::scalar::Scalar;
+use crate::dialect::json::scan;
+use crate::dialect::matcher::contains::{Leaf, flatten};
 use crate::message::Payload;
 use proptest::prelude::*;
 use serde_json::{Value, json};

@@ -1,16 +1,16 @@
 //! Conditions that are not looked up, on the values of one message.
 
-use super::conditions::{By, Expr, Test};
-use super::matcher::MatchFn;
-use super::pass::Pass;
-use super::scalar::Scalar;
+use crate::dialect::json::pass::Pass;
+use crate::dialect::json::scalar::Scalar;
+use crate::dialect::matcher::MatchFn;
+use crate::dialect::router::conditions::{By, Expr, Test};
 use crate::message::Payload;
 use crate::panics::caught;
 
 /// A closure and what it said last, so that it is called once for a message.
 #[derive(Debug, Default)]
-pub(super) struct Called {
-    pub(super) closure: Option<MatchFn>,
+pub(in crate::dialect) struct Called {
+    pub(in crate::dialect) closure: Option<MatchFn>,
     message: u64,
     /// `None`: it panicked.
     said: Option<bool>,
@@ -23,18 +23,18 @@ impl From<MatchFn> for Called {
 }
 
 /// A message, and what has been found in it.
-pub(super) struct View<'a> {
-    pub(super) payload: Payload<'a>,
-    pub(super) pass: &'a Pass,
+pub(in crate::dialect) struct View<'a> {
+    pub(in crate::dialect) payload: Payload<'a>,
+    pub(in crate::dialect) pass: &'a Pass,
     /// The number of the message, from 1.
-    pub(super) message: u64,
-    pub(super) closures: &'a mut [Called],
-    pub(super) panicked: &'a mut Option<String>,
+    pub(in crate::dialect) message: u64,
+    pub(in crate::dialect) closures: &'a mut [Called],
+    pub(in crate::dialect) panicked: &'a mut Option<String>,
 }
 
 impl View<'_> {
     /// Whether all hold. A closure that panics makes it `false`.
-    pub(super) fn all(&mut self, tests: &[Test], rest: &[Expr]) -> bool {
+    pub(in crate::dialect) fn all(&mut self, tests: &[Test], rest: &[Expr]) -> bool {
         tests.iter().all(|test| self.test(test)) && rest.iter().all(|expr| self.holds(expr) == Some(true))
     }
 
@@ -90,7 +90,7 @@ impl View<'_> {
 }
 
 /// Whether a value meets a condition.
-pub(super) fn meets(pass: &Pass, payload: Payload<'_>, place: usize, by: &By) -> bool {
+pub(in crate::dialect) fn meets(pass: &Pass, payload: Payload<'_>, place: usize, by: &By) -> bool {
     match by {
         By::Exists => true,
         By::Equal(scalar) => pass.scalar(payload.as_bytes(), place).is_some_and(|own| own == *scalar),

@@ -1,8 +1,10 @@
 //! Which numbers in the data say whether messages are missing: the rule, as the application writes it.
 
-use super::matcher::Matcher;
-use super::place::Place;
+pub(in crate::dialect) mod tracker;
+
 use crate::class::OnGap;
+use crate::dialect::json::place::Place;
+use crate::dialect::matcher::Matcher;
 use crate::message::Payload;
 use crate::table::Table;
 use serde::{Deserialize, Serialize, Serializer};
@@ -123,7 +125,7 @@ pub struct SequenceFn(Arc<Decide>);
 type Decide = dyn Fn(Payload<'_>, Option<u64>) -> Sequenced + Send + Sync;
 
 impl SequenceFn {
-    pub(super) fn call(&self, payload: Payload<'_>, last: Option<u64>) -> Sequenced {
+    pub(in crate::dialect) fn call(&self, payload: Payload<'_>, last: Option<u64>) -> Sequenced {
         (self.0)(payload, last)
     }
 }

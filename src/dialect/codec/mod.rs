@@ -1,6 +1,6 @@
 //! What stands between a WebSocket message and the messages in it: compression, lines, arrays.
 
-use super::elements;
+use crate::dialect::json::elements;
 use crate::message::Content;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -227,7 +227,6 @@ fn items(text: &[u8], parts: &mut Vec<Range<usize>>) -> Split {
 }
 
 #[cfg(feature = "gzip")]
-#[path = "inflate.rs"]
 mod inflate;
 
 #[cfg(test)]

@@ -1,12 +1,15 @@
 //! What is sent: a text or JSON with placeholders, or what a closure makes.
 
-use super::captures::value_at;
-use super::matcher::Matcher;
-use super::placeholder::{self, MissingVar, Vars};
-use super::pointer::Pointer;
+pub(in crate::dialect) mod interval;
+pub(crate) mod placeholder;
+
+use crate::dialect::captures::value_at;
+use crate::dialect::json::pointer::Pointer;
+use crate::dialect::matcher::Matcher;
 use crate::message::{Content, Message, Payload, Sendable, SubscriptionId};
 use crate::panics::caught;
 use crate::secret::Secret;
+use placeholder::{MissingVar, Vars};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -166,7 +169,11 @@ impl Template {
     }
 
     /// The answer to a message.
-    pub(super) fn reply(&self, frame: &FrameVars, message: Payload<'_>) -> Result<Content, String> {
+    pub(in crate::dialect) fn reply(
+        &self,
+        frame: &FrameVars,
+        message: Payload<'_>,
+    ) -> Result<Content, String> {
         self.fill(frame, &[], Some(message))
     }
 

@@ -7,16 +7,16 @@ const SIZE: usize = 64;
 
 /// What stands where; the lowest bit is the first byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Block {
-    pub(super) quotes: u64,
-    pub(super) backslashes: u64,
-    pub(super) brackets: u64,
+pub(in crate::dialect) struct Block {
+    pub(in crate::dialect) quotes: u64,
+    pub(in crate::dialect) backslashes: u64,
+    pub(in crate::dialect) brackets: u64,
 }
 
 impl Block {
     /// The block from a place on. What lies behind the end is nothing. `None`: there is nothing.
     #[inline]
-    pub(super) fn at(bytes: &[u8], at: usize) -> Option<Self> {
+    pub(in crate::dialect) fn at(bytes: &[u8], at: usize) -> Option<Self> {
         let rest = bytes.get(at..)?;
         let mut short = [0; SIZE];
         let (block, before) = if let Some(block) = rest.first_chunk() {
@@ -65,7 +65,7 @@ fn bits(marks: &[u8; SIZE]) -> u64 {
 
 /// What goes on from one block to the next.
 #[derive(Debug, Default)]
-pub(super) struct Strings {
+pub(in crate::dialect) struct Strings {
     /// All bits set: inside a string.
     open: u64,
     /// 1: the next byte is escaped.
@@ -75,7 +75,7 @@ pub(super) struct Strings {
 impl Strings {
     /// Which bytes of the next block stand in strings, their opening quotes included.
     #[inline]
-    pub(super) fn inside(&mut self, block: &Block) -> u64 {
+    pub(in crate::dialect) fn inside(&mut self, block: &Block) -> u64 {
         let mut quotes = block.quotes;
         if block.backslashes | self.escape != 0 {
             quotes &= !self.escaped(block.backslashes);

@@ -1,6 +1,6 @@
 //! A duration that only the server may know: `"15s"`, or `"${ping_interval}ms"` with what it told at the login.
 
-use super::placeholder::{self, Vars};
+use crate::dialect::template::placeholder::{self, Vars};
 use crate::duration;
 use serde::de::{self, Deserializer};
 use serde::{Deserialize, Serialize, Serializer};

@@ -3,10 +3,10 @@
 //! It stops as soon as nothing more can be found. What it finds is kept as places in the message, so that it allocates
 //! nothing once it has seen a few messages. It recurses over the pointers, not the message.
 
-use super::cursor::{Cursor, RawString, unescape};
-use super::pointer::MAX_JSON;
-use super::scalar::{Number, Scalar};
-use super::trie::{BINARY, Slot, TEXT, Trie};
+use crate::dialect::json::cursor::{Cursor, RawString, unescape};
+use crate::dialect::json::pointer::MAX_JSON;
+use crate::dialect::json::scalar::{Number, Scalar};
+use crate::dialect::json::trie::{BINARY, Slot, TEXT, Trie};
 use crate::message::Payload;
 use std::borrow::Cow;
 
@@ -19,11 +19,11 @@ const KEEP_BYTES: usize = 256 * 1024;
 
 /// What was found in a message.
 #[derive(Debug, Default)]
-pub(super) struct Pass {
+pub(in crate::dialect) struct Pass {
     found: Vec<Found>,
     slots: Vec<Values>,
     /// The slots that have values.
-    pub(super) hits: Vec<Slot>,
+    pub(in crate::dialect) hits: Vec<Slot>,
     /// Nodes that lead to the value at hand, and before them those of the containers around it.
     active: Vec<usize>,
     /// The container in which a node was last met: of equal keys the first counts.
@@ -49,14 +49,14 @@ struct Values {
 
 /// A value.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Found {
+pub(in crate::dialect) struct Found {
     start: usize,
     end: usize,
     source: usize,
     next: usize,
     kind: Kind,
     /// How exact the most exact condition is that it meets.
-    pub(super) best: usize,
+    pub(in crate::dialect) best: usize,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,7 +74,7 @@ enum Kind {
 
 impl Pass {
     /// Goes over a message.
-    pub(super) fn run(&mut self, trie: &Trie, payload: Payload<'_>, json: bool) {
+    pub(in crate::dialect) fn run(&mut self, trie: &Trie, payload: Payload<'_>, json: bool) {
         self.begin(trie);
         let bytes = payload.as_bytes();
         let slot = if matches!(payload, Payload::Text(_)) { TEXT } else { BINARY };
@@ -304,24 +304,24 @@ impl Pass {
 
     /// The places of a slot's values.
     #[inline]
-    pub(super) fn values(&self, slot: Slot) -> impl Iterator<Item = usize> {
+    pub(in crate::dialect) fn values(&self, slot: Slot) -> impl Iterator<Item = usize> {
         std::iter::successors(self.first(slot), |place| self.after(*place))
     }
 
     /// The place of the next value of the same slot.
     #[inline]
-    pub(super) fn after(&self, place: usize) -> Option<usize> {
+    pub(in crate::dialect) fn after(&self, place: usize) -> Option<usize> {
         self.found.get(place).map(|found| found.next).filter(|next| *next != END)
     }
 
     /// The place of a slot's first value.
     #[inline]
-    pub(super) fn first(&self, slot: Slot) -> Option<usize> {
+    pub(in crate::dialect) fn first(&self, slot: Slot) -> Option<usize> {
         self.slots.get(slot).filter(|values| values.message == self.message).map(|values| values.first)
     }
 
     /// How exact the most exact condition is that a value meets.
-    pub(super) fn best(&mut self, place: usize) -> &mut usize {
+    pub(in crate::dialect) fn best(&mut self, place: usize) -> &mut usize {
         &mut self.found[place].best
     }
 
@@ -335,7 +335,7 @@ impl Pass {
     }
 
     /// The raw JSON of a value.
-    pub(super) fn raw<'a>(&'a self, json: &'a [u8], place: usize) -> &'a [u8] {
+    pub(in crate::dialect) fn raw<'a>(&'a self, json: &'a [u8], place: usize) -> &'a [u8] {
         let mut found = self.found[place];
         if matches!(found.kind, Kind::Text { .. }) {
             (found.start, found.end) = (found.start - 1, found.end + 1);
@@ -344,7 +344,7 @@ impl Pass {
     }
 
     /// The scalar at a place, if it is one. The whole text or bytes count as a string.
-    pub(super) fn scalar<'a>(&'a self, json: &'a [u8], place: usize) -> Option<Scalar<'a>> {
+    pub(in crate::dialect) fn scalar<'a>(&'a self, json: &'a [u8], place: usize) -> Option<Scalar<'a>> {
         let found = &self.found[place];
         let raw = self.bytes(json, found);
         match found.kind {
@@ -357,7 +357,7 @@ impl Pass {
 
     /// The string at a place, if nothing in it is escaped.
     #[inline]
-    pub(super) fn plain<'a>(&'a self, json: &'a [u8], place: usize) -> Option<&'a [u8]> {
+    pub(in crate::dialect) fn plain<'a>(&'a self, json: &'a [u8], place: usize) -> Option<&'a [u8]> {
         let found = &self.found[place];
         let plain = matches!(found.kind, Kind::Text { escaped: false } | Kind::Whole);
         plain.then(|| self.bytes(json, found))
@@ -365,7 +365,13 @@ impl Pass {
 
     /// Appends what a scalar is looked up by, unless it gets longer than `longest`. The same as [`write_key`].
     #[inline]
-    pub(super) fn key(&self, json: &[u8], place: usize, longest: usize, key: &mut Vec<u8>) -> bool {
+    pub(in crate::dialect) fn key(
+        &self,
+        json: &[u8],
+        place: usize,
+        longest: usize,
+        key: &mut Vec<u8>,
+    ) -> bool {
         let found = &self.found[place];
         let raw = self.bytes(json, found);
         match found.kind {
@@ -393,7 +399,13 @@ impl Pass {
 
     /// Appends the beginning of a string, if it is one and as long.
     #[inline]
-    pub(super) fn beginning(&self, json: &[u8], place: usize, length: usize, key: &mut Vec<u8>) -> bool {
+    pub(in crate::dialect) fn beginning(
+        &self,
+        json: &[u8],
+        place: usize,
+        length: usize,
+        key: &mut Vec<u8>,
+    ) -> bool {
         let found = &self.found[place];
         let raw = self.bytes(json, found);
         match found.kind {
@@ -426,7 +438,7 @@ struct Inner {
 }
 
 /// Appends what a scalar is looked up by: equal for equal ones. Numbers of 2^53 and more share it with their neighbours.
-pub(super) fn write_key(scalar: &Scalar<'_>, key: &mut Vec<u8>) {
+pub(in crate::dialect) fn write_key(scalar: &Scalar<'_>, key: &mut Vec<u8>) {
     match scalar {
         Scalar::Text(text) => write_text(text, key),
         Scalar::Number(number) => {
@@ -439,7 +451,7 @@ pub(super) fn write_key(scalar: &Scalar<'_>, key: &mut Vec<u8>) {
 }
 
 /// Whether a number shares its key with others.
-pub(super) fn is_shared(scalar: &Scalar<'_>) -> bool {
+pub(in crate::dialect) fn is_shared(scalar: &Scalar<'_>) -> bool {
     const EXACT: f64 = 9_007_199_254_740_992.0;
     matches!(scalar, Scalar::Number(number) if f64::from_bits(Number::bucket(*number)).abs() >= EXACT)
 }
@@ -451,7 +463,7 @@ fn write_text(text: &[u8], key: &mut Vec<u8>) {
 }
 
 /// The string that a key of one scalar alone stands for.
-pub(super) fn read_text(key: &[u8]) -> Option<&[u8]> {
+pub(in crate::dialect) fn read_text(key: &[u8]) -> Option<&[u8]> {
     let (kind, rest) = key.split_last()?;
     if *kind == 1 { rest.get(..rest.len() - size_of::<usize>()) } else { None }
 }

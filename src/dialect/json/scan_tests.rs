@@ -1,7 +1,7 @@
 //! The field scan against serde_json, and against malformed text.
 
 use super::*;
-use crate::dialect::scalar::{Number, Scalar};
+use crate::dialect::json::scalar::{Number, Scalar};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 

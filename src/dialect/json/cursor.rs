@@ -3,7 +3,7 @@
 //! What is stepped over is checked for balanced brackets and closed strings only. Eight bytes are looked at together
 //! where nothing has to be told apart.
 
-use super::block::{Block, Strings};
+use crate::dialect::json::block::{Block, Strings};
 use std::borrow::Cow;
 
 /// Containers nested deeper than this are not stepped over.
@@ -14,35 +14,35 @@ const HIGH: u64 = 0x8080_8080_8080_8080;
 
 /// A place in a JSON text.
 #[derive(Debug, Clone)]
-pub(super) struct Cursor<'a> {
-    pub(super) bytes: &'a [u8],
-    pub(super) at: usize,
+pub(in crate::dialect) struct Cursor<'a> {
+    pub(in crate::dialect) bytes: &'a [u8],
+    pub(in crate::dialect) at: usize,
 }
 
 impl<'a> Cursor<'a> {
-    pub(super) fn new(bytes: &'a [u8]) -> Self {
+    pub(in crate::dialect) fn new(bytes: &'a [u8]) -> Self {
         Self { bytes, at: 0 }
     }
 
     #[inline]
-    pub(super) fn peek(&self) -> Option<u8> {
+    pub(in crate::dialect) fn peek(&self) -> Option<u8> {
         self.bytes.get(self.at).copied()
     }
 
     #[inline]
-    pub(super) fn next(&mut self) -> Option<u8> {
+    pub(in crate::dialect) fn next(&mut self) -> Option<u8> {
         let byte = self.peek()?;
         self.at += 1;
         Some(byte)
     }
 
     #[inline]
-    pub(super) fn expect(&mut self, byte: u8) -> Option<()> {
+    pub(in crate::dialect) fn expect(&mut self, byte: u8) -> Option<()> {
         (self.next()? == byte).then_some(())
     }
 
     #[inline]
-    pub(super) fn space(&mut self) {
+    pub(in crate::dialect) fn space(&mut self) {
         while self.peek().is_some_and(is_space) {
             self.at += 1;
         }
@@ -50,7 +50,7 @@ impl<'a> Cursor<'a> {
 
     /// In an object, where a member may start: steps over its name and the colon.
     #[inline]
-    pub(super) fn name(&mut self) -> Option<RawString<'a>> {
+    pub(in crate::dialect) fn name(&mut self) -> Option<RawString<'a>> {
         self.space();
         self.expect(b'"')?;
         let name = self.string()?;
@@ -62,7 +62,7 @@ impl<'a> Cursor<'a> {
 
     /// After the opening bracket: whether the container ends at once, which is stepped over.
     #[inline]
-    pub(super) fn is_empty(&mut self, close: u8) -> bool {
+    pub(in crate::dialect) fn is_empty(&mut self, close: u8) -> bool {
         self.space();
         let empty = self.peek() == Some(close);
         self.at += usize::from(empty);
@@ -71,7 +71,7 @@ impl<'a> Cursor<'a> {
 
     /// After a value in a container: whether another must follow. Steps over the comma or the closing bracket.
     #[inline]
-    pub(super) fn more(&mut self, close: u8) -> Option<bool> {
+    pub(in crate::dialect) fn more(&mut self, close: u8) -> Option<bool> {
         self.space();
         match self.next()? {
             b',' => Some(true),
@@ -82,7 +82,7 @@ impl<'a> Cursor<'a> {
 
     /// Steps over a value inside a container.
     #[inline]
-    pub(super) fn skip_value(&mut self) -> Option<()> {
+    pub(in crate::dialect) fn skip_value(&mut self) -> Option<()> {
         match self.peek()? {
             b'"' => {
                 self.at += 1;
@@ -99,7 +99,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// Steps over the value of the whole text, which may end with it.
-    pub(super) fn skip_root(&mut self) -> Option<()> {
+    pub(in crate::dialect) fn skip_root(&mut self) -> Option<()> {
         match self.peek()? {
             b'-' | b'0'..=b'9' | b't' | b'f' | b'n' => {
                 self.skip_word();
@@ -110,7 +110,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// Steps over the rest of the container that is left.
-    pub(super) fn leave(&mut self, close: u8) -> Option<()> {
+    pub(in crate::dialect) fn leave(&mut self, close: u8) -> Option<()> {
         self.skip_containers(Some(close))
     }
 
@@ -176,7 +176,7 @@ impl<'a> Cursor<'a> {
 
     /// After the opening quote: steps behind the closing one.
     #[inline]
-    pub(super) fn string(&mut self) -> Option<RawString<'a>> {
+    pub(in crate::dialect) fn string(&mut self) -> Option<RawString<'a>> {
         let start = self.at;
         let mut escaped = false;
         loop {
@@ -204,7 +204,7 @@ impl<'a> Cursor<'a> {
 }
 
 #[inline]
-pub(super) fn is_space(byte: u8) -> bool {
+pub(in crate::dialect) fn is_space(byte: u8) -> bool {
     matches!(byte, b' ' | b'\n' | b'\r' | b'\t')
 }
 
@@ -245,14 +245,14 @@ fn first(marks: u64) -> usize {
 
 /// What stands between two quotes.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct RawString<'a> {
-    pub(super) raw: &'a [u8],
-    pub(super) escaped: bool,
+pub(in crate::dialect) struct RawString<'a> {
+    pub(in crate::dialect) raw: &'a [u8],
+    pub(in crate::dialect) escaped: bool,
 }
 
 impl<'a> RawString<'a> {
     #[inline]
-    pub(super) fn is(&self, text: &[u8]) -> bool {
+    pub(in crate::dialect) fn is(&self, text: &[u8]) -> bool {
         if self.escaped { self.is_escaped(text) } else { self.raw == text }
     }
 
@@ -265,7 +265,7 @@ impl<'a> RawString<'a> {
     }
 
     /// Without escapes. `None`: one of them is wrong.
-    pub(super) fn text(&self) -> Option<Cow<'a, [u8]>> {
+    pub(in crate::dialect) fn text(&self) -> Option<Cow<'a, [u8]>> {
         if !self.escaped {
             return Some(Cow::Borrowed(self.raw));
         }
@@ -276,7 +276,7 @@ impl<'a> RawString<'a> {
 }
 
 /// Undoes the escapes of RFC 8259 section 7. `None`: one of them is wrong.
-pub(super) fn unescape(raw: &[u8], out: &mut Vec<u8>) -> Option<()> {
+pub(in crate::dialect) fn unescape(raw: &[u8], out: &mut Vec<u8>) -> Option<()> {
     let mut cursor = Cursor::new(raw);
     while let Some(byte) = cursor.next() {
         if byte != b'\\' {

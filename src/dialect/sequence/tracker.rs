@@ -1,9 +1,9 @@
 //! Follows the numbers of a sequence, and says where some are missing.
 
-use super::matcher::Matcher;
-use super::place::Place;
-use super::scalar::Scalar;
-use super::sequence::{SequenceFn, SequenceNumbers, SequenceRule, Sequenced};
+use crate::dialect::json::place::Place;
+use crate::dialect::json::scalar::Scalar;
+use crate::dialect::matcher::Matcher;
+use crate::dialect::sequence::{SequenceFn, SequenceNumbers, SequenceRule, Sequenced};
 use crate::message::Payload;
 use crate::panics::caught;
 use std::borrow::Cow;

@@ -1,15 +1,15 @@
 //! A place in a message: a JSON pointer that may also name the last element of an array.
 
-use super::elements;
-use super::pointer::Pointer;
-use super::scan;
+use crate::dialect::json::elements;
+use crate::dialect::json::pointer::Pointer;
+use crate::dialect::json::scan;
 use std::borrow::Cow;
 
 /// A pointer (RFC 6901) in which one token may be `-1`, the last element of an array.
 ///
 /// Where there are several `-1`, the others are names of members.
 #[derive(Debug)]
-pub(super) enum Place {
+pub(in crate::dialect) enum Place {
     Field(Pointer),
     /// From the last element of the array at `array` (`None`: the message) to the field `rest` in it (`None`: itself).
     Last {
@@ -20,7 +20,7 @@ pub(super) enum Place {
 
 impl Place {
     /// Takes a pointer apart; the error says what would be right.
-    pub(super) fn parse(text: &str) -> Result<Self, String> {
+    pub(in crate::dialect) fn parse(text: &str) -> Result<Self, String> {
         if text.is_empty() {
             return Err("is empty, which means the whole message: name a field, such as \"/seq\"".into());
         }
@@ -34,7 +34,7 @@ impl Place {
     }
 
     /// The raw text of the value that is there; of several, the first.
-    pub(super) fn read<'a>(&self, json: &'a [u8]) -> Option<Cow<'a, [u8]>> {
+    pub(in crate::dialect) fn read<'a>(&self, json: &'a [u8]) -> Option<Cow<'a, [u8]>> {
         let (array, rest) = match self {
             Self::Field(pointer) => return first(json, pointer),
             Self::Last { array, rest } => (array, rest),
