@@ -5,12 +5,14 @@
 #![allow(dead_code, reason = "each protocol needs another part of it")]
 
 use crate::common::CEILING;
-use livefeed::lab::{Command, Control, Incoming, Lab, Outgoing, Request, Script, Topic};
+use livefeed::lab::{
+    Command, Control, Incoming, Lab, Outgoing, Received, Request, Script, Topic, Transcript, What,
+};
 use serde_json::Value;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 /// What becomes of a subscribe message.
@@ -57,6 +59,7 @@ pub struct Builder {
     beat: Option<(Duration, Arc<Beat>)>,
     ended: Option<Box<Ended>>,
     script: Script,
+    cut_off: Option<Duration>,
 }
 
 impl Builder {
@@ -114,14 +117,49 @@ impl Builder {
         self
     }
 
+    /// Closes a connection that gave no sign of life for so long: neither [`Line::alive`] nor a pong. Default: never.
+    pub fn cut_off_after(mut self, limit: Duration) -> Self {
+        self.cut_off = Some(limit);
+        self
+    }
+
     pub fn start(self) -> Venue {
+        let cut_off = self.cut_off;
         let inner = Arc::new(Inner { protocol: self, state: Mutex::default(), changed: Condvar::new() });
         let scripts = Arc::clone(&inner);
         let lab =
             Lab::builder().scripts(move |connection| Inner::script(&scripts, connection)).start().unwrap();
+        let lab = Arc::new(lab);
+        if let Some(limit) = cut_off {
+            let (inner, lab) = (Arc::downgrade(&inner), Arc::downgrade(&lab));
+            std::thread::spawn(move || watch(limit, &inner, &lab));
+        }
         Venue { control: lab.control(), lab, inner }
     }
 }
+
+/// Looks after the signs of life of all connections, for as long as the venue runs.
+fn watch(limit: Duration, inner: &Weak<Inner>, lab: &Weak<Lab>) {
+    let mut seen: HashMap<usize, (u64, Instant)> = HashMap::new();
+    while let (Some(inner), Some(lab)) = (inner.upgrade(), lab.upgrade()) {
+        let transcript = lab.transcript();
+        let connections: Vec<usize> = inner.state().connections.keys().copied().collect();
+        for connection in connections.into_iter().filter(|connection| transcript.end(*connection).is_none()) {
+            let signs = inner.signs(&transcript, connection);
+            let (before, since) = seen.entry(connection).or_insert((signs, Instant::now()));
+            if *before != signs {
+                (*before, *since) = (signs, Instant::now());
+            } else if since.elapsed() > limit {
+                lab.control().connection(connection, Command::Close(CUT_OFF, "no sign of life".to_owned()));
+            }
+        }
+        drop((inner, lab));
+        crate::common::pause(limit / 20);
+    }
+}
+
+/// The code of the Close frame for a connection that gave no sign of life.
+pub const CUT_OFF: u16 = 4004;
 
 struct Inner {
     protocol: Builder,
@@ -148,6 +186,7 @@ struct Wire {
     grants: HashMap<String, u64>,
     kept: HashMap<String, Value>,
     numbers: u64,
+    signs: u64,
 }
 
 /// No protocol has a topic of this name.
@@ -156,6 +195,14 @@ const HEARTBEAT: &str = "\0heartbeat";
 impl Inner {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The signs of life that came on a connection.
+    fn signs(&self, transcript: &Transcript, connection: usize) -> u64 {
+        let said = self.state().connections.get(&connection).map_or(0, |wire| wire.signs);
+        let pongs =
+            transcript.of(connection).filter(|what| matches!(what, What::Received(Received::Pong(_))));
+        said + pongs.count() as u64
     }
 
     fn script(inner: &Arc<Self>, connection: usize) -> Script {
@@ -276,6 +323,11 @@ impl Line<'_> {
         self.wire(|wire| wire.kept.get(name).cloned().unwrap_or_default())
     }
 
+    /// Counts a sign of life of the client, as the protocol has it.
+    pub fn alive(&self) {
+        self.wire(|wire| wire.signs += 1);
+    }
+
     /// A number that was not given out on this connection, from 1; other connections get other ones.
     pub fn number(&self) -> u64 {
         let number = self.wire(|wire| {
@@ -314,7 +366,7 @@ impl Line<'_> {
 pub struct Venue {
     inner: Arc<Inner>,
     control: Control,
-    pub lab: Lab,
+    pub lab: Arc<Lab>,
 }
 
 impl Venue {
@@ -329,6 +381,7 @@ impl Venue {
             beat: None,
             ended: None,
             script: Script::new(),
+            cut_off: None,
         }
     }
 
@@ -450,6 +503,11 @@ impl Venue {
             .get(&connection)
             .and_then(|wire| wire.grants.get(topic).copied())
             .unwrap_or_default()
+    }
+
+    /// How often the client gave a sign of life on a connection.
+    pub fn signs(&self, connection: usize) -> u64 {
+        self.inner.signs(&self.lab.transcript(), connection)
     }
 
     /// The texts that came on a connection, in order.
@@ -588,5 +646,5 @@ fn the_knobs_do_what_they_say() {
 fn a_mistake_in_a_venue_fails_the_test() {
     let venue = Venue::builder().hello(|_, _| panic!("a mistake")).start();
     let _feed = crate::common::feed(&venue.lab).open().unwrap();
-    crate::common::in_lab(&venue.lab, |what| matches!(what, livefeed::lab::What::Ended(_)));
+    crate::common::in_lab(&venue.lab, |what| matches!(what, What::Ended(_)));
 }
