@@ -11,7 +11,13 @@
 #[allow(dead_code, reason = "each test binary needs another part of it")]
 mod common;
 
+mod alpaca;
+mod bitfinex;
 #[allow(dead_code, reason = "each protocol needs another part of it")]
 mod conformance;
+mod deribit;
+mod gate;
+mod hyperliquid;
 mod kraken;
+mod polygon;
 mod venue;

@@ -301,6 +301,11 @@ impl Line<'_> {
         Answer::Granted
     }
 
+    /// Why a topic would be refused, for protocols in which that concerns other topics, too.
+    pub fn refusal(&self, topic: &str) -> Option<String> {
+        self.inner.state().refused.get(topic).cloned()
+    }
+
     /// Takes a topic out of force; whether it was.
     pub fn unsubscribe(&mut self, topic: &str) -> bool {
         let was = self.wire(|wire| wire.subscribed.remove(topic).is_some());

@@ -1,0 +1,97 @@
+//! Polygon (Massive): a login after a hello, every message an array of items, acknowledgements as texts.
+//!
+//! All of it is data; nothing needs a closure. A repeated subscribe message is never answered: the subscription is
+//! then taken to be in force, and its data judges.
+//!
+//! <https://polygon.io/docs/websocket/quickstart>
+
+use crate::common::*;
+use crate::conformance::{Case, Life, Refusal, json as json_of};
+use crate::venue::{Answer, Builder, Line, Tick, Venue};
+use livefeed::lab::{Command, Script};
+use serde_json::{Value, json};
+
+/// A topic is `kind.symbol`, such as `T.AAPL`.
+pub fn venue() -> Builder {
+    Venue::builder()
+        .script(Script::new().then(Command::Pings(ms(50))))
+        .hello(|line, _| line.say(json!([status("connected", "Connected Successfully")])))
+        .hear(hear)
+        .data(data)
+}
+
+fn status(status: &str, message: &str) -> Value {
+    json!({"ev": "status", "status": status, "message": message})
+}
+
+fn hear(line: &mut Line<'_>, _text: &str, json: &Value) {
+    let params = json["params"].as_str().unwrap_or_default();
+    match json["action"].as_str() {
+        Some("auth") if params == "YOUR-KEY" => {
+            line.keep("authenticated", true);
+            line.say(json!([status("auth_success", "authenticated")]));
+        }
+        Some("auth") => {
+            line.say(json!([status("auth_failed", "authentication failed")]));
+            line.close(1008, "");
+        }
+        _ if line.kept("authenticated").is_null() => {
+            line.say(json!([status("error", "not authenticated")]));
+        }
+        Some("subscribe") => {
+            let mut answers = Vec::new();
+            for topic in params.split(',') {
+                match line.subscribe(topic) {
+                    Answer::Granted => answers.push(status("success", &format!("subscribed to: {topic}"))),
+                    Answer::Refused(reason) => answers.push(status("error", &reason)),
+                    Answer::Already | Answer::Ignored => {}
+                }
+            }
+            if !answers.is_empty() {
+                line.say(json!(answers));
+            }
+        }
+        Some("unsubscribe") => {
+            for topic in params.split(',') {
+                line.unsubscribe(topic);
+                line.say(json!([status("success", &format!("unsubscribed to: {topic}"))]));
+            }
+        }
+        _ => line.say(json!([status("error", "invalid action")])),
+    }
+}
+
+fn item(kind: &str, symbol: &str, seq: u64) -> Value {
+    match kind {
+        "T" => {
+            json!({"ev": "T", "sym": symbol, "x": 4, "i": seq.to_string(), "z": 3, "p": 190.5, "s": 100, "t": 1_700_000_000_000_u64, "q": seq})
+        }
+        _ => {
+            json!({"ev": kind, "sym": symbol, "bx": 4, "bp": 190.4, "bs": 2, "ax": 7, "ap": 190.6, "as": 1, "t": 1_700_000_000_000_u64, "q": seq})
+        }
+    }
+}
+
+fn data(tick: &Tick<'_>) -> Value {
+    let (kind, symbol) = tick.topic.split_once('.').unwrap();
+    json!([item(kind, symbol, tick.seq)])
+}
+
+const CASE: Case = Case {
+    file: "polygon",
+    venue,
+    topics: &[("trades", "T.AAPL"), ("quotes", "Q.AAPL")],
+    of: |message| {
+        let json = json_of(message);
+        json["sym"]
+            .as_str()
+            .map(|symbol| format!("{}.{symbol}", json["ev"].as_str().unwrap()))
+            .into_iter()
+            .collect()
+    },
+    victim: "quotes",
+    refusal: Some(Refusal { event: "refused", reason: "not authorized", detail: "not authorized" }),
+    life: Life::Answers,
+};
+
+crate::conformance::tests!(CASE);
