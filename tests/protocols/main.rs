@@ -11,6 +11,8 @@
 #[allow(dead_code, reason = "each test binary needs another part of it")]
 mod common;
 
+mod binance;
+mod coinbase;
 #[allow(dead_code, reason = "each protocol needs another part of it")]
 mod conformance;
 mod kraken;
