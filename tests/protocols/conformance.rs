@@ -11,6 +11,7 @@
 
 use crate::common::*;
 use crate::venue::{Builder, CUT_OFF, Venue};
+use livefeed::NoticeAction;
 use livefeed::{
     EndReason, Event, Feed, FeedBuilder, FeedConfig, GapCause, Interval, KeepaliveDue, Limit, Message,
     Repair, RepairStep, SubscriptionId, SubscriptionState,
@@ -49,8 +50,10 @@ pub enum Life {
     /// The client speaks up by itself: its `keepalives`. The venue counts with [`Line::alive`](crate::venue::Line::alive)
     /// and ends a connection without.
     Client,
-    /// The client answers what the server asks, by message or with pongs. Counted and ended in the same way.
+    /// The client answers what the server asks, by message. Counted and ended in the same way.
     Answers,
+    /// The client answers the server's WebSocket pings, which are made by the test.
+    Pongs,
     /// The server sends heartbeats and asks for nothing.
     Server,
 }
@@ -96,6 +99,11 @@ pub fn config(file: &str, venue: &Venue) -> FeedConfig {
         terms.stale_after = resolved.stale_after.map(short);
         terms.first_data_within = resolved.first_data_within.map(short);
         terms.repair = resolved.repair.map(|steps| steps.into_iter().map(shorter).collect());
+    }
+    for rule in &mut config.rules {
+        if let Some(NoticeAction::ReconnectWithin(within)) = &mut rule.action {
+            *within = STALE;
+        }
     }
     config
 }
@@ -310,6 +318,9 @@ pub fn keeps_alive(case: &Case) {
     let mut builder = (case.venue)();
     if case.life != Life::Server {
         builder = builder.cut_off_after(CUT_OFF_AFTER);
+    }
+    if case.life == Life::Pongs {
+        builder = builder.pings(KEEPALIVE);
     }
     let venue = builder.start();
     let mut config = config(case.file, &venue);

@@ -12,7 +12,9 @@
 mod common;
 
 mod alpaca;
+mod binance;
 mod bitfinex;
+mod coinbase;
 #[allow(dead_code, reason = "each protocol needs another part of it")]
 mod conformance;
 mod deribit;

@@ -45,7 +45,7 @@ type Hello = dyn Fn(&mut Line<'_>, &Request) + Send + Sync;
 type Hear = dyn Fn(&mut Line<'_>, &str, &Value) + Send + Sync;
 type HearBinary = dyn Fn(&mut Line<'_>, &[u8]) + Send + Sync;
 type Data = dyn Fn(&Tick<'_>) -> Outgoing + Send + Sync;
-type Beat = dyn Fn(u64) -> Outgoing + Send + Sync;
+type Beat = dyn Fn(u64, usize) -> Outgoing + Send + Sync;
 type Ended = dyn Fn(&str, &Value) -> Outgoing + Send + Sync;
 
 /// What a protocol is, as closures. All run on the lab's thread.
@@ -57,6 +57,7 @@ pub struct Builder {
     data: Arc<Data>,
     every: Duration,
     beat: Option<(Duration, Arc<Beat>)>,
+    beats_when_asked: bool,
     ended: Option<Box<Ended>>,
     script: Script,
     cut_off: Option<Duration>,
@@ -98,7 +99,24 @@ impl Builder {
         every: Duration,
         beat: impl Fn(u64) -> S + Send + Sync + 'static,
     ) -> Self {
-        self.beat = Some((every, Arc::new(move |n| beat(n).into())));
+        self.beat = Some((every, Arc::new(move |n, _| beat(n).into())));
+        self
+    }
+
+    /// The same, with the number of the connection, and only where [`Line::begin_heartbeats`] is called.
+    pub fn heartbeat_when_asked<S: Into<Outgoing>>(
+        mut self,
+        every: Duration,
+        beat: impl Fn(u64, usize) -> S + Send + Sync + 'static,
+    ) -> Self {
+        self.beat = Some((every, Arc::new(move |n, connection| beat(n, connection).into())));
+        self.beats_when_asked = true;
+        self
+    }
+
+    /// Sends WebSocket pings at a steady interval, besides what the script says.
+    pub fn pings(mut self, every: Duration) -> Self {
+        self.script = self.script.then(Command::Pings(every));
         self
     }
 
@@ -173,6 +191,7 @@ struct State {
     muted: HashSet<String>,
     refused: HashMap<String, String>,
     ignored: HashSet<String>,
+    unanswered: HashSet<String>,
     heartbeats_muted: bool,
     panics: Vec<String>,
 }
@@ -212,7 +231,9 @@ impl Inner {
             greeter.state().connections.entry(connection).or_default();
             greeter.line(connection, |line| {
                 (line.inner.protocol.hello)(line, request);
-                line.begin_heartbeats();
+                if !line.inner.protocol.beats_when_asked {
+                    line.begin_heartbeats();
+                }
             })
         });
         script.react(move |incoming| {
@@ -298,10 +319,13 @@ impl Line<'_> {
         if muted {
             self.commands.push(Command::Mute(topic.to_owned()));
         }
+        if self.inner.state().unanswered.remove(topic) {
+            return Answer::Ignored;
+        }
         Answer::Granted
     }
 
-    /// Why a topic would be refused, for protocols in which that concerns other topics, too.
+    /// Why a topic is to be refused, for a protocol in which one refusal is that of the whole message.
     pub fn refusal(&self, topic: &str) -> Option<String> {
         self.inner.state().refused.get(topic).cloned()
     }
@@ -346,10 +370,11 @@ impl Line<'_> {
         f(self.inner.state().connections.entry(self.connection).or_default())
     }
 
-    fn begin_heartbeats(&mut self) {
+    /// Begins the venue's heartbeats on this connection.
+    pub fn begin_heartbeats(&mut self) {
         if let Some((every, beat)) = &self.inner.protocol.beat {
             let beat = Arc::clone(beat);
-            self.start(HEARTBEAT, *every, move |seq, _| beat(seq));
+            self.start(HEARTBEAT, *every, move |seq, connection| beat(seq, connection));
             if self.inner.state().heartbeats_muted {
                 self.commands.push(Command::Mute(HEARTBEAT.to_owned()));
             }
@@ -384,6 +409,7 @@ impl Venue {
             data: Arc::new(|tick| serde_json::json!({"topic": tick.topic, "seq": tick.seq}).into()),
             every: Duration::from_millis(10),
             beat: None,
+            beats_when_asked: false,
             ended: None,
             script: Script::new(),
             cut_off: None,
@@ -438,6 +464,11 @@ impl Venue {
     /// Does not answer a topic's subscribe message from now on, nor heed it.
     pub fn ignore(&self, topic: &str) {
         self.inner.state().ignored.insert(topic.to_owned());
+    }
+
+    /// Grants a topic the next time without an answer, as though that were lost.
+    pub fn lose_answer(&self, topic: &str) {
+        self.inner.state().unanswered.insert(topic.to_owned());
     }
 
     /// Takes back [`refuse`](Self::refuse) and [`ignore`](Self::ignore).
