@@ -10,7 +10,7 @@ use super::shared::Shared;
 use super::writer::{encode_content, encode_pong};
 use crate::class::ErrorClass;
 use crate::clock::Stamp;
-use crate::dialect::{Login, LoginNext, LoginStep, LoginVerdict, Variables};
+use crate::dialect::{Class, Login, LoginNext, LoginStep, LoginVerdict, Variables};
 use crate::error::{EndReason, Stage};
 use crate::message::Content;
 use crate::panics;
@@ -115,6 +115,9 @@ impl Desk<'_> {
                         LoginVerdict::Taken => {}
                         LoginVerdict::Refused { class, detail } => return Err(refused(detail, class)),
                         LoginVerdict::NotMine => {
+                            if let Some(end) = self.refusal(&content) {
+                                return Err(end);
+                            }
                             kept_bytes += content.len();
                             kept.push_back((content, received));
                             if kept_bytes > self.bound || kept.len() > MESSAGES {
@@ -135,6 +138,19 @@ impl Desk<'_> {
         }
         kept.extend(waiting);
         Ok(LoggedIn { captures: Arc::clone(login.captures()), kept })
+    }
+
+    /// What belongs to no step, but is for a rule a refusal of the connection or the feed, will not be followed by
+    /// what is waited for.
+    fn refusal(&mut self, content: &Content) -> Option<EndReason> {
+        let Routes { interpreter, reading, .. } = &mut *self.routes;
+        interpreter.read(content.payload(), reading);
+        if let Some(panic) = reading.panicked.take() {
+            self.shared.report_panic(Caller::Reader, "matcher", panic);
+        }
+        let control = reading.control.take().filter(|_| reading.class == Class::Nack)?;
+        matches!(control.class, ErrorClass::ConnectionFatal | ErrorClass::FeedFatal)
+            .then(|| refused(control.detail, control.class))
     }
 
     /// One `recv`, within the budget.
