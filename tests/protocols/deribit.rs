@@ -5,9 +5,10 @@
 //! <https://docs.deribit.com/>
 
 use crate::common::*;
-use crate::conformance::{Case, Life, Refusal, json as json_of};
-use crate::venue::{Answer, Builder, Line, Tick, Venue};
+use crate::conformance::{Case, Life, Refusal, Watch, config, json as json_of, open};
+use crate::venue::{Answer, Builder, CUT_OFF, Line, Tick, Venue};
 use livefeed::lab::{Command, Topic};
+use livefeed::{EndReason, Event, GapCause, RuleKind};
 use serde_json::{Value, json};
 
 /// A topic is a channel, such as `ticker.BTC-PERPETUAL.100ms`.
@@ -105,3 +106,61 @@ const CASE: Case = Case {
 };
 
 crate::conformance::tests!(CASE);
+
+#[test]
+fn a_book_that_does_not_join_up_is_made_again() {
+    let venue = venue().start();
+    let feed = open(config("deribit", &venue));
+    let mut watch = Watch::new(&CASE, &feed);
+    watch.all_flow();
+    venue.skip(CASE.topic("book"), 5);
+    let first = watch.until(|_, event| matches!(event, Event::Gap(_)));
+    let again = watch.until(|_, event| matches!(event, Event::Gap(_)));
+    let (Event::Gap(first), Event::Gap(again)) = (first, again) else { unreachable!() };
+    assert_eq!((first.cause, &first.subscriptions[..]), (GapCause::Sequence, &["book".into()][..]));
+    assert_eq!(first.to.unwrap() - first.from.unwrap(), 60, "{first:?}");
+    assert_eq!((again.cause, again.subscriptions), (GapCause::Resubscribed, first.subscriptions));
+    watch.all_flow();
+    watch.saw_only(&["connecting", "connected", "subscribed", "gap"]);
+    assert_eq!((venue.grants(1, CASE.topic("book")), venue.grants(1, CASE.topic("ticker"))), (2, 1));
+}
+
+#[test]
+fn a_test_request_without_an_answer_ends_the_connection() {
+    let venue = venue().cut_off_after(ms(300)).start();
+    let mut config = config("deribit", &venue);
+    for rule in &mut config.rules {
+        if rule.is == RuleKind::Heartbeat {
+            rule.reply = None;
+        }
+    }
+    let feed = open(config);
+    let mut watch = Watch::new(&CASE, &feed);
+    let end = watch.until(|_, event| matches!(event, Event::Disconnected(_)));
+    let Event::Disconnected(end) = end else { unreachable!() };
+    assert!(matches!(end.reason, EndReason::ClosedByPeer { code: Some(CUT_OFF), .. }), "{end:?}");
+}
+
+/// What one message is answered says nothing of what others were granted.
+#[test]
+fn a_later_subscription_leaves_the_others_alone() {
+    let venue = venue().start();
+    let feed = open(config("deribit", &venue));
+    let mut watch = Watch::new(&CASE, &feed);
+    watch.all_flow();
+    let quote = "quote.BTC-PERPETUAL";
+    feed.subscribe(livefeed::Subscription::new("quote").var("channel", quote)).unwrap();
+    let is_confirmed =
+        |event: &Event| matches!(event, Event::Subscribed(event) if event.subscription == "quote");
+    let mut events = until(&feed, is_confirmed);
+    feed.unsubscribe("quote").unwrap();
+    venue.wait_subscribed(1, &[CASE.topic("book"), CASE.topic("ticker")]);
+    venue.say(json!({"fence": true}));
+    events.extend(until(&feed, |event| matches!(event, Event::Message(m) if json_of(m)["fence"] == true)));
+    assert!(
+        !events.iter().any(|event| matches!(event, Event::Ended(_) | Event::Refused(_))),
+        "{:?}",
+        names(&events)
+    );
+    assert_eq!(venue.grants(1, quote), 1);
+}

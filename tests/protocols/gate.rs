@@ -4,8 +4,10 @@
 //!
 //! <https://www.gate.io/docs/developers/apiv4/ws/en/>
 
-use crate::conformance::{Case, Life, Refusal, json as json_of};
+use crate::common::*;
+use crate::conformance::{Case, Life, Refusal, config, json as json_of, open};
 use crate::venue::{Builder, Line, Tick, Venue};
+use livefeed::{Event, Subscription};
 use serde_json::{Value, json};
 
 /// A topic is `channel pair`, such as `spot.trades BTC_USDT`.
@@ -91,3 +93,51 @@ const CASE: Case = Case {
 };
 
 crate::conformance::tests!(CASE);
+
+/// One unknown pair among eight: the server names it in words only, so it is looked for by halves.
+#[test]
+fn one_pair_that_spoils_a_message_is_found_and_refused_alone() {
+    let venue = venue().start();
+    venue.refuse("spot.trades P6_USDT", "unknown currency pair: P6_USDT");
+    let mut config = config("gate", &venue);
+    config.subscriptions =
+        (0..8).map(|n| Subscription::new(format!("p{n}")).var("pair", format!("P{n}_USDT"))).collect();
+    let feed = open(config);
+    let mut granted = 0;
+    let mut refused = Vec::new();
+    until(&feed, |event| {
+        match event {
+            Event::Subscribed(_) => granted += 1,
+            Event::Refused(event) => refused.push((event.subscription.to_string(), event.detail.clone())),
+            _ => {}
+        }
+        granted == 7 && refused.len() == 1
+    });
+    assert_eq!(refused, [("p6".to_owned(), "unknown currency pair: P6_USDT".to_owned())]);
+    let good: Vec<_> = (0..8).filter(|n| *n != 6).map(|n| format!("spot.trades P{n}_USDT")).collect();
+    for topic in &good {
+        assert_eq!(venue.grants(1, topic), 1, "{topic}");
+    }
+    let good: Vec<&str> = good.iter().map(String::as_str).collect();
+    venue.wait_subscribed(1, &good);
+    let asked: Vec<_> =
+        venue.received_json(1).iter().map(|json| json["payload"].as_array().unwrap().len()).collect();
+    assert_eq!(asked, [8, 4, 4, 2, 2, 1, 1], "by halves");
+    let ids: std::collections::BTreeSet<_> =
+        venue.received_json(1).iter().map(|json| json["id"].as_u64()).collect();
+    assert_eq!(ids.len(), asked.len(), "each message has its own number");
+}
+
+/// An order book update covers a range of numbers.
+#[test]
+fn updates_that_are_lost_are_a_gap() {
+    let venue = venue().start();
+    let feed = open(config("gate", &venue));
+    let is_book = |event: &Event| matches!(event, Event::Message(m) if m.subscriptions() == ["btc-book"]);
+    until(&feed, is_book);
+    venue.skip("spot.order_book_update BTC_USDT", 2);
+    let events = until(&feed, |event| matches!(event, Event::Gap(_)));
+    let Some(Event::Gap(gap)) = events.last() else { unreachable!() };
+    assert!(gap.subscriptions == ["btc-book"], "{gap:?}");
+    assert_eq!(gap.to.unwrap() - gap.from.unwrap(), 7, "two messages of three numbers: {gap:?}");
+}

@@ -5,8 +5,10 @@
 //!
 //! <https://hyperliquid.gitbook.io/hyperliquid-docs/for-developers/api/websocket>
 
-use crate::conformance::{Case, Life, Refusal, json as json_of};
+use crate::common::*;
+use crate::conformance::{Case, Life, Refusal, config, json as json_of, open};
 use crate::venue::{Answer, Builder, Line, Tick, Venue};
+use livefeed::Event;
 use serde_json::{Value, json};
 
 /// A topic is `type coin`, such as `l2Book BTC`.
@@ -87,3 +89,26 @@ const CASE: Case = Case {
 };
 
 crate::conformance::tests!(CASE);
+
+/// The answer was lost; the second message is told that there is one already, which is as good as an answer.
+#[test]
+fn already_subscribed_is_subscribed() {
+    let venue = venue().start();
+    venue.lose_answer("trades BTC");
+    venue.mute("trades BTC"); // data would be an answer, too
+    let mut config = config("hyperliquid", &venue);
+    crate::conformance::no_limits(&mut config);
+    config.defaults.ack_timeout = Some(ms(100));
+    let feed = open(config);
+    let is_confirmed =
+        |event: &Event| matches!(event, Event::Subscribed(event) if event.subscription == "trades");
+    let events = until(&feed, is_confirmed);
+    assert!(!events.iter().any(|event| matches!(event, Event::Refused(_) | Event::Alert(_))), "{events:#?}");
+    let asked = venue.received_json(1).iter().filter(|json| json["subscription"]["type"] == "trades").count();
+    assert!(asked >= 2, "it was written again");
+    assert_eq!(venue.grants(1, "trades BTC"), 1);
+    venue.unmute("trades BTC");
+    until(&feed, |event| matches!(event, Event::Message(m) if m.subscriptions() == ["trades"]));
+    assert_eq!(venue.on_wire().keys().copied().collect::<Vec<_>>(), [1]);
+    assert_eq!(feed.health().unmatched, 0);
+}
