@@ -41,7 +41,10 @@ pub struct LoginStep {
     /// What is sent first. Default: nothing, for a server that speaks first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub send: Option<Template>,
-    /// What is then waited for. Other messages that come meanwhile change nothing. Default: nothing.
+    /// What is then waited for. Default: nothing.
+    ///
+    /// Other messages that come meanwhile are looked at after the login. Only what a rule knows as a refusal (`nack`)
+    /// of the class `connection_fatal` or `feed_fatal` ends the attempt at once.
     ///
     /// Placeholders are filled in as in `send`.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -135,7 +135,8 @@ impl Heard {
             Kind::Ack => {
                 let keys = core.session.handle_ack(now, word.about());
                 core.book.bind(&keys, &self.bind);
-                !keys.is_empty()
+                // A list of all that is in force is an answer too if nothing of ours is in it.
+                !keys.is_empty() || matches!(word.about, AboutOwned::Listed { frame: None, .. })
             }
             Kind::Nack => {
                 core.session.handle_nack(now, word.about(), class, retry_after, word.detail.clone())

@@ -97,9 +97,9 @@ impl<'a> Intake<'a> {
         Taken { cycle: self.cycle, bytes: self.bytes, broken: self.broken }
     }
 
-    /// Takes one message as if it had just been received.
+    /// Takes one message, of which the codecs are undone, as if it had just been received.
     pub(super) fn take(&mut self, content: Content, stamp: &Stamp) {
-        self.content(content, stamp);
+        self.content(content, stamp, true);
     }
 
     /// The first message of the cycle is here.
@@ -131,7 +131,7 @@ impl<'a> Intake<'a> {
     }
 
     #[inline]
-    fn content(&mut self, content: Content, stamp: &Stamp) {
+    fn content(&mut self, content: Content, stamp: &Stamp, decoded: bool) {
         let received = match self.received {
             Some((received, _)) => {
                 self.cycle.messages += 1;
@@ -146,7 +146,7 @@ impl<'a> Intake<'a> {
         if self.trivial {
             self.cycle.data += 1;
             self.deliver(content, received, None);
-        } else if self.setting.routes.has_codecs() {
+        } else if !decoded && self.setting.routes.has_codecs() {
             self.decode(content, received);
         } else {
             self.interpret(content, received);
@@ -377,12 +377,12 @@ impl<'a> Intake<'a> {
 impl Sink for Intake<'_> {
     #[inline]
     fn text(&mut self, text: Utf8Bytes, received: &Stamp) {
-        self.content(Content::Text(text), received);
+        self.content(Content::Text(text), received, false);
     }
 
     #[inline]
     fn binary(&mut self, bytes: Bytes, received: &Stamp) {
-        self.content(Content::Binary(bytes), received);
+        self.content(Content::Binary(bytes), received, false);
     }
 
     fn ping(&mut self, payload: Bytes) {

@@ -11,6 +11,7 @@ mod continuity;
 
 mod delivery;
 mod freshness;
+mod login;
 mod reading;
 mod recovery;
 mod set;

@@ -33,8 +33,8 @@ pub(crate) enum About<'a> {
     Frame(u64),
     /// These subscriptions.
     Keys(&'a [Key]),
-    /// Those whose topic is listed: of the members of a message, or of all. `complete`: the list is all that is in
-    /// force.
+    /// Those whose topic is listed: of the members of a message, or of all. `complete`: the list is all that was granted
+    /// of that message, or all that is in force.
     Listed { frame: Option<u64>, listed: &'a [String], complete: bool },
     /// The oldest subscribe message that is unanswered.
     Oldest,
@@ -128,7 +128,8 @@ impl Session {
             if let Some(key) = up.ledger.take_unsubscribe(frame) {
                 meant.push(key);
             }
-            if let Some(asked) = up.ledger.take(frame) {
+            if complete {
+                let Some(asked) = up.ledger.take(frame) else { return meant };
                 for key in asked.keys {
                     if self.subscriptions.get(key).is_some_and(is_listed) {
                         self.confirm(now, key, false);
@@ -139,13 +140,21 @@ impl Session {
                     }
                 }
                 meant.extend(asked.gone);
+            } else {
+                let asked = up.ledger.get(frame).map_or(&[][..], |asked| asked.keys.as_slice());
+                let is_meant = |key: &Key| self.subscriptions.get(*key).is_some_and(is_listed);
+                let granted: Vec<Key> = asked.iter().copied().filter(is_meant).collect();
+                for key in &granted {
+                    self.granted_one(now, *key);
+                }
+                meant.extend(granted);
             }
-        } else {
-            let of = |(key, entry): (Key, &Entry)| (entry.in_force && is_listed(entry)).then_some(key);
-            meant = self.subscriptions.iter().filter_map(of).collect();
-            for key in &meant {
-                self.granted_one(now, *key);
-            }
+            return meant;
+        }
+        let of = |(key, entry): (Key, &Entry)| (entry.in_force && is_listed(entry)).then_some(key);
+        meant = self.subscriptions.iter().filter_map(of).collect();
+        for key in &meant {
+            self.granted_one(now, *key);
         }
         if complete {
             let is_missing = |entry: &Entry| {

@@ -27,7 +27,10 @@ impl Session {
             }
             NoticeAction::Pause(length) => up.pause(now.mono, length),
             NoticeAction::Resume => up.resume(now.mono),
-            NoticeAction::ResubscribeAll => self.make_all_again(now),
+            NoticeAction::ResubscribeAll => {
+                up.resume(now.mono);
+                self.make_all_again(now);
+            }
             NoticeAction::NextEndpoint => {
                 self.switch = true;
                 self.leave(now, EndReason::ServerNotice { detail });

@@ -187,11 +187,25 @@ fn lists_confirm_their_members_and_refuse_the_others() {
     world.want(Want { topic: Some("the c".into()), ..member("c") });
     world.connect();
     let frame = Some(world.frame());
-    let meant = world.ack(About::Listed { frame, listed: &listed(&["a", "the c"]), complete: false });
-    assert_eq!(meant, [1, 3]);
-    let states = ["a", "b", "c"].map(|id| world.state(id));
     use SubscriptionState::{Confirmed, Ended, Refused, Sent};
-    assert_eq!(states, [Confirmed, Refused, Confirmed]);
+    let meant = world.ack(About::Listed { frame, listed: &listed(&["a", "x"]), complete: false });
+    let states = ["a", "b", "c"].map(|id| world.state(id));
+    assert_eq!((meant, states), (vec![1], [Confirmed, Sent, Sent]), "one answer of several to a message");
+    let meant = world.ack(About::Listed { frame, listed: &listed(&["the c"]), complete: true });
+    assert_eq!(meant, [3]);
+    let states = ["a", "b", "c"].map(|id| world.state(id));
+    assert_eq!(states, [Confirmed, Refused, Confirmed], "it says nothing of what is answered already");
+
+    // That another message was answered says nothing about these.
+    world.want(member("e"));
+    let frame = Some(world.frame());
+    world.ack(About::Listed { frame, listed: &listed(&["e"]), complete: true });
+    let (key, _) = world.session.handle_unsubscribe(world.now, &"e".into()).unwrap();
+    world.settle();
+    let ending = |out: &Out| if let Out::Unsubscribe { frame, .. } = out { Some(*frame) } else { None };
+    let frame = world.outs.iter().rev().find_map(ending);
+    assert_eq!(world.ack(About::Listed { frame, listed: &listed(&["e"]), complete: true }), [key]);
+    assert_eq!(["a", "c"].map(|id| world.state(id)), [Confirmed, Confirmed]);
 
     // A state set: what is pending stays so, what was confirmed and is not listed has ended.
     world.want(member("d"));

@@ -219,6 +219,21 @@ fn a_pause_holds_verdicts_and_starts_every_clock_anew() {
 }
 
 #[test]
+fn a_pause_ends_when_the_server_says_that_all_goes_on() {
+    for action in [NoticeAction::Resume, NoticeAction::ResubscribeAll] {
+        let mut world = World::new(Settings { stale_after: Some(5 * SECOND), ..settings() });
+        world.connect();
+        world.notice(NoticeAction::Pause(120 * SECOND));
+        world.idle(20 * SECOND);
+        world.notice(action);
+        world.idle(5 * SECOND - MS);
+        assert!(world.stale().is_none(), "{action:?}");
+        world.idle(MS);
+        assert!(world.stale().is_some(), "{action:?}");
+    }
+}
+
+#[test]
 fn all_can_be_made_again() {
     let mut world = World::new(settings());
     world.connect();
