@@ -80,7 +80,15 @@ impl Desk<'_> {
         let mut waiting = Kept::new();
         let mut kept = Kept::new();
         let mut kept_bytes = 0;
+        // How the connection ended, once it has: what came before that is looked at first, as a refusal says more than
+        // the close that follows it.
+        let mut ended = None;
         loop {
+            if waiting.is_empty()
+                && let Some(reason) = ended
+            {
+                return Err(reason);
+            }
             match login.next() {
                 LoginNext::Done => break,
                 LoginNext::Failed(detail) => return Err(refused(detail.to_owned(), ErrorClass::Refused)),
@@ -108,7 +116,7 @@ impl Desk<'_> {
                 }
                 LoginNext::Wait => {
                     let Some((content, received)) = waiting.pop_front() else {
-                        self.receive(&mut waiting)?;
+                        ended = self.receive(&mut waiting)?;
                         continue;
                     };
                     match login.handle_message(content.payload()) {
@@ -133,12 +141,15 @@ impl Desk<'_> {
             }
             self.budget.left(Stage::Login)?;
         }
+        if let Some(reason) = ended {
+            return Err(reason);
+        }
         kept.extend(waiting);
         Ok(LoggedIn { captures: Arc::clone(login.captures()), kept })
     }
 
-    /// One `recv`, within the budget.
-    fn receive(&mut self, messages: &mut Kept) -> Result<(), EndReason> {
+    /// One `recv`, within the budget. Says how the connection ended, if it did after these messages.
+    fn receive(&mut self, messages: &mut Kept) -> Result<Option<EndReason>, EndReason> {
         let left = self.budget.left(Stage::Login)?;
         let mut inbox = Inbox::default();
         let (_, outcome, result) = self.decoder.cycle(Wait::Exactly(left), &mut inbox);
@@ -153,19 +164,19 @@ impl Desk<'_> {
         if inbox.ping.is_some() || self.decoder.wants_write() {
             self.pump()?;
         }
-        if let Some((code, reason)) = inbox.close {
-            return Err(EndReason::ClosedByPeer { code, reason });
-        }
         for (content, received) in inbox.messages {
             let decoded = self.routes.decode(content, &mut |content| messages.push_back((content, received)));
             decoded.map_err(|detail| EndReason::Protocol { detail })?;
         }
-        match (result, outcome) {
-            (Err(Broken::Gone(reason) | Broken::Violation { reason, .. }), _) => Err(reason),
-            (Ok(()), Outcome::Eof) => Err(EndReason::Eof),
-            (Ok(()), Outcome::Failed(reason)) => Err(reason),
-            (Ok(()), Outcome::Bytes(_) | Outcome::Nothing | Outcome::Unused) => Ok(()),
+        if let Some((code, reason)) = inbox.close {
+            return Ok(Some(EndReason::ClosedByPeer { code, reason }));
         }
+        Ok(match (result, outcome) {
+            (Err(Broken::Gone(reason) | Broken::Violation { reason, .. }), _) => Some(reason),
+            (Ok(()), Outcome::Eof) => Some(EndReason::Eof),
+            (Ok(()), Outcome::Failed(reason)) => Some(reason),
+            (Ok(()), Outcome::Bytes(_) | Outcome::Nothing | Outcome::Unused) => None,
+        })
     }
 
     fn write(&mut self, content: &Content) -> Result<(), EndReason> {
