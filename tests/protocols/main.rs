@@ -13,5 +13,10 @@ mod common;
 
 #[allow(dead_code, reason = "each protocol needs another part of it")]
 mod conformance;
+mod graphql;
+mod home_assistant;
 mod kraken;
+mod nats;
+mod nostr;
+mod pusher;
 mod venue;
