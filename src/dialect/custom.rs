@@ -186,7 +186,7 @@ impl Readout {
         self.items.push(ReadItem::Nack { about, class, detail: detail.into() });
     }
 
-    /// The server ended a subscription that it had granted. `detail` is what it said.
+    /// The server ended a subscription that it had granted; one that still waits for its answer is refused. `detail` is what it said.
     pub fn ended(&mut self, about: About, class: ErrorClass, detail: impl Into<String>) {
         self.items.push(ReadItem::Ended { about, class, detail: detail.into() });
     }

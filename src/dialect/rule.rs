@@ -89,7 +89,7 @@ pub enum RuleKind {
     Ack,
     /// Subscriptions are refused.
     Nack,
-    /// Subscriptions that were in force are so no longer.
+    /// Subscriptions that were in force are so no longer. One that still waits for its answer is refused by it.
     Ended,
     /// The server announces something; see [`Rule::action`].
     Notice,
@@ -326,7 +326,7 @@ impl Rule {
         self.check_fields().map_err(|(field, problem)| (field.to_owned(), problem))?;
         if let Some(by) = &self.by {
             let known = |name: &str| {
-                matches!(name, "id" | "name")
+                matches!(name, "id" | "name" | "subscribe_id")
                     || template::is_built_in(name)
                     || connection(name)
                     || subscription(name)

@@ -140,6 +140,7 @@ impl Book {
         let last = self.last.get(&spec.want.id).cloned();
         Member {
             name: Some(spec.want.id.clone()),
+            frame: entry.local.frame,
             vars: Arc::clone(&spec.vars),
             bound: Arc::clone(&entry.local.bound),
             cursor: last
@@ -190,6 +191,7 @@ impl Book {
         };
         let member = Member {
             name: Some(entry.spec.want.id.clone()),
+            frame: entry.local.frame,
             vars: Arc::clone(&entry.spec.vars),
             bound: Arc::clone(&entry.local.bound),
             ..Member::default()

@@ -101,6 +101,7 @@ impl Entry {
         self.patience = None;
         self.stale = false;
         self.made_again = None;
+        self.ladder.handle_ended();
     }
 
     /// Whether it waits for an answer of the server.

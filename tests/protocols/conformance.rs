@@ -56,6 +56,8 @@ pub enum Life {
     Pongs,
     /// The server sends heartbeats and asks for nothing.
     Server,
+    /// The protocol's file shows it by itself.
+    Apart,
 }
 
 /// The freshness limit of everything.
@@ -91,6 +93,7 @@ pub fn config(file: &str, venue: &Venue) -> FeedConfig {
     let (_, rest) = url.split_once("://").unwrap();
     let path = rest.find(['/', '?']).map_or("", |at| &rest[at..]);
     config.url = format!("ws://{}{path}", venue.lab.addr()).into();
+    config.endpoints.clear();
     config.stale_after = STALE.into();
     for at in 0..config.subscriptions.len() {
         let resolved = config.resolved(&config.subscriptions[at]).terms;
@@ -315,6 +318,9 @@ pub fn subscribes(case: &Case) {
 /// The line is kept alive in the way of the protocol, with no data too, and would end without.
 #[track_caller]
 pub fn keeps_alive(case: &Case) {
+    if case.life == Life::Apart {
+        return;
+    }
     let mut builder = (case.venue)();
     if case.life != Life::Server {
         builder = builder.cut_off_after(CUT_OFF_AFTER);

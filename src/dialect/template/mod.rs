@@ -48,6 +48,7 @@ const WITH: &str = "with";
 /// | `name` | the subscription's name | subscriptions |
 /// | any | the subscription's variables, then what its acknowledgement bound | subscriptions |
 /// | `id` | the number of this frame: it counts up over the feed's life and is never used again | not in replies |
+/// | `subscribe_id` | the `id` of the subscription's latest subscribe message on this connection | subscriptions: `unsubscribe`, `probe`, matchers |
 /// | `cursor` | how far the subscription's data has come | subscriptions |
 /// | any | what rules and the login captured from this connection | everywhere |
 /// | `epoch`, `attempt` | the connection, and the attempt that made it, each counted from 1 | everywhere |
@@ -315,7 +316,7 @@ pub(crate) fn is_built_in(name: &str) -> bool {
 
 /// Checks a name that the configuration gives to a variable.
 pub(crate) fn check_name(name: &str) -> Result<(), String> {
-    if is_built_in(name) || matches!(name, "id" | "name" | "cursor") {
+    if is_built_in(name) || matches!(name, "id" | "name" | "subscribe_id" | "cursor") {
         return Err(format!("{name:?} means something already: take another name"));
     }
     let fits = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.');
@@ -350,6 +351,8 @@ pub(crate) fn check_matcher(matcher: &Matcher, known: &dyn Fn(&str) -> bool) -> 
 #[derive(Clone, Default)]
 pub(crate) struct Member {
     pub(crate) name: Option<SubscriptionId>,
+    /// The number of its latest subscribe message on this connection.
+    pub(crate) frame: Option<u64>,
     pub(crate) vars: Arc<Variables>,
     /// What its acknowledgement bound.
     pub(crate) bound: Arc<Variables>,
@@ -363,6 +366,9 @@ impl Member {
     fn own(&self, name: &str) -> Option<Value> {
         if name == "name" {
             return self.name.as_ref().map(|name| name.as_str().into());
+        }
+        if name == "subscribe_id" {
+            return self.frame.map(Value::from);
         }
         self.vars.get(name).or_else(|| self.bound.get(name)).cloned()
     }

@@ -238,7 +238,7 @@ impl Session {
         understood
     }
 
-    /// The server ended a subscription by itself. Says whether anything is known that it could be for.
+    /// The server ended a subscription by itself, or refused one that waits for its answer. Says whether anything is known that it could be for.
     pub(crate) fn handle_dropped(
         &mut self,
         now: Stamp,
@@ -265,8 +265,14 @@ impl Session {
             if by_name && up.ledger.take_own_end(&entry.want.id, now.mono) {
                 continue;
             }
+            let refused = entry.is_pending() && entry.want.ack != AckPolicy::None;
             up.ledger.strike(entry.frame, *key);
-            self.drop_one(now, *key, class, retry_after, detail.clone());
+            if refused && class != ErrorClass::Benign {
+                // What was never granted does not end: this is the answer that it waited for.
+                self.refuse(now, *key, class, retry_after, detail.clone());
+            } else {
+                self.drop_one(now, *key, class, retry_after, detail.clone());
+            }
         }
         self.let_out(now);
         !keys.is_empty()

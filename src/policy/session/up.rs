@@ -372,7 +372,7 @@ impl Session {
             up.data_at = at;
             up.last_data = Some(now);
             self.last_data = Some(now);
-            self.ladder.reset();
+            self.ladder.handle_data(at, self.settings.stale_after.unwrap_or_default());
         }
         for key in cycle.kept {
             up.freshness.handle_data(*key, at);
@@ -391,7 +391,7 @@ impl Session {
                 entry.messages += count;
                 entry.stale = false;
                 entry.patience = None;
-                entry.ladder.reset();
+                entry.ladder.handle_data(at, entry.want.limit.unwrap_or_default());
                 // Data of one that was not asked for yet is that of another, or of an older one.
                 if entry.in_force && entry.state != SubscriptionState::Live {
                     first.push(*key);

@@ -40,10 +40,14 @@ fn the_ladder_is_climbed_rung_by_rung_and_data_leads_back() {
     world.idle(MS);
     assert_eq!(world.repairs(), [Repair::Resubscribe]);
     assert_eq!(world.subscribed(), [1, 1]);
-    // Data: back to the first rung, and the limit counts again.
-    world.data(&[key]);
-    assert_eq!((world.state("a"), world.session.state()), (SubscriptionState::Live, State::Fresh));
-    world.idle(2 * SECOND);
+    // Data for as long as the limit: back to the first rung, and the limit counts again.
+    for _ in 0..3 {
+        world.data(&[key]);
+        assert_eq!((world.state("a"), world.session.state()), (SubscriptionState::Live, State::Fresh));
+        world.idle(SECOND);
+    }
+    assert_eq!(world.repairs(), []);
+    world.idle(SECOND);
     assert_eq!(world.repairs(), [Repair::Probe]);
     world.idle(SECOND);
     assert_eq!(world.repairs(), [Repair::Resubscribe]);
@@ -55,6 +59,19 @@ fn the_ladder_is_climbed_rung_by_rung_and_data_leads_back() {
     world.connect();
     world.idle(2 * SECOND);
     assert_eq!(world.repairs(), [Repair::NextEndpoint]);
+}
+
+#[test]
+fn a_snapshot_after_each_repair_does_not_keep_it_on_the_first_rung() {
+    let mut world = World::new(Settings { stale_after: None, ..settings() });
+    world.connect();
+    let key = world.want(laddered("a", &[Rung::Resubscribe(SECOND), Rung::Reconnect]));
+    world.data(&[key]);
+    world.idle(2 * SECOND);
+    assert_eq!(world.repairs(), [Repair::Resubscribe]);
+    world.data(&[key]);
+    world.idle(2 * SECOND);
+    assert_eq!(world.repairs(), [Repair::Reconnect]);
 }
 
 #[test]
