@@ -2,8 +2,8 @@
 
 use crate::clock;
 use crate::config::{
-    Ack, Attempt, CodeRange, EndRule, FeedConfig, FeedUrl, Hooks, Keepalive, KeepaliveDue, Limit,
-    Overflow, Pacing, PacingScope, RepairStep, RetryContext, Subscription, Target, Terms, TlsVersion,
+    Ack, Attempt, CodeRange, EndRule, FeedConfig, FeedUrl, Hooks, Keepalive, KeepaliveDue, Limit, Overflow,
+    Pacing, PacingScope, RepairStep, RetryContext, Subscription, Target, Terms, TlsVersion,
 };
 use crate::dialect::{Dialect, Interval, Pointer, Rule, Template, placeholder};
 use crate::engine::governor::{Attempts, Governor};

@@ -6,8 +6,8 @@ use crate::common::{
 use crossbeam_channel::unbounded;
 use livefeed::lab::{Command, Lab, Received, Script, Sent, Topic, What};
 use livefeed::{
-    AlertKind, EndReason, Error, Event, Feed, FeedBuilder, Health, Limit, Matcher, Payload, RepairStep, Stale, State,
-    Subscription, SubscriptionHealth, SubscriptionState,
+    AlertKind, EndReason, Error, Event, Feed, FeedBuilder, Health, Limit, Matcher, Payload, RepairStep,
+    Stale, State, Subscription, SubscriptionHealth, SubscriptionState,
 };
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -114,7 +114,9 @@ fn f2_one_mute_topic_among_lively_ones_goes_stale_and_is_named() {
     let lab = Lab::start(Script::of_topics(topics).until_sent(30).mute("eth")).unwrap();
     let feed = ["btc", "eth", "xrp"]
         .into_iter()
-        .fold(feed(&lab).stale_after(LIMIT), |feed, topic| feed.subscription(sub(topic).repair([RepairStep::Reconnect])))
+        .fold(feed(&lab).stale_after(LIMIT), |feed, topic| {
+            feed.subscription(sub(topic).repair([RepairStep::Reconnect]))
+        })
         .open()
         .unwrap();
     let (events, stale) = until_stale(&feed);

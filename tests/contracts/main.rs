@@ -8,11 +8,12 @@
 mod closing;
 mod common;
 mod continuity;
-
 mod delivery;
 mod freshness;
+mod proto;
 mod reading;
 mod recovery;
 mod set;
+mod subscriptions;
 mod trust;
 mod watch;
