@@ -10,6 +10,7 @@ mod common;
 mod continuity;
 mod delivery;
 mod freshness;
+mod login;
 mod proto;
 mod reading;
 mod recovery;
