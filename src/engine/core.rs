@@ -320,6 +320,7 @@ impl Core {
             Out::Pong(_)
             | Out::Ping
             | Out::Reply { .. }
+            | Out::Answer(_)
             | Out::Keepalive { .. }
             | Out::App { .. }
             | Out::Close(_) => {}

@@ -368,7 +368,7 @@ impl<'a> Intake<'a> {
         match item {
             ReadItem::Data { subscriptions, payload } => {
                 let keys = routes.keys_of(&subscriptions);
-                let names = (!subscriptions.is_empty()).then_some(subscriptions);
+                let names = routes.known(subscriptions, keys.len());
                 self.data(&keys, names, payload.0, received);
             }
             ReadItem::Other(payload) => self.other(payload.0, received),

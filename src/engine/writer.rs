@@ -166,7 +166,7 @@ impl Writer {
                 encode(&mut frame, OpCode::Control(Control::Ping), &[]);
                 return Ok(frame);
             }
-            Out::App { content, .. } | Out::Reply { content, .. } => {
+            Out::App { content, .. } | Out::Reply { content, .. } | Out::Answer(content) => {
                 encode_content(&mut frame, content);
                 return Ok(frame);
             }

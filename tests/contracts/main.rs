@@ -6,6 +6,7 @@
 #![allow(unreachable_pub, reason = "nobody uses a test")]
 
 mod closing;
+mod codecs;
 mod common;
 mod continuity;
 mod delivery;
