@@ -125,6 +125,7 @@ impl Reader {
             stop,
             epoch,
             attempt,
+            governor: &self.plan.governor,
             bound: self.plan.message_bytes,
         };
         let LoggedIn { captures, kept } = desk.log_in(Arc::clone(&self.plan.protocol.login))?;

@@ -213,9 +213,12 @@ impl Outbox {
         self.asked.push_back(Item::App { ticket, content });
     }
 
-    /// A Close after all that waits.
+    /// A Close after what the application sent; what else waits has lost its point.
     pub(crate) fn push_close(&mut self, code: Option<CloseCode>) {
         self.close.get_or_insert(code);
+        self.probes.clear();
+        self.replay.clear();
+        self.asked.retain(|item| matches!(item, Item::App { .. }));
     }
 
     /// A Close next, instead of all that waits: the peer closes. The tickets that are dropped come back.

@@ -12,6 +12,7 @@ mod continuity;
 mod delivery;
 mod freshness;
 mod login;
+mod pacing;
 mod proto;
 mod reading;
 mod recovery;
