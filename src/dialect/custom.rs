@@ -171,7 +171,8 @@ impl Readout {
         self.items.push(ReadItem::Keepalive(subscription.into()));
     }
 
-    /// Something to send, as the answer to a ping of the protocol.
+    /// Something to send, as the answer to a ping of the protocol. Answers go out in their order, before all that can
+    /// wait. More than `limits.send_bytes` of them, because the server does not take them, end the connection.
     pub fn reply(&mut self, message: impl Into<Sendable>) {
         self.items.push(ReadItem::Reply(message.into()));
     }

@@ -52,8 +52,9 @@ pub struct LoginStep {
     /// What the server says if it refuses. It ends the attempt. Default: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refused: Option<Matcher>,
-    /// How bad a refusal is. Default: `feed_fatal`.
-    #[serde(default = "feed_fatal")]
+    /// How bad a refusal is. Default: `refused`, which closes a feed that has never been up, and is tried again at the
+    /// longest delay by one that has; `feed_fatal` closes either.
+    #[serde(default = "refused")]
     pub class: ErrorClass,
     /// The JSON pointer of the server's own words in a refusal. Up to 200 characters of them appear in events and
     /// logs. Default: none are shown.
@@ -68,8 +69,8 @@ pub struct LoginStep {
     pub(crate) call: Option<LoginFn>,
 }
 
-fn feed_fatal() -> ErrorClass {
-    ErrorClass::FeedFatal
+fn refused() -> ErrorClass {
+    ErrorClass::Refused
 }
 
 impl LoginStep {
@@ -78,7 +79,7 @@ impl LoginStep {
             send: None,
             expect: None,
             refused: None,
-            class: ErrorClass::FeedFatal,
+            class: ErrorClass::Refused,
             detail: None,
             capture: BTreeMap::new(),
             call: None,

@@ -97,9 +97,16 @@ impl<'a> Intake<'a> {
         Taken { cycle: self.cycle, bytes: self.bytes, broken: self.broken }
     }
 
-    /// Takes one message, of which the codecs are undone, as if it had just been received.
-    pub(super) fn take(&mut self, content: Content, stamp: &Stamp) {
-        self.content(content, stamp, true);
+    /// Takes one message that was received before, and decoded, as if it came `now`.
+    pub(super) fn take(&mut self, content: Content, received: &Stamp, now: &Stamp) {
+        self.enter(now);
+        let received = (*received).into();
+        if self.trivial {
+            self.cycle.data += 1;
+            self.deliver(content, received, None);
+        } else {
+            self.interpret(content, received);
+        }
     }
 
     /// The first message of the cycle is here.
@@ -130,9 +137,10 @@ impl<'a> Intake<'a> {
         received
     }
 
+    /// Counts one message more.
     #[inline]
-    fn content(&mut self, content: Content, stamp: &Stamp, decoded: bool) {
-        let received = match self.received {
+    fn enter(&mut self, stamp: &Stamp) -> Received {
+        match self.received {
             Some((received, _)) => {
                 self.cycle.messages += 1;
                 received
@@ -142,11 +150,16 @@ impl<'a> Intake<'a> {
                 self.cycle.messages += u64::from(!self.direct); // else it was counted there
                 received
             }
-        };
+        }
+    }
+
+    #[inline]
+    fn content(&mut self, content: Content, stamp: &Stamp) {
+        let received = self.enter(stamp);
         if self.trivial {
             self.cycle.data += 1;
             self.deliver(content, received, None);
-        } else if !decoded && self.setting.routes.has_codecs() {
+        } else if self.setting.routes.has_codecs() {
             self.decode(content, received);
         } else {
             self.interpret(content, received);
@@ -174,13 +187,12 @@ impl<'a> Intake<'a> {
             return;
         }
         let mut codecs = self.setting.routes.take_codecs();
-        let mut count = 0_u64;
+        self.cycle.messages = self.cycle.messages.saturating_sub(1); // what it holds counts
         let decoded = codecs.decode(content, &mut |content| {
-            count += 1;
+            self.cycle.messages += 1;
             self.interpret(content, received);
         });
         self.setting.routes.put_codecs(codecs);
-        self.cycle.messages = (self.cycle.messages + count).saturating_sub(1); // the whole was counted, too
         if let Err(error) = decoded {
             self.broken = Some(error.to_string());
         }
@@ -356,7 +368,7 @@ impl<'a> Intake<'a> {
         match item {
             ReadItem::Data { subscriptions, payload } => {
                 let keys = routes.keys_of(&subscriptions);
-                let names = (!subscriptions.is_empty()).then_some(subscriptions);
+                let names = routes.known(subscriptions, keys.len());
                 self.data(&keys, names, payload.0, received);
             }
             ReadItem::Other(payload) => self.other(payload.0, received),
@@ -377,12 +389,12 @@ impl<'a> Intake<'a> {
 impl Sink for Intake<'_> {
     #[inline]
     fn text(&mut self, text: Utf8Bytes, received: &Stamp) {
-        self.content(Content::Text(text), received, false);
+        self.content(Content::Text(text), received);
     }
 
     #[inline]
     fn binary(&mut self, bytes: Bytes, received: &Stamp) {
-        self.content(Content::Binary(bytes), received, false);
+        self.content(Content::Binary(bytes), received);
     }
 
     fn ping(&mut self, payload: Bytes) {

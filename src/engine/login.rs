@@ -5,16 +5,18 @@
 
 use super::core::Caller;
 use super::decoder::{Broken, Decoder, Sink};
+use super::governor::Governor;
 use super::routes::Routes;
 use super::shared::Shared;
 use super::writer::{encode_content, encode_pong};
 use crate::class::ErrorClass;
-use crate::clock::Stamp;
+use crate::clock::{self, Stamp};
 use crate::dialect::{Class, Login, LoginNext, LoginStep, LoginVerdict, Variables};
 use crate::error::{EndReason, Stage};
 use crate::message::Content;
 use crate::panics;
 use crate::policy::approach::Wait;
+use crate::policy::pacing::Kind;
 use crate::transport::{Budget, Outcome, Stop, WriteHalf};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -36,6 +38,8 @@ pub(super) struct Desk<'a> {
     pub(super) stop: &'a Stop,
     pub(super) epoch: u64,
     pub(super) attempt: u32,
+    /// What is sent counts for the limits, but can't wait for them.
+    pub(super) governor: &'a Governor,
     /// Messages that belong to no step may have so many bytes together.
     pub(super) bound: usize,
 }
@@ -201,6 +205,7 @@ impl Desk<'_> {
     }
 
     fn write(&mut self, content: &Content) -> Result<(), EndReason> {
+        let _ = self.governor.sends(clock::mono(), Kind::Control);
         let mut frame = Vec::new();
         encode_content(&mut frame, content);
         self.half.enqueue(&frame);

@@ -6,7 +6,7 @@ use super::plan::Plan;
 use super::shared::Shared;
 use crate::class::OnGap;
 use crate::dialect::{Chain, Change, Dialect, Interpreter, ReadItem, Reading, Readout, Seq, Tracker};
-use crate::message::{Content, Message, SubscriptionId};
+use crate::message::{Content, Message, Names, SubscriptionId};
 use crate::panics;
 use crate::policy::freshness::Key;
 use std::collections::{HashMap, HashSet};
@@ -247,6 +247,17 @@ impl Routes {
     /// The subscription of a name.
     pub(super) fn key_of(&self, name: &SubscriptionId) -> Option<Key> {
         self.keys.get(name).copied()
+    }
+
+    /// Those of the names that subscriptions have: `count` of them.
+    pub(super) fn known(&self, names: Names, count: usize) -> Option<Names> {
+        match count {
+            0 => None,
+            _ if count == names.len() => Some(names),
+            _ => Some(
+                names.iter().filter(|name| self.keys.contains_key(*name)).cloned().collect::<Vec<_>>().into(),
+            ),
+        }
     }
 
     pub(super) fn keys_of(&self, names: &[SubscriptionId]) -> Vec<Key> {

@@ -380,9 +380,11 @@ impl Shared {
         }
     }
 
+    /// Hands over the writing half of a new connection: the controller adopts it at its next turn, which is soon.
     pub(super) fn put_link(&self, link: Link) {
         let old = self.link.lock().unwrap_or_else(PoisonError::into_inner).replace(link);
         drop(old);
+        let _ = self.kick.try_send(()); // full: it is awake already
     }
 
     pub(super) fn take_link(&self) -> Option<Link> {

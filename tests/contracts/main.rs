@@ -6,14 +6,18 @@
 #![allow(unreachable_pub, reason = "nobody uses a test")]
 
 mod closing;
+mod codecs;
 mod common;
 mod continuity;
-
 mod delivery;
 mod freshness;
 mod login;
+mod login_refused;
+mod pacing;
+mod proto;
 mod reading;
 mod recovery;
 mod set;
+mod subscriptions;
 mod trust;
 mod watch;

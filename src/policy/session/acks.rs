@@ -390,6 +390,7 @@ impl Session {
         up.let_go(now.mono, key, entry);
         entry.later = None;
         entry.in_force = false;
+        entry.frame = 0; // the report that it was written may still come
         entry.assumed = false;
         entry.announced = false;
         entry.tries = 0;

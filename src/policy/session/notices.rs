@@ -50,6 +50,19 @@ impl Session {
         }
     }
 
+    /// What a dialect answers. A server that asks for more and takes none ends the connection by that.
+    pub(crate) fn handle_dialect_reply(&mut self, content: Content) {
+        let bound = self.settings.outbox_bytes;
+        if let Phase::Up(up) = &mut self.phase
+            && up.is_open()
+            && !self.outbox.push_answer(content, bound)
+        {
+            let detail = format!("the server takes no answers: more than {bound} bytes of them wait");
+            up.end(EndReason::Protocol { detail });
+            self.actions.push_back(Action::Abort);
+        }
+    }
+
     /// The answer came that the keepalive of this index expects.
     pub(crate) fn handle_answer(&mut self, now: Stamp, index: usize) {
         if let Phase::Up(up) = &mut self.phase {

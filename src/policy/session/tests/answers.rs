@@ -476,3 +476,32 @@ fn a_message_over_its_bound_in_bytes_is_divided() {
     world.ack(About::All);
     assert_eq!(world.state("s4"), SubscriptionState::Confirmed);
 }
+
+#[test]
+fn an_answer_may_be_here_before_the_report_that_its_question_was_written() {
+    use SubscriptionState::{Ended, Queued, Refused};
+    for (answer, state) in [(0, Refused), (1, Ended), (2, Queued)] {
+        let mut world = World::new(Settings { batch_members: 9, ..settings() });
+        world.connect();
+        world.names();
+        for id in ["a", "b"] {
+            world.session.handle_subscribe(world.now, member(id));
+        }
+        let out = world.session.poll_out(world.now).expect("nothing to write");
+        let Out::Subscribe { frame, .. } = out else { panic!("{answer}") };
+        let about = About::Frame(frame);
+        let (now, no) = (world.now, String::new);
+        match answer {
+            0 => assert!(world.session.handle_nack(now, About::All, ErrorClass::Refused, None, no())),
+            1 => assert!(world.session.handle_dropped(now, about, ErrorClass::Refused, None, no())),
+            _ => assert!(world.session.handle_nack(now, about, ErrorClass::Refused, None, no())),
+        }
+        world.session.handle_written(now, 1, &out);
+        assert!(!world.session.poll_event().is_some_and(|event| event.name() == "subscribed"), "{answer}");
+        assert_eq!(world.state("a"), state);
+        world.settle();
+        assert!(!world.names().contains(&"subscribed"), "{answer}");
+        world.idle(9 * SECOND);
+        assert!(world.session.is_connected(), "nothing is owed");
+    }
+}
