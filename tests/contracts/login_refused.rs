@@ -29,7 +29,7 @@ fn what_a_server_says_before_it_hangs_up_counts() {
         let feed = Feed::from_config(config(&lab)).unwrap();
         let events = until(&feed, |event| matches!(event, Event::Closed(_)));
         let Some(Event::Closed(closed)) = events.last() else { unreachable!() };
-        let reason = EndReason::LoginRefused { detail: "wrong key".to_owned(), class: ErrorClass::FeedFatal };
+        let reason = EndReason::LoginRefused { detail: "wrong key".to_owned(), class: ErrorClass::Refused };
         assert_eq!(closed.reason, CloseReason::Fatal(reason));
     }
     let lab = Lab::start(Script::new().send(r#"{"else":1}"#).close(1013, "later")).unwrap();
