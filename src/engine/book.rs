@@ -40,8 +40,8 @@ struct Local {
 struct Entry {
     spec: Arc<Spec>,
     local: Local,
-    /// Its matchers depend on what is known only on a connection.
-    late: bool,
+    /// What its matchers depend on that is known only on a connection.
+    late: Box<[String]>,
     routed: bool,
 }
 
@@ -84,9 +84,9 @@ impl Book {
 
     pub(super) fn insert(&mut self, key: Key, spec: Arc<Spec>) {
         let watched = spec.sequence.is_some() || spec.cursor.is_some();
-        let mut entry = Entry { spec: Arc::clone(&spec), local: Local::default(), late: false, routed: true };
-        let (change, late) = self.route(key, &entry);
-        entry.late = late;
+        let late = self.late(&spec);
+        let entry = Entry { spec: Arc::clone(&spec), local: Local::default(), late, routed: true };
+        let change = self.route(key, &entry);
         self.entries.insert(key, entry);
         self.routed.insert(key);
         self.push(RouteChange::Route(change));
@@ -172,16 +172,30 @@ impl Book {
 
     fn reroute(&mut self, key: Key) {
         if let Some(entry) = self.entries.get(&key)
-            && entry.late
+            && !entry.late.is_empty()
             && entry.routed
         {
-            let (change, _) = self.route(key, entry);
+            let change = self.route(key, entry);
             self.push(RouteChange::Route(change));
         }
     }
 
-    /// What the reader is told of it by what is known now, and whether something is not known yet.
-    fn route(&self, key: Key, entry: &Entry) -> (Change, bool) {
+    /// The placeholders of its matchers that it can't fill in by itself.
+    fn late(&self, spec: &Spec) -> Box<[String]> {
+        let mut late = Vec::new();
+        let by = self.by.iter().map(|(_, matcher)| matcher);
+        for matcher in spec.data.iter().chain(by) {
+            matcher.each_placeholder(&mut |name, _| {
+                if name != "name" && !spec.vars.contains_key(name) && !late.iter().any(|it| it == name) {
+                    late.push(name.to_owned());
+                }
+            });
+        }
+        late.into()
+    }
+
+    /// What the reader is told of it, by what is known now.
+    fn route(&self, key: Key, entry: &Entry) -> Change {
         // Moment and connection are no part of what data looks like.
         let frame = FrameVars {
             id: entry.local.frame,
@@ -195,16 +209,11 @@ impl Book {
             ..Member::default()
         };
         let scope = Scope { frame: &frame, member: Some(&member), message: None };
-        let mut late = false;
-        let mut fill = |matcher: &Matcher| {
-            matcher.render(&scope).unwrap_or_else(|_| {
-                late = true;
-                Matcher::Any(Vec::new()) // nothing meets it
-            })
-        };
-        let data = entry.spec.data.as_ref().map(&mut fill);
+        // What can't be filled in yet is met by nothing.
+        let fill = |matcher: &Matcher| matcher.render(&scope).unwrap_or_else(|_| Matcher::Any(Vec::new()));
+        let data = entry.spec.data.as_ref().map(fill);
         let by = self.by.iter().map(|(rule, matcher)| (*rule, fill(matcher))).collect();
-        (Change::Insert { key, name: entry.spec.want.id.clone(), data, by }, late)
+        Change::Insert { key, name: entry.spec.want.id.clone(), data, by }
     }
 
     // ---- the connection ------------------------------------------------------------------------------------
@@ -215,17 +224,19 @@ impl Book {
 
     /// Variables of the connection became known.
     pub(super) fn capture(&mut self, captured: impl IntoIterator<Item = (String, Value)>) {
-        let mut captured = captured.into_iter().peekable();
-        if captured.peek().is_none() {
+        let new: Vec<_> =
+            captured.into_iter().filter(|(name, value)| self.captures.get(name) != Some(value)).collect();
+        if new.is_empty() {
             return;
         }
-        Arc::make_mut(&mut self.captures).extend(captured);
+        let is_meant = |entry: &Entry| entry.late.iter().any(|name| new.iter().any(|(it, _)| it == name));
         let late: Vec<Key> = self
             .entries
             .iter()
-            .filter(|(_, entry)| entry.late && entry.routed)
+            .filter(|(_, entry)| entry.routed && is_meant(entry))
             .map(|(key, _)| *key)
             .collect();
+        Arc::make_mut(&mut self.captures).extend(new);
         late.into_iter().for_each(|key| self.reroute(key));
     }
 
@@ -246,11 +257,9 @@ impl Book {
         self.entries.retain(|_, entry| entry.routed);
         let mut late = Vec::new();
         for (key, entry) in &mut self.entries {
-            if entry.local.frame.take().is_some() || !entry.local.bound.is_empty() {
-                entry.local = Local::default();
-                if entry.late {
-                    late.push(*key);
-                }
+            entry.local = Local::default();
+            if !entry.late.is_empty() {
+                late.push(*key);
             }
         }
         for key in late {
@@ -290,7 +299,7 @@ impl Book {
         let mut changes = vec![RouteChange::Route(Change::Clear)];
         for key in &self.routed {
             let Some(entry) = self.entries.get(key) else { continue };
-            changes.push(RouteChange::Route(self.route(*key, entry).0));
+            changes.push(RouteChange::Route(self.route(*key, entry)));
             if entry.spec.sequence.is_some() || entry.spec.cursor.is_some() {
                 changes.push(RouteChange::Watch(*key, Arc::clone(&entry.spec)));
             }
