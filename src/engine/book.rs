@@ -296,6 +296,11 @@ impl Book {
 
     /// Says all routes in place of the changes that led to them, so that they stay bounded.
     fn tell_anew(&mut self) {
+        let restarts = self.changes.iter().filter_map(|change| match change {
+            RouteChange::Restart(key) if self.routed.contains(key) => Some(*key),
+            _ => None,
+        });
+        let restarts: BTreeSet<Key> = restarts.collect();
         let mut changes = vec![RouteChange::Route(Change::Clear)];
         for key in &self.routed {
             let Some(entry) = self.entries.get(key) else { continue };
@@ -304,6 +309,7 @@ impl Book {
                 changes.push(RouteChange::Watch(*key, Arc::clone(&entry.spec)));
             }
         }
+        changes.extend(restarts.into_iter().map(RouteChange::Restart));
         for (ticket, question) in &self.questions {
             let matcher = question.matcher.clone();
             changes.push(RouteChange::Route(Change::Request { ticket: *ticket, matcher }));

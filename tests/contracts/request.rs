@@ -316,3 +316,24 @@ fn a_cursor_takes_up_where_the_last_connection_was() {
     until(&feed, |event| event.epoch() == 2 && matches!(event, Event::Message(_)));
     assert_eq!((from(1), from(2)), (json!("0"), json!(12)));
 }
+
+#[test]
+fn counting_goes_on_while_very_many_come_and_go() {
+    // So many changes between two messages that all routes are said anew: the numbers are not forgotten.
+    let lab = Lab::start(answers(|it| if it.ch == "a" { vec![numbers("a", &[1, 2])] } else { Vec::new() }))
+        .unwrap();
+    let feed = bare(&lab)
+        .defaults(|terms| terms.sequence(SequenceRule::contiguous("/n")))
+        .subscription(sub("a"))
+        .open()
+        .unwrap();
+    until(&feed, |event| brief(event) == r#"a {"ch":"a","n":2}"#);
+    for n in 0..3000 {
+        feed.subscribe(sub("x").var("n", n)).unwrap();
+    }
+    feed.unsubscribe("x").unwrap();
+    lab.control().all(numbers("a", &[3, 6]));
+    let events = briefs(&until(&feed, |event| brief(event) == r#"a {"ch":"a","n":6}"#));
+    let own: Vec<_> = events.iter().filter(|event| event.contains('a') && !event.contains('x')).collect();
+    assert_eq!(own, [r#"a {"ch":"a","n":3}"#, "gap sequence a", r#"a {"ch":"a","n":6}"#]);
+}
