@@ -137,7 +137,9 @@
 //! | `gzip` | no | the codecs [`Codec::Gzip`] and [`Codec::Deflate`] |
 //! | `lab` | no | the module `lab`: a feed server that misbehaves on demand, for tests |
 //!
-//! Logging goes through the `log` crate, with targets that begin with `livefeed`.
+//! Logging goes through the `log` crate, with targets that begin with `livefeed`. At the level `trace` the crate
+//! `tungstenite` logs what is received, and with it any token that a server sends: keep its targets below that where
+//! logs are kept.
 #![forbid(unsafe_code)]
 
 mod class;

@@ -40,8 +40,8 @@ struct Local {
 struct Entry {
     spec: Arc<Spec>,
     local: Local,
-    /// Its matchers depend on what is known only on a connection.
-    late: bool,
+    /// What its matchers depend on that is known only on a connection.
+    late: Box<[String]>,
     routed: bool,
 }
 
@@ -84,9 +84,9 @@ impl Book {
 
     pub(super) fn insert(&mut self, key: Key, spec: Arc<Spec>) {
         let watched = spec.sequence.is_some() || spec.cursor.is_some();
-        let mut entry = Entry { spec: Arc::clone(&spec), local: Local::default(), late: false, routed: true };
-        let (change, late) = self.route(key, &entry);
-        entry.late = late;
+        let late = self.late(&spec);
+        let entry = Entry { spec: Arc::clone(&spec), local: Local::default(), late, routed: true };
+        let change = self.route(key, &entry);
         self.entries.insert(key, entry);
         self.routed.insert(key);
         self.push(RouteChange::Route(change));
@@ -173,16 +173,30 @@ impl Book {
 
     fn reroute(&mut self, key: Key) {
         if let Some(entry) = self.entries.get(&key)
-            && entry.late
+            && !entry.late.is_empty()
             && entry.routed
         {
-            let (change, _) = self.route(key, entry);
+            let change = self.route(key, entry);
             self.push(RouteChange::Route(change));
         }
     }
 
-    /// What the reader is told of it by what is known now, and whether something is not known yet.
-    fn route(&self, key: Key, entry: &Entry) -> (Change, bool) {
+    /// The placeholders of its matchers that it can't fill in by itself.
+    fn late(&self, spec: &Spec) -> Box<[String]> {
+        let mut late = Vec::new();
+        let by = self.by.iter().map(|(_, matcher)| matcher);
+        for matcher in spec.data.iter().chain(by) {
+            matcher.each_placeholder(&mut |name, _| {
+                if name != "name" && !spec.vars.contains_key(name) && !late.iter().any(|it| it == name) {
+                    late.push(name.to_owned());
+                }
+            });
+        }
+        late.into()
+    }
+
+    /// What the reader is told of it, by what is known now.
+    fn route(&self, key: Key, entry: &Entry) -> Change {
         // Moment and connection are no part of what data looks like.
         let frame = FrameVars {
             id: entry.local.frame,
@@ -209,17 +223,19 @@ impl Book {
 
     /// Variables of the connection became known.
     pub(super) fn capture(&mut self, captured: impl IntoIterator<Item = (String, Value)>) {
-        let mut captured = captured.into_iter().peekable();
-        if captured.peek().is_none() {
+        let new: Vec<_> =
+            captured.into_iter().filter(|(name, value)| self.captures.get(name) != Some(value)).collect();
+        if new.is_empty() {
             return;
         }
-        Arc::make_mut(&mut self.captures).extend(captured);
+        let is_meant = |entry: &Entry| entry.late.iter().any(|name| new.iter().any(|(it, _)| it == name));
         let late: Vec<Key> = self
             .entries
             .iter()
-            .filter(|(_, entry)| entry.late && entry.routed)
+            .filter(|(_, entry)| entry.routed && is_meant(entry))
             .map(|(key, _)| *key)
             .collect();
+        Arc::make_mut(&mut self.captures).extend(new);
         late.into_iter().for_each(|key| self.reroute(key));
     }
 
@@ -240,11 +256,9 @@ impl Book {
         self.entries.retain(|_, entry| entry.routed);
         let mut late = Vec::new();
         for (key, entry) in &mut self.entries {
-            if entry.local.frame.take().is_some() || !entry.local.bound.is_empty() {
-                entry.local = Local::default();
-                if entry.late {
-                    late.push(*key);
-                }
+            entry.local = Local::default();
+            if !entry.late.is_empty() {
+                late.push(*key);
             }
         }
         for key in late {
@@ -281,14 +295,20 @@ impl Book {
 
     /// Says all routes in place of the changes that led to them, so that they stay bounded.
     fn tell_anew(&mut self) {
+        let restarts = self.changes.iter().filter_map(|change| match change {
+            RouteChange::Restart(key) if self.routed.contains(key) => Some(*key),
+            _ => None,
+        });
+        let restarts: BTreeSet<Key> = restarts.collect();
         let mut changes = vec![RouteChange::Route(Change::Clear)];
         for key in &self.routed {
             let Some(entry) = self.entries.get(key) else { continue };
-            changes.push(RouteChange::Route(self.route(*key, entry).0));
+            changes.push(RouteChange::Route(self.route(*key, entry)));
             if entry.spec.sequence.is_some() || entry.spec.cursor.is_some() {
                 changes.push(RouteChange::Watch(*key, Arc::clone(&entry.spec)));
             }
         }
+        changes.extend(restarts.into_iter().map(RouteChange::Restart));
         for (ticket, question) in &self.questions {
             let matcher = question.matcher.clone();
             changes.push(RouteChange::Route(Change::Request { ticket: *ticket, matcher }));

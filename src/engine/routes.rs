@@ -24,6 +24,8 @@ pub(super) struct Routes {
     keys: HashMap<SubscriptionId, Key>,
     /// The sequence of each subscription that has a rule for it.
     trackers: HashMap<Key, (Tracker, OnGap)>,
+    /// The same while all routes are being said anew.
+    shelf: HashMap<Key, (Tracker, OnGap)>,
     /// The sequence of the connection as a whole.
     whole: Option<(Tracker, OnGap)>,
     pub(super) complaints: Complaints,
@@ -67,6 +69,7 @@ impl Routes {
             readout: Readout::empty(),
             keys: HashMap::new(),
             trackers: HashMap::new(),
+            shelf: HashMap::new(),
             whole: protocol.sequence.as_ref().map(|rule| (Tracker::new(rule), rule.on_gap)),
             complaints: Complaints::default(),
             cursors: HashSet::new(),
@@ -112,7 +115,9 @@ impl Routes {
                     }
                 }
                 RouteChange::Watch(key, spec) => {
-                    if let Some(rule) = &spec.sequence {
+                    if let Some(kept) = self.shelf.remove(&key) {
+                        self.trackers.insert(key, kept);
+                    } else if let Some(rule) = &spec.sequence {
                         self.trackers.entry(key).or_insert_with(|| (Tracker::new(rule), rule.on_gap));
                     }
                     if spec.cursor.is_some() {
@@ -121,6 +126,7 @@ impl Routes {
                 }
             }
         }
+        self.shelf.clear(); // those are wanted no more
     }
 
     /// What a change means beside what data looks like.
@@ -140,6 +146,8 @@ impl Routes {
             Change::Clear => {
                 self.keys.clear();
                 self.cursors.clear();
+                // What is said anew goes on counting.
+                self.shelf.extend(self.trackers.drain());
             }
             Change::Insert { .. } | Change::Request { .. } | Change::RequestDone { .. } => {}
         }

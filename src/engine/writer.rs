@@ -232,8 +232,12 @@ impl Writer {
                     _ => "unsubscribe",
                 };
                 let now = Stamp::now();
+                let epoch = self.link.epoch;
                 shared.with(Caller::Controller, |core| {
                     core.session.alert(now, AlertKind::TemplateFailed { what, detail });
+                    if let Out::Keepalive { .. } = out {
+                        core.session.handle_written(now, epoch, &out); // the next one is due in its time
+                    }
                 });
             }
             (_, Problem::Split) => {}

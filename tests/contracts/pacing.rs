@@ -55,7 +55,7 @@ fn no_span_has_more_sends_than_the_limit() {
     assert!(took >= ms(590) && took < ms(1500), "{took:?}");
     // What the application sends counts with them.
     for n in 0..10 {
-        feed.send(format!("own {n}")).unwrap();
+        let _ = feed.send(format!("own {n}")).unwrap();
     }
     seen(&lab, |_| received(&lab, |_| true).len() == 30);
     within(&received(&lab, |_| true), 5, ms(200), &lab);
@@ -134,8 +134,8 @@ fn what_one_limit_holds_up_another_kind_need_not_wait_for() {
         .open()
         .unwrap();
     seen(&lab, |_| wishes(&lab, 1) == ["sub s0"]);
-    feed.send("one").unwrap();
-    feed.send("two").unwrap();
+    let _ = feed.send("one").unwrap();
+    let _ = feed.send("two").unwrap();
     seen(&lab, |_| received(&lab, |text| text == "one").len() == 1);
     let mark = Instant::now();
     // It is made again by the ladder, which comes before what the application sends.

@@ -116,7 +116,7 @@ impl Reader {
             };
             let scope = Scope { frame: &frame, member: Some(&member), message: None };
             let by = Rule::all_by_match(&rules);
-            interpreter.apply(Change::insert(key, id.clone(), terms.data.as_ref(), &by, &scope).0);
+            interpreter.apply(Change::insert(key, id.clone(), terms.data.as_ref(), &by, &scope));
             names.push(id);
         }
         Self { config, interpreter, names }
