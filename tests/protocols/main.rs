@@ -19,4 +19,6 @@ mod kraken;
 mod nats;
 mod nostr;
 mod pusher;
+#[cfg(unix)]
+mod real;
 mod venue;
