@@ -17,6 +17,7 @@ use livefeed::{
     Repair, RepairStep, SubscriptionId, SubscriptionState,
 };
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 /// A protocol: the server's side, and what is expected of its data file.
@@ -86,13 +87,18 @@ impl Case {
 
 /// The data file, at this address and with times for a test.
 pub fn config(file: &str, venue: &Venue) -> FeedConfig {
+    config_at(file, venue.lab.addr())
+}
+
+/// The same for any server.
+pub fn config_at(file: &str, addr: SocketAddr) -> FeedConfig {
     let path = format!("{}/examples/feeds/{file}.json", env!("CARGO_MANIFEST_DIR"));
     let mut config = FeedConfig::from_json(&std::fs::read_to_string(path).unwrap()).unwrap();
     // The path and the query stay: some protocols say there what they want.
     let url = config.url.expose();
     let (_, rest) = url.split_once("://").unwrap();
     let path = rest.find(['/', '?']).map_or("", |at| &rest[at..]);
-    config.url = format!("ws://{}{path}", venue.lab.addr()).into();
+    config.url = format!("ws://{addr}{path}").into();
     config.endpoints.clear();
     config.stale_after = STALE.into();
     for at in 0..config.subscriptions.len() {

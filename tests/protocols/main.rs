@@ -27,4 +27,6 @@ mod nats;
 mod nostr;
 mod polygon;
 mod pusher;
+#[cfg(unix)]
+mod real;
 mod venue;

@@ -134,6 +134,14 @@ fn placeholders_that_nobody_fills_in_are_refused() {
         ("/subscriptions/1/subscribe", json!("${x}"), "subscriptions[1].subscribe", "${x}: known are"),
         ("/subscriptions/1/data", json!({"text": "${x}"}), "subscriptions[1].data", "${x}: known are"),
         ("/subscriptions/1/data", json!({"text": "${id} ${name} ${token}"}), "", ""),
+        ("/subscriptions/1/data", json!({"text": "${subscribe_id}"}), "", ""),
+        ("/subscriptions/1/unsubscribe", json!("${id} ${subscribe_id}"), "", ""),
+        (
+            "/subscriptions/1/subscribe",
+            json!("${subscribe_id}"),
+            "subscriptions[1].subscribe",
+            "${subscribe_id}",
+        ),
         ("/subscriptions/0/vars", json!({}), "defaults.subscribe", "${symbol} for \"btc\""),
         ("/subscriptions/-", json!({"id": "x"}), "defaults.subscribe", "${symbol} for \"x\""),
         // In what is sent for the connection.

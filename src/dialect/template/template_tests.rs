@@ -65,7 +65,9 @@ fn variables_are_looked_up_from_the_nearest_on() {
     members[0].bound =
         Arc::new(Variables::from([("symbol".to_owned(), json!("bound")), ("chan".to_owned(), json!(67))]));
     members[0].cursor = Some(json!(99));
+    members[0].frame = Some(4);
     for (template, text) in [
+        (json!({"id": "${id}", "ends": "s${subscribe_id}"}), r#"{"ends":"s4","id":7}"#),
         (json!("${name}/${symbol}/${chan}/${cursor}/${id}"), "a/BTC/67/99/7"),
         (
             json!({"t": "${token}", "id": "${id}", "d": "${depth}", "s": "${id}"}),

@@ -293,6 +293,27 @@ fn without_an_answer_it_does_as_it_is_told() {
 }
 
 #[test]
+fn what_was_never_granted_does_not_end_but_is_refused() {
+    let first_data = AckPolicy::FirstData { timeout: 10 * SECOND, then: OnAckTimeout::Retry };
+    for want in [acked("a", OnAckTimeout::Retry), Want { ack: first_data, ..want("a", None) }] {
+        let mut world = World::new(settings());
+        world.connect();
+        let key = world.want(want);
+        world.names();
+        assert!(world.dropped(About::Keys(&[key]), ErrorClass::Refused));
+        assert_eq!((world.state("a"), world.names()), (SubscriptionState::Refused, vec!["refused", "alert"]));
+        world.idle(30 * SECOND);
+        assert_eq!(world.subscribed().len(), 1, "nothing is waited for");
+    }
+    let mut world = World::new(settings());
+    world.connect();
+    let key = world.want(acked("a", OnAckTimeout::Retry));
+    world.ack(About::Keys(&[key]));
+    assert!(world.dropped(About::Keys(&[key]), ErrorClass::Refused));
+    assert_eq!(world.state("a"), SubscriptionState::Ended);
+}
+
+#[test]
 fn f5_an_answer_may_lie_unread() {
     let mut world = World::new(settings());
     world.connect();
