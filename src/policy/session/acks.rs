@@ -384,6 +384,7 @@ impl Session {
         up.let_go(now.mono, key, entry);
         entry.later = None;
         entry.in_force = false;
+        entry.frame = 0; // that it is written may be known only after the answer
         entry.assumed = false;
         entry.announced = false;
         entry.tries = 0;
