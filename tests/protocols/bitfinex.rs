@@ -147,12 +147,14 @@ fn a_channel_that_has_nothing_to_say_but_hb_lives() {
     let mut watch = Watch::new(&CASE, &feed);
     watch.all_flow();
     quirks.idle.lock().unwrap().insert("ticker tETHUSD".to_owned());
-    watch.flows(&["trades"], 5); // what was on its way has come
+    // Said behind what was on its way.
+    venue.say(json!({"event": "info", "platform": {"status": 0}}));
+    watch.until(|_, event| matches!(event, Event::Alert(_)));
     watch.again();
     watch.read_for(ms(1000), || true);
     assert_eq!(watch.counts["ticker"], 0, "an hb is no data");
     assert!(watch.counts["trades"] > 0);
-    watch.saw_only(&["connecting", "connected", "subscribed"]);
+    watch.saw_only(&["connecting", "connected", "subscribed", "alert"]);
     // Without the hb it is mute.
     venue.mute("ticker tETHUSD");
     let Event::Stale(stale) = watch.until(|_, event| matches!(event, Event::Stale(_))) else {

@@ -177,6 +177,38 @@ fn answers_without_a_name_are_for_the_oldest_message() {
     assert!(!world.nack(About::Oldest, ErrorClass::Refused));
 }
 
+/// A server can be quicker than the thread that wrote.
+#[test]
+fn a_refusal_may_come_before_it_is_known_that_the_message_is_written() {
+    let mut world = World::new(Settings { batch_members: 9, ..settings() });
+    world.connect();
+    for id in ["a", "b"] {
+        world.session.handle_subscribe(world.now, Want { first_limit: Some(SECOND), ..member(id) });
+    }
+    world.names();
+    // The message for both, then that for `a` alone.
+    for state in [SubscriptionState::Queued, SubscriptionState::Refused] {
+        let out = world.session.poll_out(world.now).expect("something is to be written");
+        let refusal = "no".to_owned();
+        assert!(world.session.handle_nack(world.now, About::Oldest, ErrorClass::Refused, None, refusal));
+        world.session.handle_written(world.now, 1, &out);
+        assert_eq!(world.state("a"), state);
+    }
+    world.settle();
+    world.ack(About::Oldest);
+    assert_eq!(world.names(), ["refused", "alert", "subscribed"]);
+    assert_eq!(
+        ["a", "b"].map(|id| world.state(id)),
+        [SubscriptionState::Refused, SubscriptionState::Confirmed]
+    );
+    world.idle(SECOND);
+    assert_eq!(
+        world.stale().and_then(|stale| stale.subscription.clone()),
+        Some("b".into()),
+        "a is owed nothing"
+    );
+}
+
 #[test]
 fn lists_confirm_their_members_and_refuse_the_others() {
     let listed = |ids: &[&str]| ids.iter().map(|id| (*id).to_owned()).collect::<Vec<_>>();
