@@ -375,6 +375,7 @@ impl Session {
         up.let_go(now.mono, key, entry);
         entry.later = None;
         entry.in_force = false;
+        entry.frame = 0; // a quick answer comes before it is said that its message is written
         entry.assumed = false;
         entry.announced = false;
         entry.tries = 0;

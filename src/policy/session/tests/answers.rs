@@ -462,3 +462,58 @@ fn a_message_over_its_bound_in_bytes_is_divided() {
     world.ack(About::All);
     assert_eq!(world.state("s4"), SubscriptionState::Confirmed);
 }
+
+/// The reader may be quicker than the thread that writes.
+#[test]
+fn an_answer_may_come_before_it_is_said_that_the_message_is_written() {
+    for (class, state) in [
+        (ErrorClass::Refused, SubscriptionState::Refused),
+        (ErrorClass::RetryLater, SubscriptionState::Refused),
+    ] {
+        for is_end in [false, true] {
+            let mut world = World::new(settings());
+            world.connect();
+            let _ = world.session.handle_subscribe(
+                world.now,
+                Want {
+                    limit: Some(SECOND / 2),
+                    first_limit: Some(SECOND / 2),
+                    ..acked("a", OnAckTimeout::Retry)
+                },
+            );
+            let out = world.session.poll_out(world.now).expect("its message");
+            let Out::Subscribe { frame, .. } = &out else { panic!("no subscribe message") };
+            let about = About::Frame(*frame);
+            let (now, detail) = (world.now, "no".to_owned());
+            let state = if is_end {
+                assert!(world.session.handle_dropped(now, about, class, None, detail));
+                SubscriptionState::Ended
+            } else {
+                assert!(world.session.handle_nack(now, about, class, None, detail));
+                state
+            };
+            world.session.handle_written(now, world.session.epoch(), &out);
+            world.settle();
+            assert_eq!(world.state("a"), state);
+            assert!(!world.names().contains(&"subscribed"), "{class:?}");
+            world.idle(900 * MS);
+            assert_eq!(world.state("a"), state, "nothing is owed for it: it is not stale");
+            assert!(!world.names().contains(&"stale"), "{class:?}");
+        }
+        // The same for the halves of a message that is refused as a whole.
+        let mut world = World::new(Settings { batch_members: 10, ..settings() });
+        world.connect();
+        let _ = world.session.handle_subscribe(world.now, member("a"));
+        let _ = world.session.handle_subscribe(world.now, member("b"));
+        let out = world.session.poll_out(world.now).expect("their message");
+        let Out::Subscribe { frame, keys } = &out else { panic!("no subscribe message") };
+        assert_eq!(keys.len(), 2);
+        assert!(world.session.handle_nack(world.now, About::Frame(*frame), class, None, "no".into()));
+        world.session.handle_written(world.now, world.session.epoch(), &out);
+        world.settle();
+        assert!(!world.names().contains(&"subscribed"), "{class:?}");
+        world.idle(5 * SECOND);
+        let unsubscribed = world.outs.iter().filter(|out| matches!(out, Out::Unsubscribe { .. })).count();
+        assert_eq!((unsubscribed, world.frames()), (0, vec![vec![keys[0]], vec![keys[1]]]), "{class:?}");
+    }
+}
