@@ -211,3 +211,36 @@ fn closures_see_what_placeholders_see() {
     let content = reply.reply(&frame(), Payload::Text(r#"{"ts":5}"#)).unwrap_or_else(|e| panic!("{e}"));
     assert_eq!(content.payload(), Payload::Text("Some(Number(5)) Some(8) 0"));
 }
+
+#[test]
+fn a_text_stays_a_text_and_may_be_put_together() {
+    let [a, b] = pair();
+    for (template, text) in [
+        (json!({"id": {"$text": "${id}"}}), r#"{"id":"7"}"#),
+        (json!({"id": {"$text": ["0", "${id}"]}}), r#"{"id":"07"}"#),
+        (
+            json!({"topic": {"$text": ["/market/ticker:", {"$join": "${symbol}-USD"}]}}),
+            r#"{"topic":"/market/ticker:BTC-USD,ETH-USD"}"#,
+        ),
+        (
+            json!({"$each": {"of": {"$text": "${depth}"}, "as": "${depth}"}}),
+            r#"[{"as":5,"of":"5"},{"as":null,"of":"null"}]"#,
+        ),
+    ] {
+        let template = Template::json(template);
+        assert_eq!(template.check(&|_| true), Ok(()));
+        assert_eq!(sent(&template, &[a.clone(), b.clone()]), Ok(text.to_owned()));
+    }
+    assert!(!Template::json(json!({"$text": "${id}"})).is_batchable());
+    assert!(Template::json(json!({"$text": [{"$join": "${symbol}"}]})).is_batchable());
+    assert_eq!(Template::json(json!({"$text": "ab"})).fixed_len(), None);
+    for wrong in [
+        json!({"$text": 1}),
+        json!({"$text": "a", "with": ","}),
+        json!({"$text": [1]}),
+        json!({"$text": [{"$each": "a"}]}),
+        json!({"$each": {"$text": [{"$join": "a"}]}}),
+    ] {
+        assert!(Template::json(wrong.clone()).check(&|_| true).is_err(), "{wrong}");
+    }
+}
