@@ -12,8 +12,11 @@
 mod common;
 
 mod binance;
+mod bybit;
 mod coinbase;
 #[allow(dead_code, reason = "each protocol needs another part of it")]
 mod conformance;
 mod kraken;
+mod kucoin;
+mod okx;
 mod venue;
