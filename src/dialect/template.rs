@@ -56,8 +56,8 @@ const TEXT: &str = "$text";
 ///
 /// In JSON `{"$each": T}` becomes an array with `T` for each subscription of a batch, and
 /// `{"$join": "T.${symbol}", "with": ","}` a string of all of them (`with` is `,` if left out). Outside of them
-/// the variables are those of the first subscription. A template with neither is for one subscription, and so is
-/// a closure. `{"$text": ["/market/ticker:", {"$join": "${symbol}"}]}` puts texts and joined ones together.
+/// the subscriptions of a batch agree: those whose variables differ there do not share a message. A template with neither
+/// is for one subscription, and so is a closure. `{"$text": ["/market/ticker:", {"$join": "${symbol}"}]}` puts texts and joined ones together.
 ///
 /// ```
 /// use livefeed::Template;
@@ -112,6 +112,18 @@ impl Template {
             Form::Json(value) => has_batch(value),
             Form::Text(_) | Form::Closure(_) => false,
         }
+    }
+
+    /// The values that all members of one message have in common, by the variables of one of them: those that stand
+    /// outside of what is filled in for each.
+    pub(crate) fn shared(&self, own: &dyn Vars) -> Vec<(String, Value)> {
+        let mut shared = Vec::new();
+        if let Form::Json(value) = &self.0 {
+            each_shared_name(value, &mut |name| {
+                shared.extend(own.var(name).map(|value| (name.to_owned(), value)));
+            });
+        }
+        shared
     }
 
     /// Calls `found` with the name of each placeholder, and whether it has a default.
@@ -447,6 +459,25 @@ fn has_batch(value: &Value) -> bool {
             members.contains_key(EACH) || members.contains_key(JOIN) || members.values().any(has_batch)
         }
         _ => false,
+    }
+}
+
+/// Calls `found` with the name of each placeholder outside of what is filled in for each member.
+fn each_shared_name(value: &Value, found: &mut dyn FnMut(&str)) {
+    match value {
+        Value::String(text) => placeholder::each_name(text, &mut |name, _| found(name)),
+        Value::Array(items) => items.iter().for_each(|item| each_shared_name(item, found)),
+        Value::Object(members) => match batch_form(members) {
+            Ok(Some(BatchForm::Each(_) | BatchForm::Join(..))) => {}
+            Ok(Some(BatchForm::Text(parts))) => parts.iter().for_each(|part| each_shared_name(part, found)),
+            Ok(None) | Err(_) => {
+                for (key, member) in members {
+                    placeholder::each_name(key, &mut |name, _| found(name));
+                    each_shared_name(member, found);
+                }
+            }
+        },
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
 }
 

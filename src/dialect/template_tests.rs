@@ -244,3 +244,15 @@ fn a_text_stays_a_text_and_may_be_put_together() {
         assert!(Template::json(wrong.clone()).check(&|_| true).is_err(), "{wrong}");
     }
 }
+
+#[test]
+fn what_stands_outside_of_a_batch_is_shared() {
+    let template = Template::json(json!({
+        "op": "sub ${kind}", "args": {"$each": "${symbol}"}, "as": {"$text": ["${depth}", {"$join": "${symbol}"}]}, "id": "${id}"
+    }));
+    let own = |name: &str| (name != "id").then(|| json!(name));
+    let shared = template.shared(&own);
+    let names: Vec<_> = shared.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["depth", "kind"]);
+    assert!(Template::text("${symbol}").shared(&own).is_empty());
+}

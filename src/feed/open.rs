@@ -17,7 +17,9 @@ use crate::policy::subscriptions::{AckPolicy, Want};
 use crate::policy::{backoff, liveness, session, verdict};
 use crate::secret::Secret;
 use crate::transport::{self, Endpoint, TcpSettings, TlsSettings};
+use serde_json::Value;
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 /// Builds the plan; what can still be wrong is the TLS library's view of the settings.
@@ -105,9 +107,11 @@ pub(super) fn spec(config: &FeedConfig, subscription: &Subscription) -> Spec {
         name => terms.vars.get(name).cloned(),
     };
     let topic = terms.topic.as_deref().and_then(|topic| placeholder::text(topic, &own).ok());
-    // Subscriptions share a message if it is made from the same template: that of the defaults.
+    // Subscriptions share a message if it is made from the same template, that of the defaults, and they agree in what it
+    // says of all of them.
     let is_common = subscription.terms.subscribe.is_none();
-    let batchable = terms.subscribe.as_ref().is_some_and(Template::is_batchable);
+    let batchable = terms.subscribe.as_ref().filter(|template| is_common && template.is_batchable());
+    let batch = batchable.map(|template| group(&template.shared(&own)));
     let rungs = terms.repair.unwrap_or_default();
     Spec {
         want: Want {
@@ -115,7 +119,7 @@ pub(super) fn spec(config: &FeedConfig, subscription: &Subscription) -> Spec {
             first_limit: terms.first_data_within.map_or(limit, Limit::duration),
             payload: terms.subscribe.is_some(),
             can_end: terms.unsubscribe.is_some(),
-            batch: (is_common && batchable).then_some(0),
+            batch,
             ack,
             repair: rungs.into_iter().map(rung).collect(),
             can_probe: terms.probe.is_some(),
@@ -130,6 +134,15 @@ pub(super) fn spec(config: &FeedConfig, subscription: &Subscription) -> Spec {
         sequence: terms.sequence,
         cursor: terms.cursor.and_then(|cursor| Pointer::parse(&cursor).ok()),
     }
+}
+
+/// Which subscriptions may share a message: those that agree in these values.
+fn group(shared: &[(String, Value)]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    for (name, value) in shared {
+        (name, value.to_string()).hash(&mut hasher);
+    }
+    hasher.finish()
 }
 
 fn rung(step: RepairStep) -> Rung {

@@ -74,7 +74,7 @@ pub(crate) const OVERHEAD: usize = 256;
 pub(crate) struct Member {
     pub(crate) key: Key,
     /// Members of one group may share a message; `None`: it is alone in its.
-    pub(crate) group: Option<u32>,
+    pub(crate) group: Option<u64>,
     /// One part of a message that was divided: it is only joined with members of the same part. `None`: not divided.
     pub(crate) lot: Option<u64>,
 }
@@ -147,7 +147,7 @@ impl Outbox {
     }
 
     /// Puts back what does not fit into one message, to be handed out next, in two parts that are never joined again.
-    pub(crate) fn push_parts(&mut self, keys: &[Key], group: Option<u32>) {
+    pub(crate) fn push_parts(&mut self, keys: &[Key], group: Option<u64>) {
         let (first, second) = keys.split_at(keys.len() / 2);
         for part in [second, first] {
             let lot = Some(self.next_lot());
@@ -315,7 +315,7 @@ mod tests {
         Member { key, group: None, lot: None }
     }
 
-    fn of(group: u32, key: Key) -> Member {
+    fn of(group: u64, key: Key) -> Member {
         Member { key, group: Some(group), lot: None }
     }
 

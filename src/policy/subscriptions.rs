@@ -35,7 +35,7 @@ pub(crate) struct Want {
     /// Whether there is a message that ends it.
     pub(crate) can_end: bool,
     /// Neighbours of one group may share a subscribe message; `None`: it is alone in its.
-    pub(crate) batch: Option<u32>,
+    pub(crate) batch: Option<u64>,
     pub(crate) ack: AckPolicy,
     /// What is done, in this order, when it is stale. Empty: a new connection.
     pub(crate) repair: Arc<[Rung]>,
