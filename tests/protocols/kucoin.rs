@@ -86,7 +86,11 @@ const BOOK: &str = "/market/level2:BTC-USDT";
 const CASE: Case = Case {
     file: "kucoin",
     venue,
-    topics: &[("ticker", "/market/ticker:BTC-USDT"), ("book", BOOK)],
+    topics: &[
+        ("ticker", "/market/ticker:BTC-USDT"),
+        ("eth-ticker", "/market/ticker:ETH-USDT"),
+        ("book", BOOK),
+    ],
     of: |message| json_of(message)["topic"].as_str().map(str::to_owned).into_iter().collect(),
     victim: "book",
     refusal: Some(Refusal {
@@ -99,6 +103,12 @@ const CASE: Case = Case {
 
 crate::conformance::tests!(CASE);
 
+/// One of the two tickers of a message.
+#[test]
+fn one_of_a_batch_may_be_refused() {
+    conformance::recognises_a_refusal(&Case { victim: "eth-ticker", ..CASE });
+}
+
 #[test]
 fn nothing_is_sent_before_the_welcome() {
     let venue = silent().start();
@@ -109,7 +119,9 @@ fn nothing_is_sent_before_the_welcome() {
     assert_eq!(feed.health().epoch, 0, "not connected");
     venue.say(json!({"id": "hQvf8jkno", "type": "welcome"}));
     Watch::new(&CASE, &feed).all_flow();
-    venue.wait_subscribed(1, &["/market/ticker:BTC-USDT", BOOK]);
+    venue.wait_subscribed(1, &["/market/ticker:BTC-USDT", "/market/ticker:ETH-USDT", BOOK]);
+    let topics: Vec<_> = venue.received_json(1).into_iter().map(|json| json["topic"].clone()).collect();
+    assert_eq!(topics[..2], ["/market/ticker:BTC-USDT,ETH-USDT", BOOK]);
 }
 
 #[test]
