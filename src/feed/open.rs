@@ -5,7 +5,7 @@ use crate::config::{
     Ack, Attempt, CodeRange, EndRule, FeedConfig, FeedUrl, Hooks, Keepalive, KeepaliveDue, Limit, Overflow,
     Pacing, PacingScope, RepairStep, RetryContext, Subscription, Target, Terms, TlsVersion,
 };
-use crate::dialect::{Dialect, Interval, Pointer, Rule, Template, placeholder};
+use crate::dialect::{Dialect, Interval, Pointer, Rule, placeholder};
 use crate::engine::governor::{Attempts, Governor};
 use crate::engine::plan::{self, Beat, Plan, Protocol, ProviderFailure, Spec};
 use crate::engine::queue::{self, Bounds};
