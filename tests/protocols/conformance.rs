@@ -62,11 +62,11 @@ pub enum Life {
 }
 
 /// The freshness limit of everything.
-const STALE: Duration = ms(400);
+const STALE: Duration = ms(300);
 /// The time between two keepalives of the client; as long for an answer as data may take.
-const KEEPALIVE: Duration = ms(50);
+pub const KEEPALIVE: Duration = ms(50);
 /// When a venue ends a connection that gave no sign of life.
-const CUT_OFF_AFTER: Duration = ms(500);
+const CUT_OFF_AFTER: Duration = ms(400);
 
 impl Case {
     pub fn topic(&self, subscription: &str) -> &'static str {
@@ -358,8 +358,8 @@ pub fn keeps_alive(case: &Case) {
         case.topics.iter().for_each(|(_, topic)| venue.mute(topic));
         venue.mute_heartbeats();
     }
-    let signs = || case.life == Life::Server || venue.signs(1) >= 10;
-    watch.read_for(CUT_OFF_AFTER * 2, signs);
+    let signs = || case.life == Life::Server || venue.signs(1) >= 5;
+    watch.read_for(CUT_OFF_AFTER * 3 / 2, signs);
     watch.saw_only(&CALM);
     assert_eq!(venue.on_wire().len(), 1, "{:?}", venue.on_wire());
     feed.close(CEILING).unwrap();

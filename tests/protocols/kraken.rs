@@ -1,9 +1,12 @@
 //! Kraken, WebSocket API v2: one reply for each symbol, correlated by `req_id` and the echoed channel and symbol.
 //!
 //! <https://docs.kraken.com/api/docs/websocket-v2/>
+//!
+//! Public channels are all data. Private ones need a closure: each subscribe message has a token that comes from a request
+//! over HTTP. The checksum of a book is the application's to check.
 
 use crate::common::*;
-use crate::conformance::{Case, Life, Refusal, json as json_of};
+use crate::conformance::{self, Case, Life, Refusal, json as json_of};
 use crate::venue::{Answer, Builder, Line, Tick, Venue};
 use livefeed::{EndReason, Event};
 use serde_json::{Value, json};
@@ -72,7 +75,12 @@ fn data(tick: &Tick<'_>) -> Value {
 const CASE: Case = Case {
     file: "kraken-v2",
     venue,
-    topics: &[("btc", "ticker BTC/USD"), ("eth", "ticker ETH/USD"), ("btc-book", "book BTC/USD")],
+    topics: &[
+        ("btc", "ticker BTC/USD"),
+        ("eth", "ticker ETH/USD"),
+        ("btc-trades", "trade BTC/USD"),
+        ("btc-book", "book BTC/USD"),
+    ],
     of: |message| {
         let json = json_of(message);
         let channel = json["channel"].as_str().unwrap_or_default();
@@ -89,6 +97,33 @@ const CASE: Case = Case {
 };
 
 crate::conformance::tests!(CASE);
+
+/// The number of a message stands for all its symbols, so they are asked for one by one when one is refused; that the
+/// others are subscribed already is then no error.
+#[test]
+fn the_first_symbol_of_a_message_may_be_refused() {
+    let refusal = Some(Refusal { event: "refused", reason: "not supported", detail: "not supported" });
+    conformance::recognises_a_refusal(&Case { victim: "btc", refusal, ..CASE });
+}
+
+/// And those that agree in the channel share one.
+#[test]
+fn a_message_has_one_channel_and_several_symbols() {
+    let venue = venue().start();
+    let feed = conformance::open(conformance::config(CASE.file, &venue));
+    feed.wait_fresh(CEILING).unwrap();
+    let asked: Vec<_> = venue
+        .received_json(1)
+        .into_iter()
+        .map(|json| (json["params"]["channel"].clone(), json["params"]["symbol"].clone()))
+        .collect();
+    let wanted = [
+        (json!("ticker"), json!(["BTC/USD", "ETH/USD"])),
+        (json!("trade"), json!(["BTC/USD"])),
+        (json!("book"), json!(["BTC/USD"])),
+    ];
+    assert_eq!(asked, wanted);
+}
 
 #[test]
 fn the_venue_speaks_the_protocol() {

@@ -14,6 +14,7 @@ mod common;
 mod alpaca;
 mod binance;
 mod bitfinex;
+mod bybit;
 mod coinbase;
 #[allow(dead_code, reason = "each protocol needs another part of it")]
 mod conformance;
@@ -23,8 +24,10 @@ mod graphql;
 mod home_assistant;
 mod hyperliquid;
 mod kraken;
+mod kucoin;
 mod nats;
 mod nostr;
+mod okx;
 mod polygon;
 mod pusher;
 #[cfg(unix)]

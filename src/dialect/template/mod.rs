@@ -27,6 +27,8 @@ const EACH: &str = "$each";
 const JOIN: &str = "$join";
 /// What stands between the members of a joined string.
 const WITH: &str = "with";
+/// Stands for a string, of one part or several put together.
+const TEXT: &str = "$text";
 
 /// What a feed sends: a text or JSON with placeholders, or what a closure makes. Filled in afresh each time,
 /// because signatures and timestamps age.
@@ -39,8 +41,8 @@ const WITH: &str = "with";
 ///
 /// `${name}` stands for the value of a variable, `${name|default}` has a value for where there is none, and
 /// `$${` is a literal `${`. A JSON string that is one placeholder and nothing else becomes the value with its
-/// type (a number stays a number); in a longer text the value is put in as text. The names, in the order they are
-/// looked up:
+/// type (a number stays a number); in a longer text the value is put in as text. `{"$text": "${id}"}` is a string in
+/// any case, for servers that want `"id": "17"`. The names, in the order they are looked up:
 ///
 /// | name | value | where |
 /// |---|---|---|
@@ -59,8 +61,8 @@ const WITH: &str = "with";
 ///
 /// In JSON `{"$each": T}` becomes an array with `T` for each subscription of a batch, and
 /// `{"$join": "T.${symbol}", "with": ","}` a string of all of them (`with` is `,` if left out). Outside of them
-/// the variables are those of the first subscription. A template with neither is for one subscription, and so is
-/// a closure.
+/// the subscriptions of a batch agree: those whose variables differ there do not share a message. A template with neither
+/// is for one subscription, and so is a closure. `{"$text": ["/market/ticker:", {"$join": "${symbol}"}]}` puts texts and joined ones together.
 ///
 /// ```
 /// use livefeed::Template;
@@ -126,8 +128,20 @@ impl Template {
         }
         let mut hasher = DefaultHasher::new();
         value.hash(&mut hasher);
-        outside(value, own).hash(&mut hasher);
+        self.shared(own).hash(&mut hasher);
         Some(hasher.finish())
+    }
+
+    /// The values that all members of one message have in common, by the variables of one of them: those that stand
+    /// outside of what is filled in for each.
+    fn shared(&self, own: &dyn Vars) -> Vec<(String, Value)> {
+        let mut shared = Vec::new();
+        if let Form::Json(value) = &self.0 {
+            each_shared_name(value, &mut |name| {
+                shared.extend(own.var(name).map(|value| (name.to_owned(), value)));
+            });
+        }
+        shared
     }
 
     /// Calls `found` with the name of each placeholder, and whether it has a default.
@@ -143,7 +157,7 @@ impl Template {
     pub(crate) fn fixed_len(&self) -> Option<usize> {
         match &self.0 {
             Form::Text(text) if placeholder::is_plain(text.expose()) => Some(text.len()),
-            Form::Json(value) if placeholder::is_plain_value(value) && !has_batch(value) => {
+            Form::Json(value) if placeholder::is_plain_value(value) && !has_form(value) => {
                 Some(value.to_string().len())
             }
             _ => None,
@@ -475,26 +489,62 @@ fn has_batch(value: &Value) -> bool {
     }
 }
 
-/// What stands outside of the batch forms, as far as the variables are known.
-fn outside(value: &Value, vars: &dyn Vars) -> Value {
+/// Calls `found` with the name of each placeholder outside of what is filled in for each member.
+fn each_shared_name(value: &Value, found: &mut dyn FnMut(&str)) {
     match value {
-        Value::Object(members) if members.contains_key(EACH) || members.contains_key(JOIN) => Value::Null,
-        Value::Object(members) => {
-            members.iter().map(|(key, member)| (key.clone(), outside(member, vars))).collect()
-        }
-        Value::Array(items) => items.iter().map(|item| outside(item, vars)).collect(),
-        plain => placeholder::value(plain, vars).unwrap_or_else(|_| plain.clone()),
+        Value::String(text) => placeholder::each_name(text, &mut |name, _| found(name)),
+        Value::Array(items) => items.iter().for_each(|item| each_shared_name(item, found)),
+        Value::Object(members) => match batch_form(members) {
+            Ok(Some(BatchForm::Each(_) | BatchForm::Join(..))) => {}
+            Ok(Some(BatchForm::Text(parts))) => parts.iter().for_each(|part| each_shared_name(part, found)),
+            Ok(None) | Err(_) => {
+                for (key, member) in members {
+                    placeholder::each_name(key, &mut |name, _| found(name));
+                    each_shared_name(member, found);
+                }
+            }
+        },
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
 }
 
-/// The two forms that stand for all members of a batch.
+/// Whether it is sent as something else than what it is.
+fn has_form(value: &Value) -> bool {
+    match value {
+        Value::Array(items) => items.iter().any(has_form),
+        Value::Object(members) => {
+            [EACH, JOIN, TEXT].iter().any(|form| members.contains_key(*form))
+                || members.values().any(has_form)
+        }
+        _ => false,
+    }
+}
+
+/// The forms that stand for something else: for all members of a batch, the first two.
 enum BatchForm<'a> {
     Each(&'a Value),
     Join(&'a str, &'a str),
+    Text(&'a [Value]),
 }
 
 /// Takes an object for one of the batch forms; the error says what is wrong with it.
 fn batch_form(object: &Map<String, Value>) -> Result<Option<BatchForm<'_>>, &'static str> {
+    if let Some(text) = object.get(TEXT) {
+        let parts = match text {
+            Value::Array(parts) => parts.as_slice(),
+            part => std::slice::from_ref(part),
+        };
+        let is_part = |part: &Value| match part {
+            Value::String(_) => true,
+            Value::Object(form) => matches!(batch_form(form), Ok(Some(BatchForm::Join(..)))),
+            _ => false,
+        };
+        return if object.len() == 1 && parts.iter().all(is_part) {
+            Ok(Some(BatchForm::Text(parts)))
+        } else {
+            Err("has a \"$text\" of something else than texts and {\"$join\": ..}, or with more beside it")
+        };
+    }
     match (object.get(EACH), object.get(JOIN)) {
         (None, None) => Ok(None),
         (Some(each), None) if object.len() == 1 => Ok(Some(BatchForm::Each(each))),
@@ -512,6 +562,7 @@ fn check_batches(value: &Value, inside: bool) -> Result<(), String> {
     match value {
         Value::Array(items) => items.iter().try_for_each(|item| check_batches(item, inside)),
         Value::Object(members) => match batch_form(members)? {
+            Some(BatchForm::Text(parts)) => parts.iter().try_for_each(|part| check_batches(part, inside)),
             Some(_) if inside => Err("has an \"$each\" or \"$join\" inside an \"$each\"".into()),
             Some(BatchForm::Each(each)) => check_batches(each, true),
             Some(BatchForm::Join(..)) => Ok(()),
@@ -531,14 +582,25 @@ fn batch(value: &Value, first: &Scope<'_>, all: &[Scope<'_>]) -> Result<Value, S
         Value::Object(members) => match batch_form(members)? {
             Some(BatchForm::Each(each)) => Value::Array(
                 all.iter()
-                    .map(|member| placeholder::value(each, member))
-                    .collect::<Result<_, _>>()
-                    .map_err(missing)?,
+                    .map(|member| batch(each, member, std::slice::from_ref(member)))
+                    .collect::<Result<_, _>>()?,
             ),
             Some(BatchForm::Join(text, with)) => {
                 let texts: Result<Vec<_>, _> =
                     all.iter().map(|member| placeholder::text(text, member)).collect();
                 Value::String(texts.map_err(missing)?.join(with))
+            }
+            Some(BatchForm::Text(parts)) => {
+                let mut whole = String::new();
+                for part in parts {
+                    match part {
+                        Value::String(text) => {
+                            whole.push_str(&placeholder::text(text, first).map_err(missing)?);
+                        }
+                        form => whole.push_str(batch(form, first, all)?.as_str().unwrap_or_default()),
+                    }
+                }
+                Value::String(whole)
             }
             None => {
                 let mut out = Map::new();

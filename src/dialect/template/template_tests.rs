@@ -229,3 +229,48 @@ fn members_of_a_batch_agree_in_what_stands_outside_of_it() {
     assert_ne!(group("trades", "a"), group("book", "a"));
     assert_eq!(Template::json(json!({"symbol": "${symbol}"})).batch_group(&|_: &str| None::<Value>), None);
 }
+
+#[test]
+fn a_text_stays_a_text_and_may_be_put_together() {
+    let [a, b] = pair();
+    for (template, text) in [
+        (json!({"id": {"$text": "${id}"}}), r#"{"id":"7"}"#),
+        (json!({"id": {"$text": ["0", "${id}"]}}), r#"{"id":"07"}"#),
+        (
+            json!({"topic": {"$text": ["/market/ticker:", {"$join": "${symbol}-USD"}]}}),
+            r#"{"topic":"/market/ticker:BTC-USD,ETH-USD"}"#,
+        ),
+        (
+            json!({"$each": {"of": {"$text": "${depth}"}, "as": "${depth}"}}),
+            r#"[{"as":5,"of":"5"},{"as":null,"of":"null"}]"#,
+        ),
+    ] {
+        let template = Template::json(template);
+        assert_eq!(template.check(&|_| true), Ok(()));
+        assert_eq!(sent(&template, &[a.clone(), b.clone()]), Ok(text.to_owned()));
+    }
+    assert!(!Template::json(json!({"$text": "${id}"})).is_batchable());
+    assert!(Template::json(json!({"$text": [{"$join": "${symbol}"}]})).is_batchable());
+    assert_eq!(Template::json(json!({"$text": "ab"})).fixed_len(), None);
+    for wrong in [
+        json!({"$text": 1}),
+        json!({"$text": "a", "with": ","}),
+        json!({"$text": [1]}),
+        json!({"$text": [{"$each": "a"}]}),
+        json!({"$each": {"$text": [{"$join": "a"}]}}),
+    ] {
+        assert!(Template::json(wrong.clone()).check(&|_| true).is_err(), "{wrong}");
+    }
+}
+
+#[test]
+fn what_stands_outside_of_a_batch_is_shared() {
+    let template = Template::json(json!({
+        "op": "sub ${kind}", "args": {"$each": "${symbol}"}, "as": {"$text": ["${depth}", {"$join": "${symbol}"}]}, "id": "${id}"
+    }));
+    let own = |name: &str| (name != "id").then(|| json!(name));
+    let shared = template.shared(&own);
+    let names: Vec<_> = shared.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["depth", "kind"]);
+    assert!(Template::text("${symbol}").shared(&own).is_empty());
+}
