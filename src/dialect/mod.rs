@@ -25,7 +25,9 @@ mod slab;
 mod trie;
 
 #[cfg(test)]
-mod hostile_tests;
+mod tests {
+    mod hostile;
+}
 
 pub use matcher::{MatchFn, Matcher};
 pub(crate) use router::{Hit, Owner, Router};

@@ -1,10 +1,10 @@
 //! Messages made to hurt: nothing panics, and what is twice as long costs twice as much.
 #![allow(clippy::disallowed_methods, reason = "the time that is measured is real")]
 
-use super::matcher::Matcher;
-use super::pointer::Pointer;
-use super::router::{Hit, Owner, Router};
-use super::scan;
+use crate::dialect::matcher::Matcher;
+use crate::dialect::pointer::Pointer;
+use crate::dialect::router::{Hit, Owner, Router};
+use crate::dialect::scan;
 use crate::message::{Payload, SubscriptionId};
 use proptest::prelude::*;
 use serde_json::json;
