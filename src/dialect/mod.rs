@@ -24,10 +24,10 @@ mod shape;
 mod slab;
 mod trie;
 
+pub use matcher::{MatchFn, Matcher};
+pub(crate) use router::{Hit, Owner, Router};
+
 #[cfg(test)]
 mod tests {
     mod hostile;
 }
-
-pub use matcher::{MatchFn, Matcher};
-pub(crate) use router::{Hit, Owner, Router};
