@@ -236,7 +236,9 @@ impl Matcher {
                 let Some(own) = Scalar::parse(raw) else { return false };
                 one_of.iter().any(|value| Scalar::of(value).is_some_and(|value| own == value))
             }),
-            Self::Exists { pointer, exists } => has(payload, pointer, |_| true) == *exists,
+            Self::Exists { pointer, exists } => {
+                Pointer::parse(pointer).is_ok() && has(payload, pointer, |_| true) == *exists
+            }
             Self::StartsWith { pointer, starts_with } => has(
                 payload,
                 pointer,
