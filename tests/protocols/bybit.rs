@@ -6,7 +6,6 @@
 //! All of it is data. Private channels need a closure for the signature of the login. `req_id` has to be a string:
 //! `{"$text": "${id}"}` is one.
 
-use crate::common::*;
 use crate::conformance::{self, Case, Life, Refusal, Watch, json as json_of};
 use crate::venue::{Answer, Builder, Line, Tick, Venue};
 use livefeed::{Event, GapCause, Matcher, Subscription};

@@ -171,7 +171,7 @@ fn the_same_number_again_keeps_the_book_alive_and_is_no_data() {
     );
     watch.read_for(ms(50), || true);
     let last = venue.lab.published(BOOK) * 10;
-    let (before, begin) = (watch.counts["book"], Instant::now());
+    let (_, begin) = (watch.counts["book"], Instant::now());
     let repeat = json!({"arg": {"channel": "books", "instId": "BTC-USDT"}, "action": "update",
         "data": [{"asks": [], "bids": [], "ts": "1597026383085", "checksum": 0, "prevSeqId": last, "seqId": last}]});
     while begin.elapsed() < ms(1000) {

@@ -1,17 +1,10 @@
 //! Messages made to hurt: nothing panics, and what is twice as long costs twice as much.
 #![allow(clippy::disallowed_methods, reason = "the time that is measured is real")]
 
-<<<<<<<< HEAD:src/dialect/router/hostile_tests.rs
 use crate::dialect::json::pointer::Pointer;
 use crate::dialect::json::scan;
 use crate::dialect::matcher::Matcher;
 use crate::dialect::router::{Hit, Owner, Router};
-========
-use crate::dialect::matcher::Matcher;
-use crate::dialect::pointer::Pointer;
-use crate::dialect::router::{Hit, Owner, Router};
-use crate::dialect::scan;
->>>>>>>> t-router:src/dialect/tests/hostile.rs
 use crate::message::{Payload, SubscriptionId};
 use proptest::prelude::*;
 use serde_json::json;
