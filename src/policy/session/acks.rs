@@ -187,7 +187,10 @@ impl Session {
                 // Where no acknowledgement comes, what has delivered data was not refused.
                 let may_be = |key| {
                     let entry = self.subscriptions.get(key);
-                    entry.is_some_and(|entry| entry.want.ack != AckPolicy::None || entry.assumed)
+                    entry.is_some_and(|entry| {
+                        let acknowledged = matches!(entry.want.ack, AckPolicy::Awaited { .. });
+                        acknowledged || entry.assumed || entry.is_pending()
+                    })
                 };
                 up.ledger.find(may_be).or_else(|| up.ledger.oldest())
             }

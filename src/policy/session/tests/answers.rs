@@ -462,3 +462,50 @@ fn a_message_over_its_bound_in_bytes_is_divided() {
     world.ack(About::All);
     assert_eq!(world.state("s4"), SubscriptionState::Confirmed);
 }
+
+/// Its data says that it is in force after all: then it is watched again like any other.
+#[test]
+fn data_of_one_that_was_refused_for_want_of_an_answer_is_watched_again() {
+    let mut world = World::new(settings());
+    world.connect();
+    let limit = Some(5 * SECOND);
+    let a = world.want(Want { limit, first_limit: limit, ..acked("a", OnAckTimeout::Refuse) });
+    // Freshness goes first: so it has data until the answer is overdue.
+    let want =
+        Want { limit: Some(30 * SECOND), first_limit: Some(30 * SECOND), ..acked("b", OnAckTimeout::Refuse) };
+    let b = world.want(want);
+    world.data(&[a]);
+    for _ in 0..3 {
+        world.idle(4 * SECOND);
+        world.data(&[a]);
+    }
+    assert_eq!(world.state("b"), SubscriptionState::Refused);
+    world.data(&[b]);
+    assert_eq!(world.state("b"), SubscriptionState::Live);
+    world.names();
+    for _ in 0..8 {
+        world.idle(4 * SECOND);
+        if world.session.is_connected() {
+            world.data(&[a]);
+        }
+    }
+    let stale = world.stale().expect("b is mute, and nobody says it");
+    assert_eq!(stale.subscription, Some("b".into()));
+}
+
+/// Where data takes the place of acknowledgements, a refusal is for one that has none.
+#[test]
+fn a_refusal_that_says_no_number_is_not_for_one_that_delivers() {
+    let first_data = |id| Want {
+        ack: AckPolicy::FirstData { timeout: 10 * SECOND, then: OnAckTimeout::Retry },
+        ..want(id, None)
+    };
+    let mut world = World::new(settings());
+    world.connect();
+    let a = world.want(first_data("a"));
+    world.data(&[a]);
+    let _ = world.want(first_data("b"));
+    assert!(world.nack(About::Oldest, ErrorClass::Refused));
+    assert_eq!(world.state("a"), SubscriptionState::Live);
+    assert_eq!(world.state("b"), SubscriptionState::Refused);
+}
