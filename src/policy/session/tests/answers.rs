@@ -509,3 +509,33 @@ fn a_refusal_that_says_no_number_is_not_for_one_that_delivers() {
     assert_eq!(world.state("a"), SubscriptionState::Live);
     assert_eq!(world.state("b"), SubscriptionState::Refused);
 }
+
+/// Topics are shared and come back: a list finds those that are wanted now, and no others.
+#[test]
+fn a_list_finds_what_is_wanted_now_under_a_topic() {
+    let mut world = World::new(settings());
+    world.connect();
+    let named = |id: &str, topic: &str| Want { topic: Some(topic.into()), ..acked(id, OnAckTimeout::Retry) };
+    let _ = world.want(named("a", "t"));
+    let b = world.want(named("b", "t"));
+    let _ = world.want(named("c", "u"));
+    let a = world.want(named("a", "v")); // in place of the one before
+    assert!(world.session.handle_unsubscribe(world.now, &"c".into()).is_some());
+    let list = |topics: &[&str]| topics.iter().map(|topic| (*topic).to_owned()).collect::<Vec<_>>();
+    let listed = list(&["v", "t", "u", "t", "x"]);
+    assert_eq!(world.ack(About::Listed { frame: None, listed: &listed, complete: false }), [b, a]);
+    assert!(
+        !world.dropped(
+            About::Listed { frame: None, listed: &list(&["u"]), complete: false },
+            ErrorClass::Refused
+        )
+    );
+    assert!(
+        world.dropped(
+            About::Listed { frame: None, listed: &list(&["t"]), complete: false },
+            ErrorClass::Refused
+        )
+    );
+    assert_eq!(world.state("b"), SubscriptionState::Ended);
+    assert_eq!(world.state("a"), SubscriptionState::Confirmed);
+}
