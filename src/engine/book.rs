@@ -161,10 +161,17 @@ impl Book {
         self.reroute(key);
     }
 
-    /// An acknowledgement told what the server calls these.
-    pub(super) fn bind(&mut self, keys: &[Key], bound: &[(Arc<str>, Value)]) {
+    /// An acknowledgement told what the server calls these. `frame`: the message that it is for, if it says that. To an
+    /// unsubscribe message, or to an older subscribe message, it says nothing of what is in force now.
+    pub(super) fn bind(&mut self, keys: &[Key], frame: Option<u64>, bound: &[(Arc<str>, Value)]) {
+        if bound.is_empty() {
+            return;
+        }
         for key in keys {
             let Some(entry) = self.entries.get_mut(key) else { continue };
+            if frame.is_some() && entry.local.frame != frame {
+                continue;
+            }
             let own = Arc::make_mut(&mut entry.local.bound);
             own.extend(bound.iter().map(|(name, value)| (name.to_string(), value.clone())));
             self.reroute(*key);
@@ -319,5 +326,73 @@ impl Book {
     /// What the reader has to take over, and the version it is then at.
     pub(super) fn take_changes(&mut self) -> (u64, Vec<RouteChange>) {
         (self.version.load(Ordering::Acquire), std::mem::take(&mut self.changes))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::Content;
+    use crate::policy::subscriptions::{AckPolicy, Want};
+    use serde_json::json;
+
+    /// A subscription whose data carries a number that its acknowledgement tells.
+    fn spec() -> Arc<Spec> {
+        let want = Want {
+            id: "a".into(),
+            limit: None,
+            first_limit: None,
+            payload: true,
+            can_end: true,
+            batch: None,
+            ack: AckPolicy::None,
+            repair: Arc::new([]),
+            can_probe: false,
+            topic: None,
+        };
+        Arc::new(Spec {
+            want,
+            vars: Arc::default(),
+            subscribe: None,
+            unsubscribe: None,
+            probe: None,
+            data: Some(Matcher::pointer("/channel", "${channel}")),
+            sequence: None,
+            cursor: None,
+        })
+    }
+
+    /// Whether data of this channel is routed by the last that was said.
+    fn is_routed(book: &mut Book, channel: &Value) -> bool {
+        let content = Content::Text(json!({ "channel": channel }).to_string().into());
+        let mut routed = false;
+        for change in book.take_changes().1 {
+            if let RouteChange::Route(Change::Insert { data, .. }) = change {
+                routed = data.is_some_and(|matcher| matcher.matches(content.payload()));
+            }
+        }
+        routed
+    }
+
+    #[test]
+    fn an_answer_to_an_older_message_says_nothing_of_the_newer() {
+        let mut book = Book::new(Arc::new([]), Arc::default());
+        let bound = |value: Value| [(Arc::from("channel"), value)];
+        book.insert(1, spec());
+        book.subscribing(1, 5);
+        book.bind(&[1], Some(5), &bound(json!("c5")));
+        assert!(is_routed(&mut book, &json!("c5")));
+        // Made again: frame 6 ends it, frame 7 asks anew. The server answers in an order of its own.
+        book.subscribing(1, 7);
+        book.bind(&[1], Some(7), &bound(json!("c7")));
+        book.bind(&[1], Some(6), &bound(json!("gone")));
+        book.bind(&[1], Some(5), &bound(json!("c5")));
+        assert!(is_routed(&mut book, &json!("c7")));
+        // An answer that says nothing has nothing told anew.
+        book.bind(&[1], Some(7), &[]);
+        assert!(book.take_changes().1.is_empty());
+        // One that says no number is for whom the session machine says.
+        book.bind(&[1], None, &bound(json!("c8")));
+        assert!(is_routed(&mut book, &json!("c8")));
     }
 }

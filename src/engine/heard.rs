@@ -57,6 +57,15 @@ impl Word {
             AboutOwned::All => About::All,
         }
     }
+
+    /// The message of ours that it answers, if it says that.
+    fn frame(&self) -> Option<u64> {
+        match self.about {
+            AboutOwned::Frame(frame) => Some(frame),
+            AboutOwned::Listed { frame, .. } => frame,
+            AboutOwned::Keys(_) | AboutOwned::Oldest | AboutOwned::All => None,
+        }
+    }
 }
 
 impl Heard {
@@ -134,7 +143,7 @@ impl Heard {
         let understood = match word.kind {
             Kind::Ack => {
                 let keys = core.session.handle_ack(now, word.about());
-                core.book.bind(&keys, &self.bind);
+                core.book.bind(&keys, word.frame(), &self.bind);
                 // A list of all that is in force is an answer too if nothing of ours is in it.
                 !keys.is_empty() || matches!(word.about, AboutOwned::Listed { frame: None, .. })
             }

@@ -19,6 +19,7 @@ use crate::message::{Content, Message, Names, Received};
 use crate::panics;
 use crate::policy::freshness::Key;
 use crate::policy::session::Cycle;
+use crossbeam_channel::TrySendError;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -233,7 +234,7 @@ impl<'a> Intake<'a> {
                     Some(Seq::Gap { from, to, lost }) => self.gap(Some(*key), from, to, lost),
                     // The subscription lives, and that is all: nothing new in it.
                     Some(Seq::Repeat) if keys.len() == 1 => {
-                        self.setting.routes.alive.push(*key);
+                        self.setting.routes.live(&[*key]);
                         if self.setting.plan.deliver_heartbeats {
                             self.deliver(content, received, names);
                         }
@@ -271,7 +272,9 @@ impl<'a> Intake<'a> {
         let control = routes.reading.control.take();
         let heard = match (class, control) {
             (Class::Keepalive, control) => {
-                routes.alive.extend(&routes.reading.keys);
+                let keys = std::mem::take(&mut routes.reading.keys);
+                routes.live(&keys);
+                routes.reading.keys = keys;
                 control.map(|control| Heard::of(Class::Heartbeat, *control))
             }
             (Class::Heartbeat | Class::Ignored, None) => None,
@@ -306,10 +309,13 @@ impl<'a> Intake<'a> {
     fn reply(&mut self, content: Content, received: Received) {
         let Some(ticket) = self.setting.routes.reading.request else { return };
         let message = Message { content, epoch: self.setting.epoch, received, subscriptions: None };
-        let waiting = self.setting.shared.with(Caller::Reader, |core| core.book.answered(ticket));
-        match waiting {
-            Some(waiting) => drop(waiting.try_send(message)), // it may just have given up
-            None => self.other(message.content, received),
+        // Under the lock, which never waits: who asked either has it then, or has given up before.
+        let left = self.setting.shared.with(Caller::Reader, |core| match core.book.answered(ticket) {
+            Some(waiting) => waiting.try_send(message).err().map(TrySendError::into_inner),
+            None => Some(message),
+        });
+        if let Some(message) = left {
+            self.other(message.content, received);
         }
         self.setting.routes.sync(self.setting.shared);
     }
@@ -375,7 +381,7 @@ impl<'a> Intake<'a> {
             ReadItem::Heartbeat => {}
             ReadItem::Keepalive(name) => {
                 let key = routes.key_of(&name);
-                routes.alive.extend(key);
+                routes.live(key.as_slice());
             }
             item => {
                 if let Some(heard) = Heard::item(item, routes) {

@@ -11,6 +11,9 @@ use crate::panics;
 use crate::policy::freshness::Key;
 use std::collections::{HashMap, HashSet};
 
+/// With more than so many, what was noted twice is noted once.
+const NOTED: usize = 16 * 1024;
+
 /// The reader's own copy of what data is routed by, and what one cycle found.
 pub(super) struct Routes {
     version: u64,
@@ -37,6 +40,8 @@ pub(super) struct Routes {
     pub(super) touched: Vec<(Key, u64)>,
     /// The subscriptions that the server said to be alive.
     pub(super) alive: Vec<Key>,
+    /// At these lengths the two are gone through.
+    tidy_at: (usize, usize),
 }
 
 /// What sequences have to complain of.
@@ -46,6 +51,16 @@ pub(super) struct Complaints {
     pub(super) panicked: Option<String>,
     /// So many counters had to be forgotten.
     pub(super) forgotten: u64,
+}
+
+/// Notes each subscription once.
+fn sum_up(touched: &mut Vec<(Key, u64)>) {
+    touched.sort_unstable_by_key(|(key, _)| *key);
+    touched.dedup_by(|(key, more), (kept, count)| {
+        let same = key == kept;
+        *count += if same { *more } else { 0 };
+        same
+    });
 }
 
 fn check(tracker: &mut Tracker, content: &Content, complaints: &mut Complaints) -> Seq {
@@ -76,6 +91,7 @@ impl Routes {
             last: HashMap::new(),
             touched: Vec::new(),
             alive: Vec::new(),
+            tidy_at: (NOTED, NOTED),
         }
     }
 
@@ -94,6 +110,7 @@ impl Routes {
     pub(super) fn begin_cycle(&mut self) {
         self.touched.clear();
         self.alive.clear();
+        self.tidy_at = (NOTED, NOTED);
     }
 
     /// Takes over what has changed. Cheap if nothing has.
@@ -217,6 +234,21 @@ impl Routes {
                 _ => self.touched.push((*key, 1)),
             }
         }
+        // A flood for many subscriptions is no more than there are of them.
+        if self.touched.len() > self.tidy_at.0 {
+            sum_up(&mut self.touched);
+            self.tidy_at.0 = NOTED.max(2 * self.touched.len());
+        }
+    }
+
+    /// There was a sign of life of these.
+    pub(super) fn live(&mut self, keys: &[Key]) {
+        self.alive.extend(keys);
+        if self.alive.len() > self.tidy_at.1 {
+            self.alive.sort_unstable();
+            self.alive.dedup();
+            self.tidy_at.1 = NOTED.max(2 * self.alive.len());
+        }
     }
 
     pub(super) fn has_cursors(&self) -> bool {
@@ -270,5 +302,17 @@ impl Routes {
 
     pub(super) fn keys_of(&self, names: &[SubscriptionId]) -> Vec<Key> {
         names.iter().filter_map(|name| self.key_of(name)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_summed_up_is_as_much_as_before() {
+        let mut touched = vec![(2, 1), (1, 4), (2, 3), (3, 1), (1, 1), (2, 1)];
+        sum_up(&mut touched);
+        assert_eq!(touched, [(1, 5), (2, 5), (3, 1)]);
     }
 }

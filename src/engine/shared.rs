@@ -146,7 +146,10 @@ impl Shared {
 
     /// A thread of this feed panicked: a bug, or a logger that panics. It must not be a silent end.
     pub(super) fn die(self: &Arc<Self>, caller: Caller, detail: String) {
-        self.with(caller, |core| core.session.handle_panic(Stamp::now(), detail));
+        self.with(caller, |core| {
+            core.session.handle_panic(Stamp::now(), detail);
+            core.forget_connection(); // no answer comes for those who wait for one
+        });
         self.stop_now();
         let _ = self.orders.try_send(Order::Exit);
     }

@@ -120,6 +120,7 @@ impl Session {
         listed: &[String],
         complete: bool,
     ) -> Vec<Key> {
+        let named = self.subscriptions.listed(listed);
         let listed: HashSet<&str> = listed.iter().map(String::as_str).collect();
         let Phase::Up(up) = &mut self.phase else { return Vec::new() };
         let is_listed = |entry: &Entry| listed.contains(entry.topic());
@@ -151,8 +152,8 @@ impl Session {
             }
             return meant;
         }
-        let of = |(key, entry): (Key, &Entry)| (entry.in_force && is_listed(entry)).then_some(key);
-        meant = self.subscriptions.iter().filter_map(of).collect();
+        let in_force = |key: &Key| self.subscriptions.get(*key).is_some_and(|entry| entry.in_force);
+        meant = named.into_iter().filter(in_force).collect();
         for key in &meant {
             self.granted_one(now, *key);
         }
@@ -196,7 +197,10 @@ impl Session {
                 // Where no acknowledgement comes, what has delivered data was not refused.
                 let may_be = |key| {
                     let entry = self.subscriptions.get(key);
-                    entry.is_some_and(|entry| entry.want.ack != AckPolicy::None || entry.assumed)
+                    entry.is_some_and(|entry| {
+                        let acknowledged = matches!(entry.want.ack, AckPolicy::Awaited { .. });
+                        acknowledged || entry.assumed || entry.is_pending()
+                    })
                 };
                 up.ledger.find(may_be).or_else(|| up.ledger.oldest())
             }
@@ -296,8 +300,10 @@ impl Session {
                 keys.iter().copied().filter(|key| self.subscriptions.get(*key).is_some()).collect()
             }
             About::Listed { frame, listed, .. } => {
-                let listed: HashSet<&str> = listed.iter().map(String::as_str).collect();
-                all(&|entry| frame.is_none_or(|frame| entry.frame == frame) && listed.contains(entry.topic()))
+                let is_meant =
+                    |entry: &Entry| entry.in_force && frame.is_none_or(|frame| entry.frame == frame);
+                let named = self.subscriptions.listed(listed).into_iter();
+                named.filter(|key| self.subscriptions.get(*key).is_some_and(is_meant)).collect()
             }
         }
     }

@@ -20,7 +20,7 @@ impl Session {
             NoticeAction::Reconnect => self.leave(now, EndReason::ServerNotice { detail }),
             NoticeAction::ReconnectWithin(most) => {
                 // Not all clients of the server at once. The earliest of several holds.
-                let at = now.mono + self.backoff.within(most);
+                let Some(at) = now.mono.checked_add(self.backoff.within(most)) else { return };
                 if up.reconnect_at.as_ref().is_none_or(|(before, _)| at < *before) {
                     up.reconnect_at = Some((at, detail));
                 }

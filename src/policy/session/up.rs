@@ -445,7 +445,8 @@ impl Session {
             return; // it is being made again: the data is what is left of before
         }
         entry.state = SubscriptionState::Live;
-        if entry.want.first_limit != entry.want.limit {
+        // One whose answer was overdue was let go of, and is in force after all.
+        if entry.want.first_limit != entry.want.limit || !up.freshness.is_armed(key) {
             match entry.want.limit {
                 Some(limit) => up.freshness.arm(key, limit, at),
                 None => up.freshness.disarm(key),

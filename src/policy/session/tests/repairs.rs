@@ -422,3 +422,17 @@ fn replies_go_out_first_and_only_while_connected() {
     world.settle();
     assert!(matches!(&world.outs[..], [Out::Reply { rule: 1, .. }, Out::App { .. }]));
 }
+
+/// A dialect may say any time, in the server's words.
+#[test]
+fn a_notice_may_say_any_time() {
+    let mut world = World::new(settings());
+    world.connect();
+    for action in [NoticeAction::ReconnectWithin(Duration::MAX), NoticeAction::Pause(Duration::MAX)] {
+        for _ in 0..50 {
+            world.session.handle_notice(world.now, action, "soon".into());
+        }
+    }
+    world.settle();
+    assert!(world.session.is_connected());
+}
