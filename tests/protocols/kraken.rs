@@ -4,7 +4,7 @@
 
 use crate::common::*;
 use crate::venue::{Answer, Builder, Line, Tick, Venue};
-use livefeed::{EndReason, Event, Matcher, Subscription};
+use livefeed::{EndReason, Event, Matcher, RepairStep, Subscription};
 use serde_json::{Value, json};
 
 /// A topic is `channel symbol`, such as `ticker BTC/USD`.
@@ -85,7 +85,9 @@ fn data_of_each_symbol_flows_and_one_can_go_mute_alone() {
     let feed = feed(&venue.lab)
         .heartbeat(Matcher::pointer("/channel", "heartbeat"))
         .subscription(subscription("ticker", "BTC/USD", 1).stale_after(ms(300)))
-        .subscription(subscription("ticker", "ETH/USD", 2).stale_after(ms(300)))
+        .subscription(
+            subscription("ticker", "ETH/USD", 2).stale_after(ms(300)).repair([RepairStep::Reconnect]),
+        )
         .open()
         .unwrap();
     feed.wait_fresh(CEILING).unwrap();
