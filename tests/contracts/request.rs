@@ -222,7 +222,7 @@ fn repeats_show_life_and_are_no_data_and_counters_are_apart() {
     }))
     .unwrap();
     let rule = SequenceRule::contiguous("/n").per("/p").repeats(true);
-    let a = sub("a").sequence(rule).stale_after(ms(150)).repair([livefeed::RepairStep::Reconnect]);
+    let a = sub("a").sequence(rule).stale_after(ms(300)).repair([livefeed::RepairStep::Reconnect]);
     let feed = bare(&lab).subscription(a).open().unwrap();
     let events = briefs(&until(&feed, |event| brief(event).contains("42")));
     assert_eq!(events[events.len() - 2], "gap sequence a");
@@ -231,7 +231,7 @@ fn repeats_show_life_and_are_no_data_and_counters_are_apart() {
     // They keep it from going stale.
     for _ in 0..10 {
         lab.control().all(at_once(&[json!({"ch": "a", "p": "x", "n": 2})]));
-        assert!(feed.recv_timeout(ms(40)).is_err(), "a pause is what happens here");
+        assert!(feed.recv_timeout(ms(60)).is_err(), "a pause is what happens here");
     }
     assert_eq!(feed.health().subscriptions[0].messages, 4);
     until(&feed, |event| matches!(event, Event::Stale(_)));

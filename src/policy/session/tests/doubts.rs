@@ -5,6 +5,10 @@ use super::*;
 use crate::class::{ErrorClass, OnAckTimeout};
 use crate::health::SubscriptionState;
 
+fn list(ids: &[&str]) -> Vec<String> {
+    ids.iter().map(|id| (*id).to_owned()).collect()
+}
+
 /// Its data says that it is in force after all: then it is watched again like any other.
 #[test]
 fn data_of_one_that_was_refused_for_want_of_an_answer_is_watched_again() {
