@@ -343,7 +343,12 @@ impl Rule {
             let known = |name: &str| {
                 name.starts_with('/') || (name != "id" && (template::is_built_in(name) || connection(name)))
             };
-            reply.check(&known).map_err(|problem| ("reply".to_owned(), problem))?;
+            reply.check(&known).map_err(|mut problem| {
+                if problem.ends_with("${id}") {
+                    problem += ": an answer has no number of its own";
+                }
+                ("reply".to_owned(), problem)
+            })?;
         }
         Ok(())
     }

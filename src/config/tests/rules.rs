@@ -145,8 +145,8 @@ fn placeholders_that_nobody_fills_in_are_refused() {
         ("/subscriptions/0/vars", json!({}), "defaults.subscribe", "${symbol} for \"btc\""),
         ("/subscriptions/-", json!({"id": "x"}), "defaults.subscribe", "${symbol} for \"x\""),
         // In what is sent for the connection.
-        ("/rules/0/reply", json!("${id}"), "rules[0].reply", "${id}"),
-        ("/rules/0/reply", json!("${symbol}"), "rules[0].reply", "${symbol}"),
+        ("/rules/0/reply", json!("${id}"), "rules[0].reply", "${id}: an answer has no number"),
+        ("/rules/0/reply", json!("${symbol}"), "rules[0].reply", "a value of the message is ${/..}"),
         ("/rules/0/reply", json!("${/a/0} ${server} ${time_iso} ${epoch}"), "", ""),
         ("/keepalives/0/send", json!("${/a}"), "keepalives[0].send", "for `reply` only"),
         ("/keepalives/0/send", json!("${symbol}"), "keepalives[0].send", "known are"),

@@ -55,6 +55,7 @@ impl Place<'_> {
         let hint = match name.as_str() {
             "cursor" if !self.own.is_empty() => "; ${cursor} needs the field `cursor`",
             _ if name.starts_with('/') => "; pointers into a message are for `reply` only",
+            _ if self.own.contains(&"/") => "; a value of the message is ${/..}, with a JSON pointer",
             _ => "",
         };
         let known = known.join(", ");
