@@ -1,5 +1,6 @@
 //! What is sent: a text or JSON with placeholders, or what a closure makes.
 
+mod batch;
 pub(in crate::dialect) mod interval;
 pub(crate) mod placeholder;
 
@@ -9,9 +10,10 @@ use crate::dialect::matcher::Matcher;
 use crate::message::{Content, Message, Payload, Sendable, SubscriptionId};
 use crate::panics::caught;
 use crate::secret::Secret;
+use batch::{batch, check_batches, each_shared_name, has_batch, has_form};
 use placeholder::{MissingVar, Vars};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use serde_json::{Map, Value};
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -20,15 +22,6 @@ use std::time::{Duration, SystemTime};
 
 /// Values by name.
 pub(crate) type Variables = BTreeMap<String, Value>;
-
-/// Stands for an array with one element for each member of a batch.
-const EACH: &str = "$each";
-/// Stands for a string of all members of a batch.
-const JOIN: &str = "$join";
-/// What stands between the members of a joined string.
-const WITH: &str = "with";
-/// Stands for a string, of one part or several put together.
-const TEXT: &str = "$text";
 
 /// What a feed sends: a text or JSON with placeholders, or what a closure makes. Filled in afresh each time,
 /// because signatures and timestamps age.
@@ -119,6 +112,14 @@ impl Template {
         }
     }
 
+    fn is_unclosed(&self) -> bool {
+        match &self.0 {
+            Form::Text(text) => placeholder::is_unclosed(text.expose()),
+            Form::Json(value) => placeholder::is_unclosed_in(value),
+            Form::Closure(_) => false,
+        }
+    }
+
     /// A number for what members of one batch must have in common: the template, and the member's own values
     /// outside of the batch forms. `None`: not batchable.
     pub(crate) fn batch_group(&self, own: &dyn Vars) -> Option<u64> {
@@ -168,6 +169,9 @@ impl Template {
     pub(crate) fn check(&self, known: &dyn Fn(&str) -> bool) -> Result<(), String> {
         if let Form::Json(value) = &self.0 {
             check_batches(value, false)?;
+        }
+        if self.is_unclosed() {
+            return Err("has \"${\" without \"}\": close it, or write \"$${\" for a literal".into());
         }
         let mut problem = None;
         self.each_placeholder(&mut |name, default| {
@@ -477,141 +481,6 @@ impl fmt::Debug for TemplateContext {
             .field("name", &self.name)
             .finish_non_exhaustive()
     }
-}
-
-fn has_batch(value: &Value) -> bool {
-    match value {
-        Value::Array(items) => items.iter().any(has_batch),
-        Value::Object(members) => {
-            members.contains_key(EACH) || members.contains_key(JOIN) || members.values().any(has_batch)
-        }
-        _ => false,
-    }
-}
-
-/// Calls `found` with the name of each placeholder outside of what is filled in for each member.
-fn each_shared_name(value: &Value, found: &mut dyn FnMut(&str)) {
-    match value {
-        Value::String(text) => placeholder::each_name(text, &mut |name, _| found(name)),
-        Value::Array(items) => items.iter().for_each(|item| each_shared_name(item, found)),
-        Value::Object(members) => match batch_form(members) {
-            Ok(Some(BatchForm::Each(_) | BatchForm::Join(..))) => {}
-            Ok(Some(BatchForm::Text(parts))) => parts.iter().for_each(|part| each_shared_name(part, found)),
-            Ok(None) | Err(_) => {
-                for (key, member) in members {
-                    placeholder::each_name(key, &mut |name, _| found(name));
-                    each_shared_name(member, found);
-                }
-            }
-        },
-        Value::Null | Value::Bool(_) | Value::Number(_) => {}
-    }
-}
-
-/// Whether it is sent as something else than what it is.
-fn has_form(value: &Value) -> bool {
-    match value {
-        Value::Array(items) => items.iter().any(has_form),
-        Value::Object(members) => {
-            [EACH, JOIN, TEXT].iter().any(|form| members.contains_key(*form))
-                || members.values().any(has_form)
-        }
-        _ => false,
-    }
-}
-
-/// The forms that stand for something else: for all members of a batch, the first two.
-enum BatchForm<'a> {
-    Each(&'a Value),
-    Join(&'a str, &'a str),
-    Text(&'a [Value]),
-}
-
-/// Takes an object for one of the batch forms; the error says what is wrong with it.
-fn batch_form(object: &Map<String, Value>) -> Result<Option<BatchForm<'_>>, &'static str> {
-    if let Some(text) = object.get(TEXT) {
-        let parts = match text {
-            Value::Array(parts) => parts.as_slice(),
-            part => std::slice::from_ref(part),
-        };
-        let is_part = |part: &Value| match part {
-            Value::String(_) => true,
-            Value::Object(form) => matches!(batch_form(form), Ok(Some(BatchForm::Join(..)))),
-            _ => false,
-        };
-        return if object.len() == 1 && parts.iter().all(is_part) {
-            Ok(Some(BatchForm::Text(parts)))
-        } else {
-            Err("has a \"$text\" of something else than texts and {\"$join\": ..}, or with more beside it")
-        };
-    }
-    match (object.get(EACH), object.get(JOIN)) {
-        (None, None) => Ok(None),
-        (Some(each), None) if object.len() == 1 => Ok(Some(BatchForm::Each(each))),
-        (None, Some(Value::String(text))) => match (object.get(WITH), object.len()) {
-            (None, 1) => Ok(Some(BatchForm::Join(text, ","))),
-            (Some(Value::String(with)), 2) => Ok(Some(BatchForm::Join(text, with))),
-            _ => Err("has a \"$join\" with more beside it: give {\"$join\": \"text\", \"with\": \"text\"}"),
-        },
-        (None, Some(_)) => Err("has a \"$join\" of something else than a text"),
-        (Some(_), _) => Err("has an \"$each\" with more beside it: give {\"$each\": ..} alone"),
-    }
-}
-
-fn check_batches(value: &Value, inside: bool) -> Result<(), String> {
-    match value {
-        Value::Array(items) => items.iter().try_for_each(|item| check_batches(item, inside)),
-        Value::Object(members) => match batch_form(members)? {
-            Some(BatchForm::Text(parts)) => parts.iter().try_for_each(|part| check_batches(part, inside)),
-            Some(_) if inside => Err("has an \"$each\" or \"$join\" inside an \"$each\"".into()),
-            Some(BatchForm::Each(each)) => check_batches(each, true),
-            Some(BatchForm::Join(..)) => Ok(()),
-            None => members.values().try_for_each(|member| check_batches(member, inside)),
-        },
-        _ => Ok(()),
-    }
-}
-
-/// Fills in a JSON value, with `all` members where it says so.
-fn batch(value: &Value, first: &Scope<'_>, all: &[Scope<'_>]) -> Result<Value, String> {
-    let missing = |missing: MissingVar| missing.to_string();
-    Ok(match value {
-        Value::Array(items) => {
-            Value::Array(items.iter().map(|item| batch(item, first, all)).collect::<Result<_, _>>()?)
-        }
-        Value::Object(members) => match batch_form(members)? {
-            Some(BatchForm::Each(each)) => Value::Array(
-                all.iter()
-                    .map(|member| batch(each, member, std::slice::from_ref(member)))
-                    .collect::<Result<_, _>>()?,
-            ),
-            Some(BatchForm::Join(text, with)) => {
-                let texts: Result<Vec<_>, _> =
-                    all.iter().map(|member| placeholder::text(text, member)).collect();
-                Value::String(texts.map_err(missing)?.join(with))
-            }
-            Some(BatchForm::Text(parts)) => {
-                let mut whole = String::new();
-                for part in parts {
-                    match part {
-                        Value::String(text) => {
-                            whole.push_str(&placeholder::text(text, first).map_err(missing)?);
-                        }
-                        form => whole.push_str(batch(form, first, all)?.as_str().unwrap_or_default()),
-                    }
-                }
-                Value::String(whole)
-            }
-            None => {
-                let mut out = Map::new();
-                for (key, member) in members {
-                    out.insert(placeholder::text(key, first).map_err(missing)?, batch(member, first, all)?);
-                }
-                Value::Object(out)
-            }
-        },
-        plain => placeholder::value(plain, first).map_err(missing)?,
-    })
 }
 
 #[cfg(test)]

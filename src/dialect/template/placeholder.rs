@@ -82,6 +82,30 @@ pub(crate) fn each_name_in<'a>(value: &'a Value, found: &mut dyn FnMut(&'a str, 
     }
 }
 
+/// Whether a text has a `${` that is never closed: it would be sent as it is.
+pub(crate) fn is_unclosed(mut text: &str) -> bool {
+    while let Some(at) = text.find("${") {
+        let rest = &text[at + 2..];
+        if !text[..at].ends_with('$') && !rest.contains('}') {
+            return true;
+        }
+        text = rest;
+    }
+    false
+}
+
+/// The same for any string of a JSON value, keys of objects included.
+pub(crate) fn is_unclosed_in(value: &Value) -> bool {
+    match value {
+        Value::String(text) => is_unclosed(text),
+        Value::Array(items) => items.iter().any(is_unclosed_in),
+        Value::Object(members) => {
+            members.iter().any(|(key, member)| is_unclosed(key) || is_unclosed_in(member))
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
+    }
+}
+
 /// Whether a text has to be rendered at all.
 pub(crate) fn is_plain(text: &str) -> bool {
     !text.contains("${")
@@ -193,6 +217,21 @@ mod tests {
         let expected = json!({"id": 7, "p": ["BTC-USD", "x7", 1, null], "BTC-USD": {"a": [1]}, "d": "3"});
         assert_eq!(value(&template, &vars), Ok(expected));
         assert_eq!(value(&json!(["${none}"]), &vars), Err(MissingVar("none".into())));
+    }
+
+    #[test]
+    fn what_is_never_closed_is_seen() {
+        for (text, expected) in [
+            ("${symbol", true),
+            ("a ${b} ${c", true),
+            ("${a}", false),
+            ("$${a", false),
+            ("$5 {", false),
+            ("", false),
+        ] {
+            assert_eq!(is_unclosed(text), expected, "{text}");
+        }
+        assert!(is_unclosed_in(&json!({"a": [{"${b": 1}]})) && !is_unclosed_in(&json!({"a": ["${b}"]})));
     }
 
     #[test]
