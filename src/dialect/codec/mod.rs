@@ -76,6 +76,7 @@ impl Codec {
 
 /// Why a message could not be decoded. The connection is of no use then: what it said is not known.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(not(feature = "gzip"), allow(dead_code, reason = "without it nothing is decompressed"))]
 pub(crate) enum CodecError {
     /// It is broken.
     Broken { codec: Codec, detail: String },
@@ -99,6 +100,7 @@ impl fmt::Display for CodecError {
 #[derive(Debug)]
 pub(crate) struct Chain {
     codecs: Vec<Codec>,
+    #[cfg_attr(not(feature = "gzip"), allow(dead_code, reason = "without it nothing is decompressed"))]
     max_bytes: usize,
     /// Where the parts of a message are, to know that all is well before the first goes out.
     parts: Vec<Range<usize>>,
