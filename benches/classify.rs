@@ -206,4 +206,14 @@ fn main() {
             println!();
         }
     }
+    for n in [100, 10_000] {
+        let mut router = router(Form::Two, n, true);
+        let begin = Instant::now();
+        for key in 0..1000 {
+            let key = key * 7919 % n;
+            router.remove(Owner::Data(key));
+            router.insert(Owner::Data(key), None, Some(&matcher(Form::Two, key)));
+        }
+        println!("remove and insert one of {n}: {} ns", begin.elapsed().as_nanos() / 1000);
+    }
 }

@@ -3,19 +3,22 @@
 //! ```text
 //! cargo run --release --example tail -- URL [SUBSCRIBE]
 //! cargo run --release --example tail -- wss://feed.example/ws '{"op":"subscribe","channel":"trades"}'
+//! cargo run --release --example tail -- FILE.json
 //! ```
 //!
+//! `FILE.json` is a configuration, such as those in `examples/feeds`.
 //! `SUBSCRIBE` is sent as it is on each new connection. `LIVEFEED_STALE_AFTER` says how long there may be no data
 //! (`500ms`, `2s`, `none`; default `60s`), and `RUST_LOG=debug` shows what livefeed logs. Text messages are printed as
 //! they are, binary ones as base64, one a line. Ends with status 1 if the feed closed by itself, with 2 if the
 //! arguments are wrong, and with 0 if nobody reads the output any more.
 
-use livefeed::{Event, Feed, FeedBuilder, Limit, Message, Payload, Subscription};
+use livefeed::{Event, Feed, FeedBuilder, FeedConfig, Limit, Message, Payload, Subscription};
 use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
-const USAGE: &str = "usage: tail URL [SUBSCRIBE]     URL is ws://.. or wss://.., SUBSCRIBE a text to send";
+const USAGE: &str = "usage: tail URL [SUBSCRIBE] | tail FILE.json     \
+                     URL is ws://.. or wss://.., SUBSCRIBE a text to send, FILE a configuration";
 
 fn main() -> ExitCode {
     env_logger::init();
@@ -49,7 +52,12 @@ fn configure() -> Result<FeedBuilder, String> {
         return Err("too many arguments".to_owned());
     }
 
-    let mut builder = Feed::builder(url);
+    let mut builder = if std::path::Path::new(&url).extension().is_some_and(|end| end == "json") {
+        let json = std::fs::read_to_string(&url).map_err(|error| format!("{url}: {error}"))?;
+        FeedBuilder::from(FeedConfig::from_json(&json).map_err(|error| error.to_string())?)
+    } else {
+        Feed::builder(url)
+    };
     if let Some(text) = subscribe {
         // Without a matcher every message is this subscription's data.
         builder = builder.subscription(Subscription::new("tail").subscribe_text(text));

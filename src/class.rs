@@ -48,11 +48,11 @@ pub enum NoticeAction {
     Reconnect,
     /// A new connection is made at a random time within this.
     ReconnectWithin(Duration),
-    /// Nothing counts as stale for so long, or until `Resume`.
+    /// Nothing counts as stale for so long, or until `Resume` or `ResubscribeAll`.
     Pause(Duration),
     /// Ends a pause.
     Resume,
-    /// Every subscription is made again on this connection.
+    /// Every subscription is made again on this connection. Ends a pause.
     ResubscribeAll,
     /// A new connection is made, to the next endpoint.
     NextEndpoint,

@@ -95,7 +95,27 @@
 //! said twice of the same subscription into the newer. (Of more than 65,536 unread ones, which takes an application
 //! that subscribes without ever reading, the oldest `Subscribed` go.)
 //!
-//! A gap *inside* a connection that only sequence numbers in the payload would show is not looked for.
+//! A gap *inside* a connection that only sequence numbers in the payload show is found with a [`SequenceRule`].
+//!
+//! # Subscriptions
+//!
+//! What a protocol looks like is said by a few things that combine: [`Matcher`]s recognise messages, [`Template`]s make
+//! them, [`Rule`]s say what a message means that is no data and whom it is about, and what they capture is known to
+//! templates and matchers for as long as the connection lasts. A subscription is a name with variables; what
+//! all have in common stands once in [`FeedConfig::defaults`]. Every subscription is made again on each connection, before
+//! anything else, within the limits of [`Pacing`].
+//!
+//! A control message (an acknowledgement, a refusal, a notice) takes effect in the order of the stream: a key that it
+//! binds routes the very next message. [`Subscribed`] is said when the server has confirmed, or data has come;
+//! [`Refused`] and [`Ended`] say what the server does not grant, or grants no longer, and when it is asked again. In
+//! [`Health`] each subscription has its [`SubscriptionState`].
+//!
+//! What goes stale is repaired in steps, [`RepairStep`], each with its own time: a probe, subscribing that one again, a new
+//! connection, the next endpoint. Each step is a [`Stale`] event that says what is done next. A subscription whose message
+//! makes the server hang up again and again is set aside, with an alert, and tried alone.
+//!
+//! [`LoginStep`]s come before all that, within the budget of the attempt; [`Keepalive`]s while the connection is up.
+//! [`Feed::request`] asks a question. What rules can't express, a [`Dialect`] can.
 //!
 //! # Errors
 //!
@@ -117,7 +137,9 @@
 //! | `gzip` | no | the codecs [`Codec::Gzip`] and [`Codec::Deflate`] |
 //! | `lab` | no | the module `lab`: a feed server that misbehaves on demand, for tests |
 //!
-//! Logging goes through the `log` crate, with targets that begin with `livefeed`.
+//! Logging goes through the `log` crate, with targets that begin with `livefeed`. At the level `trace` the crate
+//! `tungstenite` logs what is received, and with it any token that a server sends: keep its targets below that where
+//! logs are kept.
 #![forbid(unsafe_code)]
 
 mod class;

@@ -28,6 +28,19 @@ fn means(text: &str, value: &Value) -> bool {
 }
 
 #[test]
+fn its_configuration_is_valid() {
+    let readme = include_str!("../README.md");
+    let (_, rest) = readme.split_once("```json\n").unwrap();
+    let (json, _) = rest.split_once("```").unwrap();
+    let mut config = FeedConfig::from_json(json).unwrap();
+    if cfg!(not(feature = "native-tls")) {
+        config.url = "ws://feed.example/ws".into();
+    }
+    config.validate().unwrap();
+    assert_eq!(config.subscriptions.len(), 2);
+}
+
+#[test]
 fn its_tables_hold_each_default() {
     let config = FeedConfig::new("ws://h/");
     let subscription = serde_json::to_value(config.resolved(&Subscription::new("a"))).unwrap();

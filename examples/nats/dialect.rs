@@ -1,10 +1,20 @@
 //! NATS over WebSocket, as a `Dialect`: text lines and counted payloads in binary messages, several in one, or one
 //! in several.
 //!
-//! A subscription's name is its sid (which NATS lets the client choose), so an incoming message names it.
+//! A subscription's name is its sid (which NATS lets the client choose), so an incoming message names it. Answers name
+//! nothing: in verbose mode each request gets one `+OK`, in order, or a `-ERR` in its place. So what is sent is noted
+//! down by the closures that make it, and the dialect looks there for whom an answer is.
+//!
+//! The answer to `CONNECT` is read by the dialect too, and not waited for as a step of the login: in the same WebSocket
+//! message there may be more behind it.
 
-use livefeed::{About, Dialect, ErrorClass, NoticeAction, Payload, Readout};
+use livefeed::{
+    About, Ack, Dialect, ErrorClass, FeedBuilder, LoginStep, Matcher, NoticeAction, Payload, Readout,
+    Subscription,
+};
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// Control lines are 4 KiB at most by default; only `INFO` is longer, in large clusters.
@@ -16,25 +26,111 @@ const MAX_PAYLOAD: usize = 8 * 1024 * 1024;
 /// How long a server in lame duck mode takes to hang up: longer than this.
 const LAME_DUCK: Duration = Duration::from_secs(5);
 
-/// What a client says first, once the server has sent its `INFO`. Each request is then answered by `+OK` or `-ERR`.
+/// What a client says first, once the server has sent its `INFO`.
 pub(crate) const CONNECT: &str = "CONNECT {\"verbose\":true,\"pedantic\":false,\"protocol\":1,\"lang\":\"rust\",\
-                           \"name\":\"livefeed\",\"version\":\"0\"}\r\n";
+                                  \"name\":\"livefeed\",\"version\":\"0\"}\r\n";
 
-/// Asks for a subject, under a sid.
-pub(crate) fn sub(subject: &str, sid: &str) -> Vec<u8> {
-    format!("SUB {subject} {sid}\r\n").into_bytes()
+/// A feed from a NATS server. Its subscriptions are made by the [`Client`].
+pub(crate) fn feed(url: &str, client: &Client) -> FeedBuilder {
+    let own = client.clone();
+    FeedBuilder::new(url)
+        .dialect(Nats::new(client.clone()))
+        .login(LoginStep::expect(Matcher::binary(*b"INFO ")))
+        .login(LoginStep::send_with(move |context| {
+            own.begin(context.epoch);
+            Ok(CONNECT.as_bytes().to_vec())
+        }))
 }
 
-/// Ends that.
-pub(crate) fn unsub(sid: &str) -> Vec<u8> {
-    format!("UNSUB {sid}\r\n").into_bytes()
+/// What this client has sent on its connection.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Client(Arc<Mutex<Sent>>);
+
+#[derive(Debug, Default)]
+struct Sent {
+    epoch: u64,
+    unanswered: VecDeque<Request>,
+    /// By sid: errors name the subject only.
+    subjects: BTreeMap<String, String>,
+}
+
+/// What gets an answer.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Request {
+    Connect,
+    /// With the number of its frame.
+    Sub {
+        frame: u64,
+        subject: String,
+    },
+    Unsub,
+}
+
+impl Client {
+    /// A subscription to a subject, under a sid.
+    pub(crate) fn subscription(&self, sid: &str, subject: &str) -> Subscription {
+        let (subscribing, ending) = (self.clone(), self.clone());
+        let (sub, unsub) = (format!("SUB {subject} {sid}\r\n"), format!("UNSUB {sid}\r\n"));
+        let (own_sid, own_subject) = (sid.to_owned(), subject.to_owned());
+        Subscription::new(sid)
+            .ack(Ack::Rule)
+            .subscribe_with(move |context| {
+                let mut sent = subscribing.sent();
+                sent.subjects.insert(own_sid.clone(), own_subject.clone());
+                sent.note(context.epoch, Request::Sub { frame: context.id, subject: own_subject.clone() });
+                Ok(sub.as_bytes().to_vec())
+            })
+            .unsubscribe_with(move |context| {
+                ending.sent().note(context.epoch, Request::Unsub);
+                Ok(unsub.as_bytes().to_vec())
+            })
+    }
+
+    /// A new connection, on which `CONNECT` comes first.
+    pub(crate) fn begin(&self, epoch: u64) {
+        let mut sent = self.sent();
+        sent.epoch = epoch;
+        sent.unanswered.clear();
+        sent.note(epoch, Request::Connect);
+    }
+
+    #[cfg(test)]
+    pub(crate) fn note(&self, request: Request) {
+        let mut sent = self.sent();
+        let epoch = sent.epoch;
+        sent.note(epoch, request);
+    }
+
+    fn sent(&self) -> MutexGuard<'_, Sent> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Sent {
+    fn note(&mut self, epoch: u64, request: Request) {
+        // What was made late for the connection before goes nowhere.
+        if epoch == self.epoch {
+            self.unanswered.push_back(request);
+        }
+    }
+
+    /// The number of the oldest request, if it asked for this subject. It is answered.
+    fn take_if(&mut self, wanted: &str) -> Option<u64> {
+        match self.unanswered.front() {
+            Some(Request::Sub { frame, subject }) if subject == wanted => {
+                let frame = *frame;
+                self.unanswered.pop_front();
+                Some(frame)
+            }
+            _ => None,
+        }
+    }
 }
 
 /// Reads what a NATS server sends.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Nats {
-    /// The sid and the subject of each subscription: errors name the subject only.
-    subjects: Vec<(String, String)>,
+    client: Client,
     /// What has begun and goes on in the next message.
     rest: Vec<u8>,
     /// The server broke the protocol: nothing more is read on this connection.
@@ -57,10 +153,8 @@ enum Step<'a> {
 }
 
 impl Nats {
-    /// A dialect for subscriptions of these sids and subjects.
-    pub(crate) fn new<'a>(subjects: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
-        let subjects = subjects.into_iter().map(|(sid, subject)| (sid.to_owned(), subject.to_owned()));
-        Self { subjects: subjects.collect(), ..Self::default() }
+    pub(crate) fn new(client: Client) -> Self {
+        Self { client, rest: Vec::new(), broken: false }
     }
 
     /// Reads all that is whole. Payloads are slices of the message if `shared`: then `bytes` is the message. Returns how
@@ -104,7 +198,10 @@ impl Nats {
                 out.reply("PONG\r\n".as_bytes());
             }
             "PONG" => out.heartbeat(),
-            "+OK" => out.ack(About::Oldest),
+            "+OK" => match self.client.sent().unanswered.pop_front() {
+                Some(Request::Sub { frame, .. }) => out.ack(About::Frame(frame)),
+                Some(Request::Connect | Request::Unsub) | None => out.heartbeat(),
+            },
             "-ERR" => self.error(rest.trim().trim_matches('\''), out),
             "INFO" => {
                 let info: serde_json::Value = serde_json::from_str(rest).unwrap_or_default();
@@ -119,22 +216,31 @@ impl Nats {
     }
 
     fn error(&self, text: &str, out: &mut Readout) {
-        // The server goes on after these two; after any other it hangs up.
+        let mut sent = self.client.sent();
+        // The server goes on after these; after any other it hangs up.
         if let Some(named) = text.strip_prefix("Permissions Violation for Subscription to ") {
-            // At once, or at any time later, when the server's configuration changes.
+            // In place of an answer, or at any time later, when the server's configuration changes.
             let subject = named.split('"').nth(1).unwrap_or(named);
-            let mut known = false;
-            for (sid, _) in self.subjects.iter().filter(|(_, own)| own == subject) {
-                known = true;
-                out.ended(About::Name(sid.as_str().into()), ErrorClass::Refused, text);
+            if let Some(frame) = sent.take_if(subject) {
+                out.nack(About::Frame(frame), ErrorClass::Refused, text);
+                return;
             }
-            if !known {
+            let mut of_subject = sent.subjects.iter().filter(|(_, own)| *own == subject).peekable();
+            if of_subject.peek().is_none() {
                 out.other(text);
             }
+            for (sid, _) in of_subject {
+                out.ended(About::Name(sid.as_str().into()), ErrorClass::Refused, text);
+            }
         } else if text.eq_ignore_ascii_case("Invalid Subject") {
-            out.nack(About::Oldest, ErrorClass::Refused, text);
+            match sent.unanswered.pop_front() {
+                Some(Request::Sub { frame, .. }) => out.nack(About::Frame(frame), ErrorClass::Refused, text),
+                _ => out.other(text),
+            }
         } else if text.starts_with("Permissions Violation for Publish") {
             out.other(text);
+        } else if text.eq_ignore_ascii_case("Authorization Violation") {
+            out.nack(About::All, ErrorClass::FeedFatal, text);
         } else {
             out.nack(About::All, ErrorClass::ConnectionFatal, text);
         }

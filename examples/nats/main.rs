@@ -1,34 +1,55 @@
-//! Reads what a NATS server sends over WebSocket, by a `Dialect` of its own.
+//! Reads two subjects of a NATS server over WebSocket, by a `Dialect` of its own; a third one is refused.
 //!
-//! Run it with `cargo run --example nats`. It shows what the dialect makes of a recorded conversation, cut at odd places.
+//! Run it with `cargo run --example nats`. It brings its own small server, which cuts its stream into WebSocket messages
+//! wherever it likes, and ends by itself.
 #![allow(clippy::print_stdout, reason = "an example prints")]
 
-mod dialect;
+pub(crate) mod dialect;
+mod server;
 
-use dialect::{CONNECT, Nats, sub, unsub};
-use livefeed::{Dialect, Payload, ReadItem, Readout};
+use dialect::{Client, feed};
+use livefeed::Event;
+use std::collections::BTreeMap;
+use std::time::Duration;
 
-fn main() {
-    for message in [CONNECT.as_bytes().to_vec(), sub("feed.a", "a"), sub("bad.x", "b"), unsub("a")] {
-        println!("client: {:?}", String::from_utf8_lossy(&message));
-    }
-    let mut nats = Nats::new([("a", "feed.a"), ("b", "bad.x")]);
-    for message in [
-        "INFO {\"server_id\":\"X\",\"max_payload\":1048576}\r\n",
-        "+OK\r\nMSG feed.a a 5\r\nhello\r\nMSG feed.a a 6\r\nin t",
-        "wo\r\n-ERR 'Permissions Violation for Subscription to \"bad.x\"'\r\nPI",
-        "NG\r\n",
-    ] {
-        println!("server: {message:?}");
-        let mut out = Readout::new(message.as_bytes());
-        nats.read(Payload::Binary(message.as_bytes()), &mut out);
-        for item in out.items() {
-            match item {
-                ReadItem::Data { subscriptions, payload } => {
-                    println!("        data of {subscriptions:?}: {:?}", payload.payload());
+/// So many messages of each subject are read.
+const ENOUGH: u32 = 10;
+
+pub(crate) fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let server = server::start()?;
+    let client = Client::default();
+    let feed = feed(&server.url(), &client)
+        .stale_after(Duration::from_secs(5))
+        .subscription(client.subscription("a", "feed.a"))
+        .subscription(client.subscription("b", "feed.b"))
+        .subscription(client.subscription("x", "bad.x"))
+        .open()?;
+    let mut counts: BTreeMap<String, u32> = BTreeMap::new();
+    let mut refused = 0;
+    for event in &feed {
+        match event {
+            Event::Message(message) => {
+                for sid in message.subscriptions() {
+                    let count = counts.entry(sid.to_string()).or_default();
+                    *count += 1;
+                    if *count <= 3 {
+                        println!("{sid}: {}", message.text().unwrap_or("(binary)"));
+                    }
                 }
-                other => println!("        {other:?}"),
             }
+            Event::Subscribed(subscribed) => println!("{}: subscribed", subscribed.subscription),
+            Event::Refused(no) => {
+                println!("{}: refused: {}", no.subscription, no.detail);
+                refused += 1;
+            }
+            Event::Closed(closed) => return Err(closed.reason.to_string().into()),
+            other => println!("{}", other.name()),
+        }
+        if counts.len() == 2 && counts.values().all(|count| *count >= ENOUGH) && refused == 1 {
+            break;
         }
     }
+    println!("{counts:?}");
+    feed.close(Duration::from_secs(1))?;
+    Ok(())
 }

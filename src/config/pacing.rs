@@ -7,7 +7,8 @@ use std::time::Duration;
 /// A limit on what is sent: so many messages in any span of time of this length. One of `pacing`.
 ///
 /// What is over the limit waits; when there is room, answers and keepalives go first, then subscribing, then the
-/// application's messages. Pings, pongs and closes count, and never wait.
+/// application's messages. Pings, pongs, answers, keepalives and the
+/// login count, and never wait.
 ///
 /// ```
 /// use livefeed::{Pacing, PacingScope};

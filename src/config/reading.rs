@@ -31,9 +31,19 @@ pub(super) fn problem(error: &serde_json::Error) -> String {
         if let Some(found) = text.strip_prefix(front)
             && let Some((found, expected)) = found.rsplit_once(", expected ")
         {
-            let kind = found.split([' ', '`']).next().unwrap_or_default();
+            let kind = match found.split([' ', '`']).next().unwrap_or_default() {
+                "map" => "object",
+                "sequence" => "list",
+                kind => kind,
+            };
             let expected = match expected.split_once(' ').unwrap_or((expected, "")) {
                 ("u16" | "u32" | "usize", place) => format!("a whole number, not negative {place}"),
+                ("a", rest) if rest.starts_with("sequence") => {
+                    format!("a list [..]{}", rest.trim_start_matches("sequence"))
+                }
+                ("a", rest) if rest == "map" || rest.starts_with("map ") => {
+                    format!("an object {{..}}{}", rest.trim_start_matches("map"))
+                }
                 _ => expected.to_owned(),
             };
             return format!("is {} {kind} that does not fit: expected {expected}", article(kind));

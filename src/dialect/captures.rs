@@ -1,8 +1,8 @@
 //! Values that are taken out of a message, to be kept or to be shown.
 
-use super::pointer::Pointer;
-use super::scan;
-use super::template::Variables;
+use crate::dialect::json::pointer::Pointer;
+use crate::dialect::json::scan;
+use crate::dialect::template::Variables;
 use crate::message::Payload;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -19,23 +19,23 @@ pub(crate) type Found = Vec<(Arc<str>, Value)>;
 
 /// Names, and where their values are.
 #[derive(Debug, Default)]
-pub(super) struct Wanted(Vec<(Arc<str>, Pointer)>);
+pub(in crate::dialect) struct Wanted(Vec<(Arc<str>, Pointer)>);
 
 impl Wanted {
     /// What was configured. A pointer that is none finds nothing.
-    pub(super) fn new(captures: &BTreeMap<String, String>) -> Self {
+    pub(in crate::dialect) fn new(captures: &BTreeMap<String, String>) -> Self {
         let parsed = captures.iter().filter_map(|(name, pointer)| {
             Pointer::parse(pointer).ok().map(|pointer| (Arc::from(name.as_str()), pointer))
         });
         Self(parsed.collect())
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(in crate::dialect) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
     /// The values that the message has.
-    pub(super) fn find(&self, message: Payload<'_>) -> Found {
+    pub(in crate::dialect) fn find(&self, message: Payload<'_>) -> Found {
         let json = message.as_bytes();
         if self.is_empty() || !scan::is_container(json) {
             return Found::new();
@@ -53,7 +53,7 @@ impl Wanted {
 }
 
 /// Keeps what was found.
-pub(super) fn keep(kept: &mut Arc<Variables>, found: &[(Arc<str>, Value)]) {
+pub(in crate::dialect) fn keep(kept: &mut Arc<Variables>, found: &[(Arc<str>, Value)]) {
     if !found.is_empty() {
         let kept = Arc::make_mut(kept);
         kept.extend(found.iter().map(|(name, value)| (name.as_ref().to_owned(), value.clone())));
@@ -67,7 +67,7 @@ pub(crate) fn value_at(message: Payload<'_>, pointer: &Pointer) -> Option<Value>
 }
 
 /// The server's own words: cut, and without control characters. The empty pointer is the whole message, JSON or not.
-pub(super) fn detail(message: Payload<'_>, pointer: &Pointer) -> String {
+pub(in crate::dialect) fn detail(message: Payload<'_>, pointer: &Pointer) -> String {
     let words = match (value_at(message, pointer), message) {
         (Some(Value::String(text)), _) => text,
         (Some(value), _) => value.to_string(),

@@ -171,7 +171,8 @@ impl Readout {
         self.items.push(ReadItem::Keepalive(subscription.into()));
     }
 
-    /// Something to send, as the answer to a ping of the protocol.
+    /// Something to send, as the answer to a ping of the protocol. Answers go out in their order, before all that can
+    /// wait. More than `limits.send_bytes` of them, because the server does not take them, end the connection.
     pub fn reply(&mut self, message: impl Into<Sendable>) {
         self.items.push(ReadItem::Reply(message.into()));
     }
@@ -186,7 +187,7 @@ impl Readout {
         self.items.push(ReadItem::Nack { about, class, detail: detail.into() });
     }
 
-    /// The server ended a subscription that it had granted. `detail` is what it said.
+    /// The server ended a subscription that it had granted; one that still waits for its answer is refused. `detail` is what it said.
     pub fn ended(&mut self, about: About, class: ErrorClass, detail: impl Into<String>) {
         self.items.push(ReadItem::Ended { about, class, detail: detail.into() });
     }

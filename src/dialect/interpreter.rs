@@ -1,14 +1,14 @@
 //! What a message is, by the rules: what the reader asks about each one.
 
-use super::captures::{self, Found, Wanted};
-use super::matcher::Matcher;
-use super::placeholder::Vars;
-use super::pointer::Pointer;
-use super::router::{Hit, Owner, Router};
-use super::rule::{By, Listed, Rule, RuleKind};
-use super::scan;
-use super::template::{FrameVars, Template, Variables};
 use crate::class::{ErrorClass, NoticeAction};
+use crate::dialect::captures::{self, Found, Wanted};
+use crate::dialect::json::pointer::Pointer;
+use crate::dialect::json::scan;
+use crate::dialect::matcher::Matcher;
+use crate::dialect::router::{Hit, Owner, Router};
+use crate::dialect::rule::{By, Listed, Rule, RuleKind};
+use crate::dialect::template::placeholder::Vars;
+use crate::dialect::template::{FrameVars, Template, Variables};
 use crate::message::{Content, Names, Payload, SubscriptionId};
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -48,25 +48,18 @@ pub(crate) enum Change {
 
 impl Change {
     /// A subscription as its variables make it now; `by` are the matchers of the rules that find theirs by one. What
-    /// can't be filled in yet (a key that its acknowledgement will bind) is met by nothing. Says whether
-    /// there is such.
+    /// can't be filled in yet (a key that its acknowledgement will bind) is met by nothing.
     pub(crate) fn insert(
         key: u64,
         name: SubscriptionId,
         data: Option<&Matcher>,
         by: &[(u32, Matcher)],
         vars: &dyn Vars,
-    ) -> (Self, bool) {
-        let mut late = false;
-        let mut fill = |matcher: &Matcher| {
-            matcher.render(vars).unwrap_or_else(|_| {
-                late = true;
-                Matcher::any([])
-            })
-        };
-        let data = data.map(&mut fill);
+    ) -> Self {
+        let fill = |matcher: &Matcher| matcher.render(vars).unwrap_or_else(|_| Matcher::any([]));
+        let data = data.map(fill);
         let by = by.iter().map(|(rule, matcher)| (*rule, fill(matcher))).collect();
-        (Self::Insert { key, name, data, by }, late)
+        Self::Insert { key, name, data, by }
     }
 }
 

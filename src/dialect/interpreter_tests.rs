@@ -33,7 +33,7 @@ fn change(rules: &[Rule], key: u64, vars: &str, data: Option<&Matcher>) -> Chang
     let name = SubscriptionId::from(format!("s{key}"));
     let member = Member { name: Some(name.clone()), vars: Arc::new(vars), ..Member::default() };
     let scope = Scope { frame: &frame, member: Some(&member), message: None };
-    Change::insert(key, name, data, &Rule::all_by_match(rules), &scope).0
+    Change::insert(key, name, data, &Rule::all_by_match(rules), &scope)
 }
 
 fn read(interpreter: &mut Interpreter, message: &str) -> Reading {

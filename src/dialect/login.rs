@@ -1,12 +1,12 @@
 //! The login: steps that come before anything else on a connection, and the machine that takes them.
 
-use super::captures::{self, Wanted};
-use super::matcher::Matcher;
-use super::placeholder::Vars;
-use super::pointer::Pointer;
-use super::rule::check_captures;
-use super::template::{self, FrameVars, Template, TemplateContext, Variables};
 use crate::class::ErrorClass;
+use crate::dialect::captures::{self, Wanted};
+use crate::dialect::json::pointer::Pointer;
+use crate::dialect::matcher::Matcher;
+use crate::dialect::rule::check_captures;
+use crate::dialect::template::placeholder::Vars;
+use crate::dialect::template::{self, FrameVars, Template, TemplateContext, Variables};
 use crate::message::{Payload, Sendable};
 use crate::panics::caught;
 use crate::secret::Secret;
@@ -41,7 +41,10 @@ pub struct LoginStep {
     /// What is sent first. Default: nothing, for a server that speaks first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub send: Option<Template>,
-    /// What is then waited for. Other messages that come meanwhile change nothing. Default: nothing.
+    /// What is then waited for. Default: nothing.
+    ///
+    /// Other messages that come meanwhile are looked at after the login. Only what a rule knows as a refusal (`nack`)
+    /// of the class `connection_fatal` or `feed_fatal` ends the attempt at once.
     ///
     /// Placeholders are filled in as in `send`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -49,8 +52,9 @@ pub struct LoginStep {
     /// What the server says if it refuses. It ends the attempt. Default: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refused: Option<Matcher>,
-    /// How bad a refusal is. Default: `feed_fatal`.
-    #[serde(default = "feed_fatal")]
+    /// How bad a refusal is. Default: `refused`, which closes a feed that has never been up, and is tried again at the
+    /// longest delay by one that has; `feed_fatal` closes either.
+    #[serde(default = "refused")]
     pub class: ErrorClass,
     /// The JSON pointer of the server's own words in a refusal. Up to 200 characters of them appear in events and
     /// logs. Default: none are shown.
@@ -65,8 +69,8 @@ pub struct LoginStep {
     pub(crate) call: Option<LoginFn>,
 }
 
-fn feed_fatal() -> ErrorClass {
-    ErrorClass::FeedFatal
+fn refused() -> ErrorClass {
+    ErrorClass::Refused
 }
 
 impl LoginStep {
@@ -75,7 +79,7 @@ impl LoginStep {
             send: None,
             expect: None,
             refused: None,
-            class: ErrorClass::FeedFatal,
+            class: ErrorClass::Refused,
             detail: None,
             capture: BTreeMap::new(),
             call: None,

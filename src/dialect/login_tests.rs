@@ -56,7 +56,7 @@ fn done(next: &Next<'_>) -> bool {
 }
 
 fn fatal(detail: &str) -> Verdict {
-    Verdict::Refused { class: ErrorClass::FeedFatal, detail: detail.to_owned() }
+    Verdict::Refused { class: ErrorClass::Refused, detail: detail.to_owned() }
 }
 
 use Verdict::{NotMine, Taken};
@@ -269,7 +269,7 @@ fn steps_have_a_form_in_data() {
         (shown.clone(), shown)
     );
     let call = serde_json::to_value(LoginStep::call(|_| Ok(()))).unwrap();
-    assert_eq!(call, json!({"class": "feed_fatal", "call": "<closure>"}));
+    assert_eq!(call, json!({"class": "refused", "call": "<closure>"}));
     for wrong in [json!({"call": "<closure>"}), json!({"wait": 1}), json!({"send": "x", "class": "x"})] {
         assert!(serde_json::from_value::<LoginStep>(wrong.clone()).is_err(), "{wrong}");
     }

@@ -1,9 +1,9 @@
 //! What the server's control messages mean, said as data: how one is recognised, what it is, whom it is about.
 
-use super::matcher::Matcher;
-use super::pointer::Pointer;
-use super::template::{self, Template, TemplateContext};
 use crate::class::{ErrorClass, NoticeAction};
+use crate::dialect::json::pointer::Pointer;
+use crate::dialect::matcher::Matcher;
+use crate::dialect::template::{self, Template, TemplateContext};
 use crate::duration;
 use crate::message::Sendable;
 use crate::secret::Secret;
@@ -89,7 +89,7 @@ pub enum RuleKind {
     Ack,
     /// Subscriptions are refused.
     Nack,
-    /// Subscriptions that were in force are so no longer.
+    /// Subscriptions that were in force are so no longer. One that still waits for its answer is refused by it.
     Ended,
     /// The server announces something; see [`Rule::action`].
     Notice,
@@ -326,7 +326,7 @@ impl Rule {
         self.check_fields().map_err(|(field, problem)| (field.to_owned(), problem))?;
         if let Some(by) = &self.by {
             let known = |name: &str| {
-                matches!(name, "id" | "name")
+                matches!(name, "id" | "name" | "subscribe_id")
                     || template::is_built_in(name)
                     || connection(name)
                     || subscription(name)
@@ -343,7 +343,12 @@ impl Rule {
             let known = |name: &str| {
                 name.starts_with('/') || (name != "id" && (template::is_built_in(name) || connection(name)))
             };
-            reply.check(&known).map_err(|problem| ("reply".to_owned(), problem))?;
+            reply.check(&known).map_err(|mut problem| {
+                if problem.ends_with("${id}") {
+                    problem += ": an answer has no number of its own";
+                }
+                ("reply".to_owned(), problem)
+            })?;
         }
         Ok(())
     }
@@ -407,7 +412,7 @@ impl Rule {
 }
 
 /// Checks the names and pointers of captures.
-pub(super) fn check_captures(
+pub(in crate::dialect) fn check_captures(
     field: &str,
     captures: &BTreeMap<String, String>,
 ) -> Result<(), (String, String)> {

@@ -40,8 +40,8 @@ struct Local {
 struct Entry {
     spec: Arc<Spec>,
     local: Local,
-    /// Its matchers depend on what is known only on a connection.
-    late: bool,
+    /// What its matchers depend on that is known only on a connection.
+    late: Box<[String]>,
     routed: bool,
 }
 
@@ -84,9 +84,9 @@ impl Book {
 
     pub(super) fn insert(&mut self, key: Key, spec: Arc<Spec>) {
         let watched = spec.sequence.is_some() || spec.cursor.is_some();
-        let mut entry = Entry { spec: Arc::clone(&spec), local: Local::default(), late: false, routed: true };
-        let (change, late) = self.route(key, &entry);
-        entry.late = late;
+        let late = self.late(&spec);
+        let entry = Entry { spec: Arc::clone(&spec), local: Local::default(), late, routed: true };
+        let change = self.route(key, &entry);
         self.entries.insert(key, entry);
         self.routed.insert(key);
         self.push(RouteChange::Route(change));
@@ -140,6 +140,7 @@ impl Book {
         let last = self.last.get(&spec.want.id).cloned();
         Member {
             name: Some(spec.want.id.clone()),
+            frame: entry.local.frame,
             vars: Arc::clone(&spec.vars),
             bound: Arc::clone(&entry.local.bound),
             cursor: last
@@ -160,10 +161,17 @@ impl Book {
         self.reroute(key);
     }
 
-    /// An acknowledgement told what the server calls these.
-    pub(super) fn bind(&mut self, keys: &[Key], bound: &[(Arc<str>, Value)]) {
+    /// An acknowledgement told what the server calls these. `frame`: the message that it is for, if it says that. To an
+    /// unsubscribe message, or to an older subscribe message, it says nothing of what is in force now.
+    pub(super) fn bind(&mut self, keys: &[Key], frame: Option<u64>, bound: &[(Arc<str>, Value)]) {
+        if bound.is_empty() {
+            return;
+        }
         for key in keys {
             let Some(entry) = self.entries.get_mut(key) else { continue };
+            if frame.is_some() && entry.local.frame != frame {
+                continue;
+            }
             let own = Arc::make_mut(&mut entry.local.bound);
             own.extend(bound.iter().map(|(name, value)| (name.to_string(), value.clone())));
             self.reroute(*key);
@@ -172,16 +180,30 @@ impl Book {
 
     fn reroute(&mut self, key: Key) {
         if let Some(entry) = self.entries.get(&key)
-            && entry.late
+            && !entry.late.is_empty()
             && entry.routed
         {
-            let (change, _) = self.route(key, entry);
+            let change = self.route(key, entry);
             self.push(RouteChange::Route(change));
         }
     }
 
-    /// What the reader is told of it by what is known now, and whether something is not known yet.
-    fn route(&self, key: Key, entry: &Entry) -> (Change, bool) {
+    /// The placeholders of its matchers that it can't fill in by itself.
+    fn late(&self, spec: &Spec) -> Box<[String]> {
+        let mut late = Vec::new();
+        let by = self.by.iter().map(|(_, matcher)| matcher);
+        for matcher in spec.data.iter().chain(by) {
+            matcher.each_placeholder(&mut |name, _| {
+                if name != "name" && !spec.vars.contains_key(name) && !late.iter().any(|it| it == name) {
+                    late.push(name.to_owned());
+                }
+            });
+        }
+        late.into()
+    }
+
+    /// What the reader is told of it, by what is known now.
+    fn route(&self, key: Key, entry: &Entry) -> Change {
         // Moment and connection are no part of what data looks like.
         let frame = FrameVars {
             id: entry.local.frame,
@@ -190,6 +212,7 @@ impl Book {
         };
         let member = Member {
             name: Some(entry.spec.want.id.clone()),
+            frame: entry.local.frame,
             vars: Arc::clone(&entry.spec.vars),
             bound: Arc::clone(&entry.local.bound),
             ..Member::default()
@@ -207,17 +230,19 @@ impl Book {
 
     /// Variables of the connection became known.
     pub(super) fn capture(&mut self, captured: impl IntoIterator<Item = (String, Value)>) {
-        let mut captured = captured.into_iter().peekable();
-        if captured.peek().is_none() {
+        let new: Vec<_> =
+            captured.into_iter().filter(|(name, value)| self.captures.get(name) != Some(value)).collect();
+        if new.is_empty() {
             return;
         }
-        Arc::make_mut(&mut self.captures).extend(captured);
+        let is_meant = |entry: &Entry| entry.late.iter().any(|name| new.iter().any(|(it, _)| it == name));
         let late: Vec<Key> = self
             .entries
             .iter()
-            .filter(|(_, entry)| entry.late && entry.routed)
+            .filter(|(_, entry)| entry.routed && is_meant(entry))
             .map(|(key, _)| *key)
             .collect();
+        Arc::make_mut(&mut self.captures).extend(new);
         late.into_iter().for_each(|key| self.reroute(key));
     }
 
@@ -238,11 +263,9 @@ impl Book {
         self.entries.retain(|_, entry| entry.routed);
         let mut late = Vec::new();
         for (key, entry) in &mut self.entries {
-            if entry.local.frame.take().is_some() || !entry.local.bound.is_empty() {
-                entry.local = Local::default();
-                if entry.late {
-                    late.push(*key);
-                }
+            entry.local = Local::default();
+            if !entry.late.is_empty() {
+                late.push(*key);
             }
         }
         for key in late {
@@ -279,14 +302,20 @@ impl Book {
 
     /// Says all routes in place of the changes that led to them, so that they stay bounded.
     fn tell_anew(&mut self) {
+        let restarts = self.changes.iter().filter_map(|change| match change {
+            RouteChange::Restart(key) if self.routed.contains(key) => Some(*key),
+            _ => None,
+        });
+        let restarts: BTreeSet<Key> = restarts.collect();
         let mut changes = vec![RouteChange::Route(Change::Clear)];
         for key in &self.routed {
             let Some(entry) = self.entries.get(key) else { continue };
-            changes.push(RouteChange::Route(self.route(*key, entry).0));
+            changes.push(RouteChange::Route(self.route(*key, entry)));
             if entry.spec.sequence.is_some() || entry.spec.cursor.is_some() {
                 changes.push(RouteChange::Watch(*key, Arc::clone(&entry.spec)));
             }
         }
+        changes.extend(restarts.into_iter().map(RouteChange::Restart));
         for (ticket, question) in &self.questions {
             let matcher = question.matcher.clone();
             changes.push(RouteChange::Route(Change::Request { ticket: *ticket, matcher }));
@@ -297,5 +326,73 @@ impl Book {
     /// What the reader has to take over, and the version it is then at.
     pub(super) fn take_changes(&mut self) -> (u64, Vec<RouteChange>) {
         (self.version.load(Ordering::Acquire), std::mem::take(&mut self.changes))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::Content;
+    use crate::policy::subscriptions::{AckPolicy, Want};
+    use serde_json::json;
+
+    /// A subscription whose data carries a number that its acknowledgement tells.
+    fn spec() -> Arc<Spec> {
+        let want = Want {
+            id: "a".into(),
+            limit: None,
+            first_limit: None,
+            payload: true,
+            can_end: true,
+            batch: None,
+            ack: AckPolicy::None,
+            repair: Arc::new([]),
+            can_probe: false,
+            topic: None,
+        };
+        Arc::new(Spec {
+            want,
+            vars: Arc::default(),
+            subscribe: None,
+            unsubscribe: None,
+            probe: None,
+            data: Some(Matcher::pointer("/channel", "${channel}")),
+            sequence: None,
+            cursor: None,
+        })
+    }
+
+    /// Whether data of this channel is routed by the last that was said.
+    fn is_routed(book: &mut Book, channel: &Value) -> bool {
+        let content = Content::Text(json!({ "channel": channel }).to_string().into());
+        let mut routed = false;
+        for change in book.take_changes().1 {
+            if let RouteChange::Route(Change::Insert { data, .. }) = change {
+                routed = data.is_some_and(|matcher| matcher.matches(content.payload()));
+            }
+        }
+        routed
+    }
+
+    #[test]
+    fn an_answer_to_an_older_message_says_nothing_of_the_newer() {
+        let mut book = Book::new(Arc::new([]), Arc::default());
+        let bound = |value: Value| [(Arc::from("channel"), value)];
+        book.insert(1, spec());
+        book.subscribing(1, 5);
+        book.bind(&[1], Some(5), &bound(json!("c5")));
+        assert!(is_routed(&mut book, &json!("c5")));
+        // Made again: frame 6 ends it, frame 7 asks anew. The server answers in an order of its own.
+        book.subscribing(1, 7);
+        book.bind(&[1], Some(7), &bound(json!("c7")));
+        book.bind(&[1], Some(6), &bound(json!("gone")));
+        book.bind(&[1], Some(5), &bound(json!("c5")));
+        assert!(is_routed(&mut book, &json!("c7")));
+        // An answer that says nothing has nothing told anew.
+        book.bind(&[1], Some(7), &[]);
+        assert!(book.take_changes().1.is_empty());
+        // One that says no number is for whom the session machine says.
+        book.bind(&[1], None, &bound(json!("c8")));
+        assert!(is_routed(&mut book, &json!("c8")));
     }
 }

@@ -59,7 +59,7 @@ impl Controller {
             let more = self.writer.as_mut().is_some_and(|writer| writer.work(&self.shared));
             let (seen, paced) = {
                 let core = self.shared.lock();
-                (core.deadlines(), core.paced_until)
+                (core.deadlines(), core.paced_until())
             };
             let until = [self.judge(seen), paced].into_iter().flatten().min();
             if self.shared.with(Caller::Controller, |core| {

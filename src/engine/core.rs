@@ -67,8 +67,8 @@ pub(crate) struct Core {
     unmatched: u64,
     unmatched_since: Option<Instant>,
     governor: Arc<Governor>,
-    /// What is next to be written has to wait until then, by a limit on sends.
-    pub(super) paced_until: Option<Instant>,
+    /// What kind of thing has to wait, by a limit on sends, and until when.
+    paced: Option<(OutKind, Instant)>,
     panics: HashMap<&'static str, Instant>,
     spare: VecDeque<Event>,
     /// Events to be logged after the lock.
@@ -124,7 +124,7 @@ impl Core {
             unmatched: 0,
             unmatched_since: None,
             governor: Arc::clone(&plan.governor),
-            paced_until: None,
+            paced: None,
             panics: HashMap::new(),
             spare: VecDeque::new(),
             log: Vec::new(),
@@ -289,12 +289,13 @@ impl Core {
 
     /// The next thing to write on the connection of this epoch, with what it is made from.
     pub(super) fn next_out(&mut self, now: Stamp, epoch: u64) -> Option<Made> {
-        self.paced_until = None;
+        self.paced = None;
         if self.session.epoch() != epoch || !self.session.has_out() {
             return None;
         }
-        if let Err(until) = self.governor.sends(now.mono, pace_kind(self.session.peek_out()?)) {
-            self.paced_until = Some(until);
+        let kind = self.session.peek_out()?;
+        if let Err(until) = self.governor.sends(now.mono, pace_kind(kind)) {
+            self.paced = Some((kind, until));
             return None;
         }
         let out = self.session.poll_out(now)?;
@@ -320,6 +321,7 @@ impl Core {
             Out::Pong(_)
             | Out::Ping
             | Out::Reply { .. }
+            | Out::Answer(_)
             | Out::Keepalive { .. }
             | Out::App { .. }
             | Out::Close(_) => {}
@@ -329,14 +331,19 @@ impl Core {
 
     /// Whether something can be written now.
     pub(super) fn wants_write(&self) -> bool {
-        self.session.has_out()
-            && (self.paced_until.is_none() || self.session.peek_out() == Some(OutKind::Control))
+        // What is next may be of another kind by now.
+        self.session.peek_out().is_some_and(|next| self.paced.is_none_or(|(kind, _)| kind != next))
+    }
+
+    /// When what waits for a limit on sends may be written.
+    pub(super) fn paced_until(&self) -> Option<Instant> {
+        self.paced.map(|(_, until)| until)
     }
 
     /// The connection is over: what belonged to it is forgotten.
     pub(super) fn forget_connection(&mut self) {
         self.book.disconnected();
-        self.paced_until = None;
+        self.paced = None;
     }
 
     pub(super) fn take_wake_owed(&mut self) -> bool {

@@ -34,8 +34,8 @@ enum Kind {
 /// A control message: what was understood, and what goes with it.
 pub(super) struct Heard {
     word: Word,
-    /// Which rule it was; what replies replace one another by.
-    rule: u32,
+    /// Which rule it was; what replies replace one another by. `None`: what a dialect says, where each counts.
+    rule: Option<u32>,
     capture: Vec<(String, Value)>,
     bind: dialect::Found,
     reply: Option<Result<Content, String>>,
@@ -55,6 +55,15 @@ impl Word {
             }
             AboutOwned::Oldest => About::Oldest,
             AboutOwned::All => About::All,
+        }
+    }
+
+    /// The message of ours that it answers, if it says that.
+    fn frame(&self) -> Option<u64> {
+        match self.about {
+            AboutOwned::Frame(frame) => Some(frame),
+            AboutOwned::Listed { frame, .. } => frame,
+            AboutOwned::Keys(_) | AboutOwned::Oldest | AboutOwned::All => None,
         }
     }
 }
@@ -80,7 +89,7 @@ impl Heard {
                 retry_after: control.retry_after,
                 detail: control.detail,
             },
-            rule: control.rule,
+            rule: Some(control.rule),
             capture: own(control.capture),
             bind: control.bind,
             reply: control.reply,
@@ -93,7 +102,7 @@ impl Heard {
     }
 
     fn word(word: Word) -> Self {
-        Self { word, rule: 0, capture: Vec::new(), bind: Vec::new(), reply: None }
+        Self { word, rule: None, capture: Vec::new(), bind: Vec::new(), reply: None }
     }
 
     /// What a dialect says; `None` if it is about nobody.
@@ -134,8 +143,9 @@ impl Heard {
         let understood = match word.kind {
             Kind::Ack => {
                 let keys = core.session.handle_ack(now, word.about());
-                core.book.bind(&keys, &self.bind);
-                !keys.is_empty()
+                core.book.bind(&keys, word.frame(), &self.bind);
+                // A list of all that is in force is an answer too if nothing of ours is in it.
+                !keys.is_empty() || matches!(word.about, AboutOwned::Listed { frame: None, .. })
             }
             Kind::Nack => {
                 core.session.handle_nack(now, word.about(), class, retry_after, word.detail.clone())
@@ -155,7 +165,10 @@ impl Heard {
         };
         core.book.capture(self.capture);
         match self.reply {
-            Some(Ok(content)) => core.session.handle_reply(self.rule, content),
+            Some(Ok(content)) => match self.rule {
+                Some(rule) => core.session.handle_reply(rule, content),
+                None => core.session.handle_dialect_reply(content),
+            },
             Some(Err(detail)) => core.session.alert(now, AlertKind::TemplateFailed { what: "reply", detail }),
             None => {}
         }

@@ -19,6 +19,7 @@ use crate::message::{Content, Message, Names, Received};
 use crate::panics;
 use crate::policy::freshness::Key;
 use crate::policy::session::Cycle;
+use crossbeam_channel::TrySendError;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -97,9 +98,16 @@ impl<'a> Intake<'a> {
         Taken { cycle: self.cycle, bytes: self.bytes, broken: self.broken }
     }
 
-    /// Takes one message as if it had just been received.
-    pub(super) fn take(&mut self, content: Content, stamp: &Stamp) {
-        self.content(content, stamp);
+    /// Takes one message that was received before, and decoded, as if it came `now`.
+    pub(super) fn take(&mut self, content: Content, received: &Stamp, now: &Stamp) {
+        self.enter(now);
+        let received = (*received).into();
+        if self.trivial {
+            self.cycle.data += 1;
+            self.deliver(content, received, None);
+        } else {
+            self.interpret(content, received);
+        }
     }
 
     /// The first message of the cycle is here.
@@ -130,9 +138,10 @@ impl<'a> Intake<'a> {
         received
     }
 
+    /// Counts one message more.
     #[inline]
-    fn content(&mut self, content: Content, stamp: &Stamp) {
-        let received = match self.received {
+    fn enter(&mut self, stamp: &Stamp) -> Received {
+        match self.received {
             Some((received, _)) => {
                 self.cycle.messages += 1;
                 received
@@ -142,7 +151,12 @@ impl<'a> Intake<'a> {
                 self.cycle.messages += u64::from(!self.direct); // else it was counted there
                 received
             }
-        };
+        }
+    }
+
+    #[inline]
+    fn content(&mut self, content: Content, stamp: &Stamp) {
+        let received = self.enter(stamp);
         if self.trivial {
             self.cycle.data += 1;
             self.deliver(content, received, None);
@@ -174,13 +188,12 @@ impl<'a> Intake<'a> {
             return;
         }
         let mut codecs = self.setting.routes.take_codecs();
-        let mut count = 0_u64;
+        self.cycle.messages = self.cycle.messages.saturating_sub(1); // what it holds counts
         let decoded = codecs.decode(content, &mut |content| {
-            count += 1;
+            self.cycle.messages += 1;
             self.interpret(content, received);
         });
         self.setting.routes.put_codecs(codecs);
-        self.cycle.messages = (self.cycle.messages + count).saturating_sub(1); // the whole was counted, too
         if let Err(error) = decoded {
             self.broken = Some(error.to_string());
         }
@@ -221,7 +234,7 @@ impl<'a> Intake<'a> {
                     Some(Seq::Gap { from, to, lost }) => self.gap(Some(*key), from, to, lost),
                     // The subscription lives, and that is all: nothing new in it.
                     Some(Seq::Repeat) if keys.len() == 1 => {
-                        self.setting.routes.alive.push(*key);
+                        self.setting.routes.live(&[*key]);
                         if self.setting.plan.deliver_heartbeats {
                             self.deliver(content, received, names);
                         }
@@ -259,7 +272,9 @@ impl<'a> Intake<'a> {
         let control = routes.reading.control.take();
         let heard = match (class, control) {
             (Class::Keepalive, control) => {
-                routes.alive.extend(&routes.reading.keys);
+                let keys = std::mem::take(&mut routes.reading.keys);
+                routes.live(&keys);
+                routes.reading.keys = keys;
                 control.map(|control| Heard::of(Class::Heartbeat, *control))
             }
             (Class::Heartbeat | Class::Ignored, None) => None,
@@ -294,10 +309,13 @@ impl<'a> Intake<'a> {
     fn reply(&mut self, content: Content, received: Received) {
         let Some(ticket) = self.setting.routes.reading.request else { return };
         let message = Message { content, epoch: self.setting.epoch, received, subscriptions: None };
-        let waiting = self.setting.shared.with(Caller::Reader, |core| core.book.answered(ticket));
-        match waiting {
-            Some(waiting) => drop(waiting.try_send(message)), // it may just have given up
-            None => self.other(message.content, received),
+        // Under the lock, which never waits: who asked either has it then, or has given up before.
+        let left = self.setting.shared.with(Caller::Reader, |core| match core.book.answered(ticket) {
+            Some(waiting) => waiting.try_send(message).err().map(TrySendError::into_inner),
+            None => Some(message),
+        });
+        if let Some(message) = left {
+            self.other(message.content, received);
         }
         self.setting.routes.sync(self.setting.shared);
     }
@@ -356,14 +374,14 @@ impl<'a> Intake<'a> {
         match item {
             ReadItem::Data { subscriptions, payload } => {
                 let keys = routes.keys_of(&subscriptions);
-                let names = (!subscriptions.is_empty()).then_some(subscriptions);
+                let names = routes.known(subscriptions, keys.len());
                 self.data(&keys, names, payload.0, received);
             }
             ReadItem::Other(payload) => self.other(payload.0, received),
             ReadItem::Heartbeat => {}
             ReadItem::Keepalive(name) => {
                 let key = routes.key_of(&name);
-                routes.alive.extend(key);
+                routes.live(key.as_slice());
             }
             item => {
                 if let Some(heard) = Heard::item(item, routes) {

@@ -5,16 +5,18 @@
 
 use super::core::Caller;
 use super::decoder::{Broken, Decoder, Sink};
+use super::governor::Governor;
 use super::routes::Routes;
 use super::shared::Shared;
 use super::writer::{encode_content, encode_pong};
 use crate::class::ErrorClass;
-use crate::clock::Stamp;
-use crate::dialect::{Login, LoginNext, LoginStep, LoginVerdict, Variables};
+use crate::clock::{self, Stamp};
+use crate::dialect::{Class, Login, LoginNext, LoginStep, LoginVerdict, Variables};
 use crate::error::{EndReason, Stage};
 use crate::message::Content;
 use crate::panics;
 use crate::policy::approach::Wait;
+use crate::policy::pacing::Kind;
 use crate::transport::{Budget, Outcome, Stop, WriteHalf};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -36,6 +38,8 @@ pub(super) struct Desk<'a> {
     pub(super) stop: &'a Stop,
     pub(super) epoch: u64,
     pub(super) attempt: u32,
+    /// What is sent counts for the limits, but can't wait for them.
+    pub(super) governor: &'a Governor,
     /// Messages that belong to no step may have so many bytes together.
     pub(super) bound: usize,
 }
@@ -80,8 +84,14 @@ impl Desk<'_> {
         let mut waiting = Kept::new();
         let mut kept = Kept::new();
         let mut kept_bytes = 0;
+        // How the connection ended, behind what waits.
+        let mut ended = None;
         loop {
-            match login.next() {
+            let next = login.next();
+            if !matches!(next, LoginNext::Wait) && ended.is_some() {
+                break;
+            }
+            match next {
                 LoginNext::Done => break,
                 LoginNext::Failed(detail) => return Err(refused(detail.to_owned(), ErrorClass::Refused)),
                 LoginNext::Send(template) => {
@@ -108,13 +118,19 @@ impl Desk<'_> {
                 }
                 LoginNext::Wait => {
                     let Some((content, received)) = waiting.pop_front() else {
-                        self.receive(&mut waiting)?;
+                        if ended.is_some() {
+                            break;
+                        }
+                        ended = self.receive(&mut waiting)?;
                         continue;
                     };
                     match login.handle_message(content.payload()) {
                         LoginVerdict::Taken => {}
                         LoginVerdict::Refused { class, detail } => return Err(refused(detail, class)),
                         LoginVerdict::NotMine => {
+                            if let Some(end) = self.refusal(&content) {
+                                return Err(end);
+                            }
                             kept_bytes += content.len();
                             kept.push_back((content, received));
                             if kept_bytes > self.bound || kept.len() > MESSAGES {
@@ -133,17 +149,49 @@ impl Desk<'_> {
             }
             self.budget.left(Stage::Login)?;
         }
+        if let Some(end) = ended {
+            return Err(end);
+        }
         kept.extend(waiting);
         Ok(LoggedIn { captures: Arc::clone(login.captures()), kept })
     }
 
-    /// One `recv`, within the budget.
-    fn receive(&mut self, messages: &mut Kept) -> Result<(), EndReason> {
+    /// What belongs to no step, but is for a rule a refusal of the connection or the feed, will not be followed by
+    /// what is waited for.
+    fn refusal(&mut self, content: &Content) -> Option<EndReason> {
+        let Routes { interpreter, reading, .. } = &mut *self.routes;
+        interpreter.read(content.payload(), reading);
+        if let Some(panic) = reading.panicked.take() {
+            self.shared.report_panic(Caller::Reader, "matcher", panic);
+        }
+        let control = reading.control.take().filter(|_| reading.class == Class::Nack)?;
+        matches!(control.class, ErrorClass::ConnectionFatal | ErrorClass::FeedFatal)
+            .then(|| refused(control.detail, control.class))
+    }
+
+    /// One `recv`, within the budget. Gives how the connection ended, if it did; a server that refuses says so and hangs
+    /// up, so what came before the end counts.
+    fn receive(&mut self, messages: &mut Kept) -> Result<Option<EndReason>, EndReason> {
         let left = self.budget.left(Stage::Login)?;
         let mut inbox = Inbox::default();
         let (_, outcome, result) = self.decoder.cycle(Wait::Exactly(left), &mut inbox);
         if self.stop.is_aborted() {
             return Err(EndReason::ClosedByUser);
+        }
+        for (content, received) in inbox.messages {
+            let decoded = self.routes.decode(content, &mut |content| messages.push_back((content, received)));
+            if let Err(detail) = decoded {
+                return Ok(Some(EndReason::Protocol { detail }));
+            }
+        }
+        if let Some((code, reason)) = inbox.close {
+            return Ok(Some(EndReason::ClosedByPeer { code, reason }));
+        }
+        match (result, outcome) {
+            (Err(Broken::Gone(reason) | Broken::Violation { reason, .. }), _) => return Ok(Some(reason)),
+            (Ok(()), Outcome::Eof) => return Ok(Some(EndReason::Eof)),
+            (Ok(()), Outcome::Failed(reason)) => return Ok(Some(reason)),
+            (Ok(()), Outcome::Bytes(_) | Outcome::Nothing | Outcome::Unused) => {}
         }
         if let Some(payload) = &inbox.ping {
             let mut frame = Vec::new();
@@ -151,24 +199,13 @@ impl Desk<'_> {
             self.half.enqueue(&frame);
         }
         if inbox.ping.is_some() || self.decoder.wants_write() {
-            self.pump()?;
+            return Ok(self.pump().err());
         }
-        if let Some((code, reason)) = inbox.close {
-            return Err(EndReason::ClosedByPeer { code, reason });
-        }
-        for (content, received) in inbox.messages {
-            let decoded = self.routes.decode(content, &mut |content| messages.push_back((content, received)));
-            decoded.map_err(|detail| EndReason::Protocol { detail })?;
-        }
-        match (result, outcome) {
-            (Err(Broken::Gone(reason) | Broken::Violation { reason, .. }), _) => Err(reason),
-            (Ok(()), Outcome::Eof) => Err(EndReason::Eof),
-            (Ok(()), Outcome::Failed(reason)) => Err(reason),
-            (Ok(()), Outcome::Bytes(_) | Outcome::Nothing | Outcome::Unused) => Ok(()),
-        }
+        Ok(None)
     }
 
     fn write(&mut self, content: &Content) -> Result<(), EndReason> {
+        let _ = self.governor.sends(clock::mono(), Kind::Control);
         let mut frame = Vec::new();
         encode_content(&mut frame, content);
         self.half.enqueue(&frame);

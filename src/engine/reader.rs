@@ -27,6 +27,15 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// A connection, ready to be read.
+struct Ready {
+    decoder: Decoder,
+    /// What came during the login.
+    kept: Kept,
+    /// The writing half, if it is still to be handed over.
+    link: Option<Link>,
+}
+
 pub(super) struct Reader {
     shared: Arc<Shared>,
     orders: Receiver<Order>,
@@ -57,7 +66,7 @@ impl Reader {
             match order {
                 Order::Dial { epoch, attempt, endpoint, stop } => {
                     let found = match self.attempt(epoch, attempt, endpoint, &stop) {
-                        Ok((decoder, kept)) => self.read(epoch, decoder, kept),
+                        Ok(ready) => self.read(epoch, ready),
                         Err(found) => found,
                     };
                     // All handles of the old connection go before the end is said.
@@ -81,7 +90,7 @@ impl Reader {
         attempt: u32,
         endpoint: usize,
         stop: &Stop,
-    ) -> Result<(Decoder, Kept), EndReason> {
+    ) -> Result<Ready, EndReason> {
         // What the provider takes counts, too.
         let total = self.plan.attempt_budget;
         let budget = Budget { deadline: clock::mono() + total, total };
@@ -116,13 +125,20 @@ impl Reader {
             stop,
             epoch,
             attempt,
+            governor: &self.plan.governor,
             bound: self.plan.message_bytes,
         };
         let LoggedIn { captures, kept } = desk.log_in(Arc::clone(&self.plan.protocol.login))?;
         let schedules = times(&self.plan.protocol.beats, &captures, epoch, attempt)?;
         self.routes.interpreter.remember(&captures);
-        // The controller must find the writing half when the machine has something to write.
-        self.shared.put_link(Link { epoch, attempt, half: write, stop: stop.clone() });
+        // What came during the login stands before all that is written now: it may be what that is made from.
+        let mut link = Some(Link { epoch, attempt, half: write, stop: stop.clone() });
+        if kept.is_empty()
+            && let Some(link) = link.take()
+        {
+            // The controller must find the writing half when the machine has something to write.
+            self.shared.put_link(link);
+        }
         let now = Stamp::now();
         let took = now.mono.saturating_duration_since(begin.mono);
         let established = Established { took, peer, subprotocol, schedules };
@@ -136,11 +152,12 @@ impl Reader {
             wanted
         });
         self.drain();
-        if wanted { Ok((decoder, kept)) } else { Err(EndReason::ClosedByUser) }
+        if wanted { Ok(Ready { decoder, kept, link }) } else { Err(EndReason::ClosedByUser) }
     }
 
     /// Reads until the connection ends; says how it ended as seen from here.
-    fn read(&mut self, epoch: u64, mut decoder: Decoder, kept: Kept) -> EndReason {
+    fn read(&mut self, epoch: u64, ready: Ready) -> EndReason {
+        let Ready { mut decoder, kept, link } = ready;
         let begin = clock::mono();
         let mut next = self.shared.with(Caller::Reader, |core| {
             core.session.handle_back(begin);
@@ -151,6 +168,9 @@ impl Reader {
                 Ok(after) => next = after,
                 Err(reason) => return reason,
             }
+        }
+        if let Some(link) = link {
+            self.shared.put_link(link);
         }
         loop {
             if next.full {
@@ -246,7 +266,7 @@ impl Reader {
             routes: &mut self.routes,
         });
         for (content, received) in kept {
-            intake.take(content, &received);
+            intake.take(content, &received, &now);
         }
         let Taken { cycle, bytes, broken } = intake.finish();
         let cycle = Cycle { touched: &self.routes.touched, kept: &self.routes.alive, ..cycle };

@@ -6,10 +6,13 @@ use super::plan::Plan;
 use super::shared::Shared;
 use crate::class::OnGap;
 use crate::dialect::{Chain, Change, Dialect, Interpreter, ReadItem, Reading, Readout, Seq, Tracker};
-use crate::message::{Content, Message, SubscriptionId};
+use crate::message::{Content, Message, Names, SubscriptionId};
 use crate::panics;
 use crate::policy::freshness::Key;
 use std::collections::{HashMap, HashSet};
+
+/// With more than so many, what was noted twice is noted once.
+const NOTED: usize = 16 * 1024;
 
 /// The reader's own copy of what data is routed by, and what one cycle found.
 pub(super) struct Routes {
@@ -24,6 +27,8 @@ pub(super) struct Routes {
     keys: HashMap<SubscriptionId, Key>,
     /// The sequence of each subscription that has a rule for it.
     trackers: HashMap<Key, (Tracker, OnGap)>,
+    /// The same while all routes are being said anew.
+    shelf: HashMap<Key, (Tracker, OnGap)>,
     /// The sequence of the connection as a whole.
     whole: Option<(Tracker, OnGap)>,
     pub(super) complaints: Complaints,
@@ -35,6 +40,8 @@ pub(super) struct Routes {
     pub(super) touched: Vec<(Key, u64)>,
     /// The subscriptions that the server said to be alive.
     pub(super) alive: Vec<Key>,
+    /// At these lengths the two are gone through.
+    tidy_at: (usize, usize),
 }
 
 /// What sequences have to complain of.
@@ -44,6 +51,16 @@ pub(super) struct Complaints {
     pub(super) panicked: Option<String>,
     /// So many counters had to be forgotten.
     pub(super) forgotten: u64,
+}
+
+/// Notes each subscription once.
+fn sum_up(touched: &mut Vec<(Key, u64)>) {
+    touched.sort_unstable_by_key(|(key, _)| *key);
+    touched.dedup_by(|(key, more), (kept, count)| {
+        let same = key == kept;
+        *count += if same { *more } else { 0 };
+        same
+    });
 }
 
 fn check(tracker: &mut Tracker, content: &Content, complaints: &mut Complaints) -> Seq {
@@ -67,12 +84,14 @@ impl Routes {
             readout: Readout::empty(),
             keys: HashMap::new(),
             trackers: HashMap::new(),
+            shelf: HashMap::new(),
             whole: protocol.sequence.as_ref().map(|rule| (Tracker::new(rule), rule.on_gap)),
             complaints: Complaints::default(),
             cursors: HashSet::new(),
             last: HashMap::new(),
             touched: Vec::new(),
             alive: Vec::new(),
+            tidy_at: (NOTED, NOTED),
         }
     }
 
@@ -91,6 +110,7 @@ impl Routes {
     pub(super) fn begin_cycle(&mut self) {
         self.touched.clear();
         self.alive.clear();
+        self.tidy_at = (NOTED, NOTED);
     }
 
     /// Takes over what has changed. Cheap if nothing has.
@@ -112,7 +132,9 @@ impl Routes {
                     }
                 }
                 RouteChange::Watch(key, spec) => {
-                    if let Some(rule) = &spec.sequence {
+                    if let Some(kept) = self.shelf.remove(&key) {
+                        self.trackers.insert(key, kept);
+                    } else if let Some(rule) = &spec.sequence {
                         self.trackers.entry(key).or_insert_with(|| (Tracker::new(rule), rule.on_gap));
                     }
                     if spec.cursor.is_some() {
@@ -121,6 +143,7 @@ impl Routes {
                 }
             }
         }
+        self.shelf.clear(); // those are wanted no more
     }
 
     /// What a change means beside what data looks like.
@@ -140,6 +163,8 @@ impl Routes {
             Change::Clear => {
                 self.keys.clear();
                 self.cursors.clear();
+                // What is said anew goes on counting.
+                self.shelf.extend(self.trackers.drain());
             }
             Change::Insert { .. } | Change::Request { .. } | Change::RequestDone { .. } => {}
         }
@@ -209,6 +234,21 @@ impl Routes {
                 _ => self.touched.push((*key, 1)),
             }
         }
+        // A flood for many subscriptions is no more than there are of them.
+        if self.touched.len() > self.tidy_at.0 {
+            sum_up(&mut self.touched);
+            self.tidy_at.0 = NOTED.max(2 * self.touched.len());
+        }
+    }
+
+    /// There was a sign of life of these.
+    pub(super) fn live(&mut self, keys: &[Key]) {
+        self.alive.extend(keys);
+        if self.alive.len() > self.tidy_at.1 {
+            self.alive.sort_unstable();
+            self.alive.dedup();
+            self.tidy_at.1 = NOTED.max(2 * self.alive.len());
+        }
     }
 
     pub(super) fn has_cursors(&self) -> bool {
@@ -249,7 +289,30 @@ impl Routes {
         self.keys.get(name).copied()
     }
 
+    /// Those of the names that subscriptions have: `count` of them.
+    pub(super) fn known(&self, names: Names, count: usize) -> Option<Names> {
+        match count {
+            0 => None,
+            _ if count == names.len() => Some(names),
+            _ => Some(
+                names.iter().filter(|name| self.keys.contains_key(*name)).cloned().collect::<Vec<_>>().into(),
+            ),
+        }
+    }
+
     pub(super) fn keys_of(&self, names: &[SubscriptionId]) -> Vec<Key> {
         names.iter().filter_map(|name| self.key_of(name)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_summed_up_is_as_much_as_before() {
+        let mut touched = vec![(2, 1), (1, 4), (2, 3), (3, 1), (1, 1), (2, 1)];
+        sum_up(&mut touched);
+        assert_eq!(touched, [(1, 5), (2, 5), (3, 1)]);
     }
 }

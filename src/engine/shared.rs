@@ -146,7 +146,10 @@ impl Shared {
 
     /// A thread of this feed panicked: a bug, or a logger that panics. It must not be a silent end.
     pub(super) fn die(self: &Arc<Self>, caller: Caller, detail: String) {
-        self.with(caller, |core| core.session.handle_panic(Stamp::now(), detail));
+        self.with(caller, |core| {
+            core.session.handle_panic(Stamp::now(), detail);
+            core.forget_connection(); // no answer comes for those who wait for one
+        });
         self.stop_now();
         let _ = self.orders.try_send(Order::Exit);
     }
@@ -380,9 +383,11 @@ impl Shared {
         }
     }
 
+    /// Hands over the writing half of a new connection: the controller adopts it at its next turn, which is soon.
     pub(super) fn put_link(&self, link: Link) {
         let old = self.link.lock().unwrap_or_else(PoisonError::into_inner).replace(link);
         drop(old);
+        let _ = self.kick.try_send(()); // full: it is awake already
     }
 
     pub(super) fn take_link(&self) -> Option<Link> {

@@ -166,7 +166,7 @@ impl Writer {
                 encode(&mut frame, OpCode::Control(Control::Ping), &[]);
                 return Ok(frame);
             }
-            Out::App { content, .. } | Out::Reply { content, .. } => {
+            Out::App { content, .. } | Out::Reply { content, .. } | Out::Answer(content) => {
                 encode_content(&mut frame, content);
                 return Ok(frame);
             }
@@ -212,7 +212,10 @@ impl Writer {
     /// Something could not be made.
     fn report(&self, shared: &Arc<Shared>, out: Out, problem: Problem) {
         match (out, problem) {
-            (Out::Subscribe { frame, keys }, Problem::Split) => {
+            // In two halves it shows whose fault it is.
+            (Out::Subscribe { frame, keys }, problem)
+                if keys.len() > 1 || matches!(problem, Problem::Split) =>
+            {
                 shared.with(Caller::Controller, |core| core.session.handle_split(frame, &keys));
             }
             (Out::Subscribe { keys, .. }, Problem::Render(detail)) => {
@@ -229,8 +232,12 @@ impl Writer {
                     _ => "unsubscribe",
                 };
                 let now = Stamp::now();
+                let epoch = self.link.epoch;
                 shared.with(Caller::Controller, |core| {
                     core.session.alert(now, AlertKind::TemplateFailed { what, detail });
+                    if let Out::Keepalive { .. } = out {
+                        core.session.handle_written(now, epoch, &out); // the next one is due in its time
+                    }
                 });
             }
             (_, Problem::Split) => {}

@@ -59,12 +59,13 @@ impl Feed {
             Some(deadline) => receiver.recv_deadline(deadline),
             None => receiver.recv().map_err(|_| RecvTimeoutError::Disconnected),
         };
-        answer.map_err(|error| match error {
-            RecvTimeoutError::Timeout => {
+        match answer {
+            Ok(answer) => Ok(answer),
+            Err(RecvTimeoutError::Timeout) => {
                 shared.with(Caller::User, |core| core.book.answered(ticket));
-                Error::Timeout
+                receiver.try_recv().map_err(|_| Error::Timeout) // it may have come just now: nobody else has it
             }
-            RecvTimeoutError::Disconnected => Error::NotConnected,
-        })
+            Err(RecvTimeoutError::Disconnected) => Err(Error::NotConnected),
+        }
     }
 }

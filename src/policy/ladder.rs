@@ -3,10 +3,11 @@
 //! Each repair is tried once, in order; those that do not apply (nothing to probe with, one endpoint only) are
 //! passed over. Past the end it stays with the last one that ends the connection. So there is always a repair, and
 //! each subscription that stays stale gets a new connection in the end. The position outlives the connection: only
-//! data leads back to the first rung.
+//! data leads back to the first rung, once it has come for as long as the limit. Many servers send a snapshot to whoever
+//! subscribes; alone it is no proof that the repair helped, and must not keep the ladder at its first rung for ever.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// One repair.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,17 +36,20 @@ pub(crate) struct Ladder {
     /// The rung to look at next.
     at: usize,
     begun: bool,
+    /// When the first data came after the last repair, on this connection.
+    healing: Option<Instant>,
 }
 
 impl Ladder {
     pub(crate) fn new(rungs: Arc<[Rung]>) -> Self {
-        Self { rungs, at: 0, begun: false }
+        Self { rungs, at: 0, begun: false, healing: None }
     }
 
     /// The next repair: the first from here on that applies. Past the end it is the last of the ladder that applies and
     /// ends the connection, and [`Rung::Reconnect`] if there is none: that one always applies there.
     pub(crate) fn next(&mut self, applies: impl Fn(Rung) -> bool) -> Rung {
         self.begun = true;
+        self.healing = None;
         let left = self.rungs.get(self.at..).unwrap_or_default();
         if let Some(skipped) = left.iter().position(|rung| applies(*rung))
             && let Some(rung) = left.get(skipped)
@@ -58,13 +62,23 @@ impl Ladder {
         last.copied().unwrap_or(Rung::Reconnect)
     }
 
-    /// Data came: what failed before is over.
-    pub(crate) fn reset(&mut self) {
-        self.at = 0;
-        self.begun = false;
+    /// Data came. If it has come for as long as the limit since the last repair, what failed before is over.
+    pub(crate) fn handle_data(&mut self, now: Instant, limit: Duration) {
+        if self.begun {
+            let since = *self.healing.get_or_insert(now);
+            if now.saturating_duration_since(since) >= limit {
+                (self.at, self.begun, self.healing) = (0, false, None);
+            }
+        }
     }
 
-    /// Whether a repair was tried since the last data.
+    /// The connection ended: what data comes on the next one counts from its first.
+    pub(crate) fn handle_ended(&mut self) {
+        self.healing = None;
+    }
+
+    /// Whether a repair was tried and nothing has healed since.
+    #[cfg(test)]
     pub(crate) fn is_begun(&self) -> bool {
         self.begun
     }
@@ -91,9 +105,25 @@ mod tests {
             assert!(it.is_begun());
         }
         assert_eq!(it.next(|_| true), Rung::NextEndpoint);
-        it.reset();
+        let now = crate::clock::mono();
+        it.handle_data(now, Duration::ZERO);
         assert!(!it.is_begun());
         assert_eq!(it.next(|_| true), Rung::Probe(SECOND));
+    }
+
+    #[test]
+    fn a_snapshot_alone_heals_nothing() {
+        let now = crate::clock::mono();
+        let mut it = ladder(&[Rung::Resubscribe(SECOND), Rung::Reconnect]);
+        assert_eq!(it.next(|_| true), Rung::Resubscribe(SECOND));
+        it.handle_data(now, SECOND);
+        assert_eq!(it.next(|_| true), Rung::Reconnect, "no other data came within the limit");
+        it.handle_data(now + SECOND, SECOND);
+        it.handle_ended();
+        it.handle_data(now + 2 * SECOND, SECOND);
+        assert!(it.is_begun(), "another connection's data does not count");
+        it.handle_data(now + 3 * SECOND, SECOND);
+        assert!(!it.is_begun());
     }
 
     #[test]

@@ -23,6 +23,8 @@ pub(crate) enum Out {
         rule: u32,
         content: Content,
     },
+    /// The answer that a dialect gives.
+    Answer(Content),
     /// Render the message of the keepalive of this index and write it.
     Keepalive {
         frame: u64,
@@ -91,6 +93,9 @@ pub(crate) struct Outbox {
     ping: bool,
     /// At most one of each rule.
     replies: VecDeque<(u32, Content)>,
+    /// What a dialect answers: each of them counts.
+    answers: VecDeque<Content>,
+    answer_bytes: usize,
     /// At most one of each index.
     keepalives: VecDeque<usize>,
     /// At most one of each subscription.
@@ -123,6 +128,17 @@ impl Outbox {
             Some((_, waiting)) => *waiting = content,
             None => self.replies.push_back((rule, content)),
         }
+    }
+
+    /// An answer that takes no other's place. Says whether there is room for it under the bound.
+    pub(crate) fn push_answer(&mut self, content: Content, bound: usize) -> bool {
+        let size = content.len() + OVERHEAD;
+        let room = self.answers.is_empty() || self.answer_bytes + size <= bound;
+        if room {
+            self.answer_bytes += size;
+            self.answers.push_back(content);
+        }
+        room
     }
 
     pub(crate) fn push_keepalive(&mut self, index: usize) {
@@ -197,9 +213,12 @@ impl Outbox {
         self.asked.push_back(Item::App { ticket, content });
     }
 
-    /// A Close after all that waits.
+    /// A Close after what the application sent; what else waits has lost its point.
     pub(crate) fn push_close(&mut self, code: Option<CloseCode>) {
         self.close.get_or_insert(code);
+        self.probes.clear();
+        self.replay.clear();
+        self.asked.retain(|item| matches!(item, Item::App { .. }));
     }
 
     /// A Close next, instead of all that waits: the peer closes. The tickets that are dropped come back.
@@ -223,7 +242,8 @@ impl Outbox {
         if self.shut {
             return None;
         }
-        if self.pong.is_some() || self.ping || !self.replies.is_empty() || !self.keepalives.is_empty() {
+        let answers = !self.replies.is_empty() || !self.answers.is_empty();
+        if self.pong.is_some() || self.ping || answers || !self.keepalives.is_empty() {
             return Some(OutKind::Control);
         }
         if !self.probes.is_empty() {
@@ -249,6 +269,10 @@ impl Outbox {
         }
         if let Some((rule, content)) = self.replies.pop_front() {
             return Some(Out::Reply { rule, content });
+        }
+        if let Some(content) = self.answers.pop_front() {
+            self.answer_bytes -= content.len() + OVERHEAD;
+            return Some(Out::Answer(content));
         }
         if let Some(index) = self.keepalives.pop_front() {
             return Some(Out::Keepalive { frame: self.next_frame(), index });

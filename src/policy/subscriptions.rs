@@ -7,7 +7,7 @@ use crate::class::OnAckTimeout;
 use crate::clock::Stamp;
 use crate::health::SubscriptionState;
 use crate::message::SubscriptionId;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -101,6 +101,7 @@ impl Entry {
         self.patience = None;
         self.stale = false;
         self.made_again = None;
+        self.ladder.handle_ended();
     }
 
     /// Whether it waits for an answer of the server.
@@ -121,6 +122,8 @@ impl Entry {
 pub(crate) struct Subscriptions {
     entries: BTreeMap<Key, Entry>,
     by_id: HashMap<SubscriptionId, Key>,
+    /// By what the server calls them: a short list is not to cost a look at all of them.
+    by_topic: HashMap<Box<str>, BTreeSet<Key>>,
     last_key: Key,
 }
 
@@ -130,7 +133,7 @@ impl Subscriptions {
         self.last_key += 1;
         let key = self.last_key;
         let replaced = self.by_id.insert(want.id.clone(), key);
-        let replaced = replaced.and_then(|old| Some((old, self.entries.remove(&old)?)));
+        let replaced = replaced.and_then(|old| Some((old, self.take(old)?)));
         // What the name has got so far stays: the gap says when the last message before it came.
         let (last_data, messages) =
             replaced.as_ref().map_or((None, 0), |(_, old)| (old.last_data, old.messages));
@@ -152,13 +155,31 @@ impl Subscriptions {
             last_data,
             messages,
         };
+        self.by_topic.entry(entry.topic().into()).or_default().insert(key);
         self.entries.insert(key, entry);
         (key, replaced)
     }
 
+    fn take(&mut self, key: Key) -> Option<Entry> {
+        let entry = self.entries.remove(&key)?;
+        if let Some(keys) = self.by_topic.get_mut(entry.topic()) {
+            keys.remove(&key);
+            if keys.is_empty() {
+                self.by_topic.remove(entry.topic());
+            }
+        }
+        Some(entry)
+    }
+
+    /// Those that the server calls by one of these names, in their order.
+    pub(crate) fn listed(&self, topics: &[String]) -> Vec<Key> {
+        let keys = topics.iter().filter_map(|topic| self.by_topic.get(topic.as_str()));
+        keys.flatten().copied().collect::<BTreeSet<_>>().into_iter().collect()
+    }
+
     pub(crate) fn remove(&mut self, id: &SubscriptionId) -> Option<(Key, Entry)> {
         let key = self.by_id.remove(id)?;
-        Some((key, self.entries.remove(&key)?))
+        Some((key, self.take(key)?))
     }
 
     pub(crate) fn get(&self, key: Key) -> Option<&Entry> {

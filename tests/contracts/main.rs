@@ -6,13 +6,21 @@
 #![allow(unreachable_pub, reason = "nobody uses a test")]
 
 mod closing;
+mod codecs;
 mod common;
 mod continuity;
-
 mod delivery;
+mod failover;
 mod freshness;
+mod login;
+mod login_refused;
+mod notices;
+mod pacing;
+mod proto;
 mod reading;
 mod recovery;
+mod request;
 mod set;
+mod subscriptions;
 mod trust;
 mod watch;

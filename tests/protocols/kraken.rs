@@ -1,10 +1,14 @@
 //! Kraken, WebSocket API v2: one reply for each symbol, correlated by `req_id` and the echoed channel and symbol.
 //!
 //! <https://docs.kraken.com/api/docs/websocket-v2/>
+//!
+//! Public channels are all data. Private ones need a closure: each subscribe message has a token that comes from a request
+//! over HTTP. The checksum of a book is the application's to check.
 
 use crate::common::*;
+use crate::conformance::{self, Case, Life, Refusal, json as json_of};
 use crate::venue::{Answer, Builder, Line, Tick, Venue};
-use livefeed::{EndReason, Event, Matcher, Subscription};
+use livefeed::{EndReason, Event};
 use serde_json::{Value, json};
 
 /// A topic is `channel symbol`, such as `ticker BTC/USD`.
@@ -23,7 +27,10 @@ fn hear(line: &mut Line<'_>, _text: &str, json: &Value) {
     let (method, params, id) = (&json["method"], &json["params"], &json["req_id"]);
     let channel = params["channel"].as_str().unwrap_or_default();
     match method.as_str() {
-        Some("ping") => line.say(json!({"method": "pong", "req_id": id})),
+        Some("ping") => {
+            line.alive();
+            line.say(json!({"method": "pong", "req_id": id}));
+        }
         Some("subscribe") => {
             for symbol in params["symbol"].as_array().into_iter().flatten().filter_map(Value::as_str) {
                 let error = match line.subscribe(&format!("{channel} {symbol}")) {
@@ -65,39 +72,57 @@ fn data(tick: &Tick<'_>) -> Value {
     json!({"channel": channel, "type": kind, "data": [{"symbol": symbol, "last": 95_000.5, "trade_id": tick.seq}]})
 }
 
-/// The client's side of one topic.
-fn subscription(channel: &str, symbol: &str, id: u64) -> Subscription {
-    let message = |method: &str| json!({"method": method, "params": {"channel": channel, "symbol": [symbol]}, "req_id": id});
-    let (of, about) = (channel.to_owned(), symbol.to_owned());
-    Subscription::new(format!("{channel} {symbol}"))
-        .subscribe_json(message("subscribe"))
-        .unsubscribe_json(message("unsubscribe"))
-        .data(Matcher::closure(move |payload| {
-            let livefeed::Payload::Text(text) = payload else { return false };
-            let json: Value = serde_json::from_str(text).unwrap_or_default();
-            json["channel"] == *of && json["data"][0]["symbol"] == *about
-        }))
+const CASE: Case = Case {
+    file: "kraken-v2",
+    venue,
+    topics: &[
+        ("btc", "ticker BTC/USD"),
+        ("eth", "ticker ETH/USD"),
+        ("btc-trades", "trade BTC/USD"),
+        ("btc-book", "book BTC/USD"),
+    ],
+    of: |message| {
+        let json = json_of(message);
+        let channel = json["channel"].as_str().unwrap_or_default();
+        let items = json["data"].as_array().into_iter().flatten();
+        items.filter_map(|item| Some(format!("{channel} {}", item["symbol"].as_str()?))).collect()
+    },
+    victim: "eth",
+    refusal: Some(Refusal {
+        event: "refused",
+        reason: "Currency pair not supported ETH/USD",
+        detail: "Currency pair not supported ETH/USD",
+    }),
+    life: Life::Client,
+};
+
+crate::conformance::tests!(CASE);
+
+/// The number of a message stands for all its symbols, so they are asked for one by one when one is refused; that the
+/// others are subscribed already is then no error.
+#[test]
+fn the_first_symbol_of_a_message_may_be_refused() {
+    let refusal = Some(Refusal { event: "refused", reason: "not supported", detail: "not supported" });
+    conformance::recognises_a_refusal(&Case { victim: "btc", refusal, ..CASE });
 }
 
+/// And those that agree in the channel share one.
 #[test]
-fn data_of_each_symbol_flows_and_one_can_go_mute_alone() {
+fn a_message_has_one_channel_and_several_symbols() {
     let venue = venue().start();
-    let feed = feed(&venue.lab)
-        .heartbeat(Matcher::pointer("/channel", "heartbeat"))
-        .subscription(subscription("ticker", "BTC/USD", 1).stale_after(ms(300)))
-        .subscription(subscription("ticker", "ETH/USD", 2).stale_after(ms(300)))
-        .open()
-        .unwrap();
+    let feed = conformance::open(conformance::config(CASE.file, &venue));
     feed.wait_fresh(CEILING).unwrap();
-    venue.wait_subscribed(1, &["ticker BTC/USD", "ticker ETH/USD"]);
-    venue.mute("ticker ETH/USD");
-    let (_, stale) = until_stale(&feed);
-    assert_eq!(stale.subscription, Some("ticker ETH/USD".into()), "heartbeats and the other go on");
-    // Granted again on the next connection, and mute as before.
-    venue.wait_grants(2, "ticker ETH/USD", 1);
-    venue.unmute("ticker ETH/USD");
-    feed.wait_fresh(CEILING).unwrap();
-    assert_eq!(venue.on_wire().keys().last(), Some(&feed.health().epoch.try_into().unwrap()));
+    let asked: Vec<_> = venue
+        .received_json(1)
+        .into_iter()
+        .map(|json| (json["params"]["channel"].clone(), json["params"]["symbol"].clone()))
+        .collect();
+    let wanted = [
+        (json!("ticker"), json!(["BTC/USD", "ETH/USD"])),
+        (json!("trade"), json!(["BTC/USD"])),
+        (json!("book"), json!(["BTC/USD"])),
+    ];
+    assert_eq!(asked, wanted);
 }
 
 #[test]

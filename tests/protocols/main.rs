@@ -1,7 +1,8 @@
 //! Real feed protocols, each against a server that speaks it: a [`venue`] on the lab.
 //!
-//! A protocol is one file: `venue()` makes the server side, in the shapes of the real one's public documentation; the
-//! tests open a feed on it and turn the venue's knobs.
+//! A protocol is one file: `venue()` makes the server side, in the shapes of the real one's public documentation; a
+//! [`Case`](conformance::Case) says what is expected of its data file in `examples/feeds`; and further tests open a
+//! feed on it and turn the venue's knobs.
 #![allow(clippy::disallowed_methods, reason = "tests may read clocks")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 #![allow(unreachable_pub, reason = "nobody uses a test")]
@@ -10,5 +11,25 @@
 #[allow(dead_code, reason = "each test binary needs another part of it")]
 mod common;
 
+mod alpaca;
+mod binance;
+mod bitfinex;
+mod bybit;
+mod coinbase;
+#[allow(dead_code, reason = "each protocol needs another part of it")]
+mod conformance;
+mod deribit;
+mod gate;
+mod graphql;
+mod home_assistant;
+mod hyperliquid;
 mod kraken;
+mod kucoin;
+mod nats;
+mod nostr;
+mod okx;
+mod polygon;
+mod pusher;
+#[cfg(unix)]
+mod real;
 mod venue;

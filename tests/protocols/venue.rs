@@ -5,12 +5,14 @@
 #![allow(dead_code, reason = "each protocol needs another part of it")]
 
 use crate::common::CEILING;
-use livefeed::lab::{Command, Control, Incoming, Lab, Outgoing, Request, Script, Topic};
+use livefeed::lab::{
+    Command, Control, Incoming, Lab, Outgoing, Received, Request, Script, Topic, Transcript, What,
+};
 use serde_json::Value;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 /// What becomes of a subscribe message.
@@ -43,7 +45,7 @@ type Hello = dyn Fn(&mut Line<'_>, &Request) + Send + Sync;
 type Hear = dyn Fn(&mut Line<'_>, &str, &Value) + Send + Sync;
 type HearBinary = dyn Fn(&mut Line<'_>, &[u8]) + Send + Sync;
 type Data = dyn Fn(&Tick<'_>) -> Outgoing + Send + Sync;
-type Beat = dyn Fn(u64) -> Outgoing + Send + Sync;
+type Beat = dyn Fn(u64, usize) -> Outgoing + Send + Sync;
 type Ended = dyn Fn(&str, &Value) -> Outgoing + Send + Sync;
 
 /// What a protocol is, as closures. All run on the lab's thread.
@@ -55,8 +57,10 @@ pub struct Builder {
     data: Arc<Data>,
     every: Duration,
     beat: Option<(Duration, Arc<Beat>)>,
+    beats_when_asked: bool,
     ended: Option<Box<Ended>>,
     script: Script,
+    cut_off: Option<Duration>,
 }
 
 impl Builder {
@@ -95,7 +99,24 @@ impl Builder {
         every: Duration,
         beat: impl Fn(u64) -> S + Send + Sync + 'static,
     ) -> Self {
-        self.beat = Some((every, Arc::new(move |n| beat(n).into())));
+        self.beat = Some((every, Arc::new(move |n, _| beat(n).into())));
+        self
+    }
+
+    /// The same, with the number of the connection, and only where [`Line::begin_heartbeats`] is called.
+    pub fn heartbeat_when_asked<S: Into<Outgoing>>(
+        mut self,
+        every: Duration,
+        beat: impl Fn(u64, usize) -> S + Send + Sync + 'static,
+    ) -> Self {
+        self.beat = Some((every, Arc::new(move |n, connection| beat(n, connection).into())));
+        self.beats_when_asked = true;
+        self
+    }
+
+    /// Sends WebSocket pings at a steady interval, besides what the script says.
+    pub fn pings(mut self, every: Duration) -> Self {
+        self.script = self.script.then(Command::Pings(every));
         self
     }
 
@@ -114,14 +135,49 @@ impl Builder {
         self
     }
 
+    /// Closes a connection that gave no sign of life for so long: neither [`Line::alive`] nor a pong. Default: never.
+    pub fn cut_off_after(mut self, limit: Duration) -> Self {
+        self.cut_off = Some(limit);
+        self
+    }
+
     pub fn start(self) -> Venue {
+        let cut_off = self.cut_off;
         let inner = Arc::new(Inner { protocol: self, state: Mutex::default(), changed: Condvar::new() });
         let scripts = Arc::clone(&inner);
         let lab =
             Lab::builder().scripts(move |connection| Inner::script(&scripts, connection)).start().unwrap();
+        let lab = Arc::new(lab);
+        if let Some(limit) = cut_off {
+            let (inner, lab) = (Arc::downgrade(&inner), Arc::downgrade(&lab));
+            std::thread::spawn(move || watch(limit, &inner, &lab));
+        }
         Venue { control: lab.control(), lab, inner }
     }
 }
+
+/// Looks after the signs of life of all connections, for as long as the venue runs.
+fn watch(limit: Duration, inner: &Weak<Inner>, lab: &Weak<Lab>) {
+    let mut seen: HashMap<usize, (u64, Instant)> = HashMap::new();
+    while let (Some(inner), Some(lab)) = (inner.upgrade(), lab.upgrade()) {
+        let transcript = lab.transcript();
+        let connections: Vec<usize> = inner.state().connections.keys().copied().collect();
+        for connection in connections.into_iter().filter(|connection| transcript.end(*connection).is_none()) {
+            let signs = inner.signs(&transcript, connection);
+            let (before, since) = seen.entry(connection).or_insert((signs, Instant::now()));
+            if *before != signs {
+                (*before, *since) = (signs, Instant::now());
+            } else if since.elapsed() > limit {
+                lab.control().connection(connection, Command::Close(CUT_OFF, "no sign of life".to_owned()));
+            }
+        }
+        drop((inner, lab));
+        crate::common::pause(limit / 20);
+    }
+}
+
+/// The code of the Close frame for a connection that gave no sign of life.
+pub const CUT_OFF: u16 = 4004;
 
 struct Inner {
     protocol: Builder,
@@ -135,6 +191,7 @@ struct State {
     muted: HashSet<String>,
     refused: HashMap<String, String>,
     ignored: HashSet<String>,
+    unanswered: HashSet<String>,
     heartbeats_muted: bool,
     panics: Vec<String>,
 }
@@ -148,6 +205,7 @@ struct Wire {
     grants: HashMap<String, u64>,
     kept: HashMap<String, Value>,
     numbers: u64,
+    signs: u64,
 }
 
 /// No protocol has a topic of this name.
@@ -158,6 +216,14 @@ impl Inner {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The signs of life that came on a connection.
+    fn signs(&self, transcript: &Transcript, connection: usize) -> u64 {
+        let said = self.state().connections.get(&connection).map_or(0, |wire| wire.signs);
+        let pongs =
+            transcript.of(connection).filter(|what| matches!(what, What::Received(Received::Pong(_))));
+        said + pongs.count() as u64
+    }
+
     fn script(inner: &Arc<Self>, connection: usize) -> Script {
         let (greeter, reactor) = (Arc::clone(inner), Arc::clone(inner));
         let mut script = inner.protocol.script.clone();
@@ -165,7 +231,9 @@ impl Inner {
             greeter.state().connections.entry(connection).or_default();
             greeter.line(connection, |line| {
                 (line.inner.protocol.hello)(line, request);
-                line.begin_heartbeats();
+                if !line.inner.protocol.beats_when_asked {
+                    line.begin_heartbeats();
+                }
             })
         });
         script.react(move |incoming| {
@@ -251,7 +319,15 @@ impl Line<'_> {
         if muted {
             self.commands.push(Command::Mute(topic.to_owned()));
         }
+        if self.inner.state().unanswered.remove(topic) {
+            return Answer::Ignored;
+        }
         Answer::Granted
+    }
+
+    /// Why a topic is to be refused, for a protocol in which one refusal is that of the whole message.
+    pub fn refusal(&self, topic: &str) -> Option<String> {
+        self.inner.state().refused.get(topic).cloned()
     }
 
     /// Takes a topic out of force; whether it was.
@@ -276,6 +352,11 @@ impl Line<'_> {
         self.wire(|wire| wire.kept.get(name).cloned().unwrap_or_default())
     }
 
+    /// Counts a sign of life of the client, as the protocol has it.
+    pub fn alive(&self) {
+        self.wire(|wire| wire.signs += 1);
+    }
+
     /// A number that was not given out on this connection, from 1; other connections get other ones.
     pub fn number(&self) -> u64 {
         let number = self.wire(|wire| {
@@ -289,10 +370,11 @@ impl Line<'_> {
         f(self.inner.state().connections.entry(self.connection).or_default())
     }
 
-    fn begin_heartbeats(&mut self) {
+    /// Begins the venue's heartbeats on this connection.
+    pub fn begin_heartbeats(&mut self) {
         if let Some((every, beat)) = &self.inner.protocol.beat {
             let beat = Arc::clone(beat);
-            self.start(HEARTBEAT, *every, move |seq, _| beat(seq));
+            self.start(HEARTBEAT, *every, move |seq, connection| beat(seq, connection));
             if self.inner.state().heartbeats_muted {
                 self.commands.push(Command::Mute(HEARTBEAT.to_owned()));
             }
@@ -314,7 +396,7 @@ impl Line<'_> {
 pub struct Venue {
     inner: Arc<Inner>,
     control: Control,
-    pub lab: Lab,
+    pub lab: Arc<Lab>,
 }
 
 impl Venue {
@@ -327,8 +409,10 @@ impl Venue {
             data: Arc::new(|tick| serde_json::json!({"topic": tick.topic, "seq": tick.seq}).into()),
             every: Duration::from_millis(10),
             beat: None,
+            beats_when_asked: false,
             ended: None,
             script: Script::new(),
+            cut_off: None,
         }
     }
 
@@ -380,6 +464,11 @@ impl Venue {
     /// Does not answer a topic's subscribe message from now on, nor heed it.
     pub fn ignore(&self, topic: &str) {
         self.inner.state().ignored.insert(topic.to_owned());
+    }
+
+    /// Grants a topic the next time without an answer, as though that were lost.
+    pub fn lose_answer(&self, topic: &str) {
+        self.inner.state().unanswered.insert(topic.to_owned());
     }
 
     /// Takes back [`refuse`](Self::refuse) and [`ignore`](Self::ignore).
@@ -450,6 +539,11 @@ impl Venue {
             .get(&connection)
             .and_then(|wire| wire.grants.get(topic).copied())
             .unwrap_or_default()
+    }
+
+    /// How often the client gave a sign of life on a connection.
+    pub fn signs(&self, connection: usize) -> u64 {
+        self.inner.signs(&self.lab.transcript(), connection)
     }
 
     /// The texts that came on a connection, in order.
@@ -588,5 +682,5 @@ fn the_knobs_do_what_they_say() {
 fn a_mistake_in_a_venue_fails_the_test() {
     let venue = Venue::builder().hello(|_, _| panic!("a mistake")).start();
     let _feed = crate::common::feed(&venue.lab).open().unwrap();
-    crate::common::in_lab(&venue.lab, |what| matches!(what, livefeed::lab::What::Ended(_)));
+    crate::common::in_lab(&venue.lab, |what| matches!(what, What::Ended(_)));
 }

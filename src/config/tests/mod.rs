@@ -193,6 +193,16 @@ fn wrong_data_is_refused_with_its_path() {
         assert_eq!(found, path, "{data}: {problem}");
         assert!(problem.len() > 10, "{problem}");
     }
+    for (data, part) in [
+        (
+            json!({"pacing": {"sends": 5, "per": "1s"}}),
+            "is an object that does not fit: expected a list [..]",
+        ),
+        (json!({"defaults": {"vars": ["x"]}}), "is a list that does not fit: expected an object {..}"),
+    ] {
+        let (_, problem) = config_error(open(data));
+        assert!(problem.contains(part), "{problem}");
+    }
     for malformed in ["", "{", "{} x", "{\"url\":}", "[1]"] {
         assert!(FeedConfig::from_json(malformed).is_err(), "{malformed}");
     }

@@ -55,6 +55,7 @@ impl Place<'_> {
         let hint = match name.as_str() {
             "cursor" if !self.own.is_empty() => "; ${cursor} needs the field `cursor`",
             _ if name.starts_with('/') => "; pointers into a message are for `reply` only",
+            _ if self.own.contains(&"/") => "; a value of the message is ${/..}, with a JSON pointer",
             _ => "",
         };
         let known = known.join(", ");
@@ -100,12 +101,14 @@ impl<'a> Names<'a> {
             let whose = (!is_own).then(|| subscription.id.as_str());
             Place { path: &path, own: built_in, known: &known, listed: listed.clone(), whose }.check(each)
         };
-        let built_in: &[&str] =
-            if resolved.cursor.is_some() { &["id", "name", "cursor"] } else { &["id", "name"] };
-        for (field, template, is_own) in [
-            ("subscribe", &resolved.subscribe, own.subscribe.is_some()),
-            ("unsubscribe", &resolved.unsubscribe, own.unsubscribe.is_some()),
-            ("probe", &resolved.probe, own.probe.is_some()),
+        let mut built_in = vec!["id", "name"];
+        built_in.extend(resolved.cursor.is_some().then_some("cursor"));
+        let mut later = built_in.clone();
+        later.push("subscribe_id");
+        for (field, template, is_own, built_in) in [
+            ("subscribe", &resolved.subscribe, own.subscribe.is_some(), &built_in),
+            ("unsubscribe", &resolved.unsubscribe, own.unsubscribe.is_some(), &later),
+            ("probe", &resolved.probe, own.probe.is_some(), &later),
         ] {
             if let Some(template) = template {
                 place(field, is_own, built_in, &|found| template.each_placeholder(found))?;
@@ -113,7 +116,7 @@ impl<'a> Names<'a> {
         }
         if let Some(matcher) = &resolved.data {
             let each: &Each<'_> = &|found| matcher.each_placeholder(found);
-            place("data", own.data.is_some(), &["id", "name"], each)?;
+            place("data", own.data.is_some(), &["id", "name", "subscribe_id"], each)?;
         }
         if let Some(topic) = &resolved.topic {
             // A topic is a text with placeholders, as a template is.
@@ -150,7 +153,7 @@ impl<'a> Names<'a> {
                 || self.vars.as_ref().is_none_or(|vars| vars.contains(name))
         };
         let listed = self.vars.iter().flatten().chain(&self.bound).chain(&self.captured).copied().collect();
-        let place = Place { path, own: &["id", "name"], known: &known, listed, whose: None };
+        let place = Place { path, own: &["id", "name", "subscribe_id"], known: &known, listed, whose: None };
         place.check(|found| matcher.each_placeholder(found))
     }
 

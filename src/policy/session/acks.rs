@@ -33,8 +33,8 @@ pub(crate) enum About<'a> {
     Frame(u64),
     /// These subscriptions.
     Keys(&'a [Key]),
-    /// Those whose topic is listed: of the members of a message, or of all. `complete`: the list is all that is in
-    /// force.
+    /// Those whose topic is listed: of the members of a message, or of all. `complete`: the list is all that was granted
+    /// of that message, or all that is in force.
     Listed { frame: Option<u64>, listed: &'a [String], complete: bool },
     /// The oldest subscribe message that is unanswered.
     Oldest,
@@ -120,6 +120,7 @@ impl Session {
         listed: &[String],
         complete: bool,
     ) -> Vec<Key> {
+        let named = self.subscriptions.listed(listed);
         let listed: HashSet<&str> = listed.iter().map(String::as_str).collect();
         let Phase::Up(up) = &mut self.phase else { return Vec::new() };
         let is_listed = |entry: &Entry| listed.contains(entry.topic());
@@ -128,7 +129,8 @@ impl Session {
             if let Some(key) = up.ledger.take_unsubscribe(frame) {
                 meant.push(key);
             }
-            if let Some(asked) = up.ledger.take(frame) {
+            if complete {
+                let Some(asked) = up.ledger.take(frame) else { return meant };
                 for key in asked.keys {
                     if self.subscriptions.get(key).is_some_and(is_listed) {
                         self.confirm(now, key, false);
@@ -139,13 +141,21 @@ impl Session {
                     }
                 }
                 meant.extend(asked.gone);
+            } else {
+                let asked = up.ledger.get(frame).map_or(&[][..], |asked| asked.keys.as_slice());
+                let is_meant = |key: &Key| self.subscriptions.get(*key).is_some_and(is_listed);
+                let granted: Vec<Key> = asked.iter().copied().filter(is_meant).collect();
+                for key in &granted {
+                    self.granted_one(now, *key);
+                }
+                meant.extend(granted);
             }
-        } else {
-            let of = |(key, entry): (Key, &Entry)| (entry.in_force && is_listed(entry)).then_some(key);
-            meant = self.subscriptions.iter().filter_map(of).collect();
-            for key in &meant {
-                self.granted_one(now, *key);
-            }
+            return meant;
+        }
+        let in_force = |key: &Key| self.subscriptions.get(*key).is_some_and(|entry| entry.in_force);
+        meant = named.into_iter().filter(in_force).collect();
+        for key in &meant {
+            self.granted_one(now, *key);
         }
         if complete {
             let is_missing = |entry: &Entry| {
@@ -187,7 +197,10 @@ impl Session {
                 // Where no acknowledgement comes, what has delivered data was not refused.
                 let may_be = |key| {
                     let entry = self.subscriptions.get(key);
-                    entry.is_some_and(|entry| entry.want.ack != AckPolicy::None || entry.assumed)
+                    entry.is_some_and(|entry| {
+                        let acknowledged = matches!(entry.want.ack, AckPolicy::Awaited { .. });
+                        acknowledged || entry.assumed || entry.is_pending()
+                    })
                 };
                 up.ledger.find(may_be).or_else(|| up.ledger.oldest())
             }
@@ -229,7 +242,7 @@ impl Session {
         understood
     }
 
-    /// The server ended a subscription by itself. Says whether anything is known that it could be for.
+    /// The server ended a subscription by itself, or refused one that waits for its answer. Says whether anything is known that it could be for.
     pub(crate) fn handle_dropped(
         &mut self,
         now: Stamp,
@@ -256,8 +269,14 @@ impl Session {
             if by_name && up.ledger.take_own_end(&entry.want.id, now.mono) {
                 continue;
             }
+            let refused = entry.is_pending() && entry.want.ack != AckPolicy::None;
             up.ledger.strike(entry.frame, *key);
-            self.drop_one(now, *key, class, retry_after, detail.clone());
+            if refused && class != ErrorClass::Benign {
+                // What was never granted does not end: this is the answer that it waited for.
+                self.refuse(now, *key, class, retry_after, detail.clone());
+            } else {
+                self.drop_one(now, *key, class, retry_after, detail.clone());
+            }
         }
         self.let_out(now);
         !keys.is_empty()
@@ -281,8 +300,10 @@ impl Session {
                 keys.iter().copied().filter(|key| self.subscriptions.get(*key).is_some()).collect()
             }
             About::Listed { frame, listed, .. } => {
-                let listed: HashSet<&str> = listed.iter().map(String::as_str).collect();
-                all(&|entry| frame.is_none_or(|frame| entry.frame == frame) && listed.contains(entry.topic()))
+                let is_meant =
+                    |entry: &Entry| entry.in_force && frame.is_none_or(|frame| entry.frame == frame);
+                let named = self.subscriptions.listed(listed).into_iter();
+                named.filter(|key| self.subscriptions.get(*key).is_some_and(is_meant)).collect()
             }
         }
     }
@@ -375,6 +396,7 @@ impl Session {
         up.let_go(now.mono, key, entry);
         entry.later = None;
         entry.in_force = false;
+        entry.frame = 0; // the report that it was written may still come
         entry.assumed = false;
         entry.announced = false;
         entry.tries = 0;

@@ -56,6 +56,7 @@ impl Session {
             self.outcomes.push_back((ticket, Outcome::Dropped { epoch }));
         }
         self.subscriptions.values_mut().for_each(Entry::reset);
+        self.ladder.handle_ended();
         if let Some(up) = &up {
             let lasted = now.mono.saturating_duration_since(up.since);
             let by_server = quarantine::hung_up(&reason)

@@ -20,14 +20,17 @@ impl Session {
             NoticeAction::Reconnect => self.leave(now, EndReason::ServerNotice { detail }),
             NoticeAction::ReconnectWithin(most) => {
                 // Not all clients of the server at once. The earliest of several holds.
-                let at = now.mono + self.backoff.within(most);
+                let Some(at) = now.mono.checked_add(self.backoff.within(most)) else { return };
                 if up.reconnect_at.as_ref().is_none_or(|(before, _)| at < *before) {
                     up.reconnect_at = Some((at, detail));
                 }
             }
             NoticeAction::Pause(length) => up.pause(now.mono, length),
             NoticeAction::Resume => up.resume(now.mono),
-            NoticeAction::ResubscribeAll => self.make_all_again(now),
+            NoticeAction::ResubscribeAll => {
+                up.resume(now.mono);
+                self.make_all_again(now);
+            }
             NoticeAction::NextEndpoint => {
                 self.switch = true;
                 self.leave(now, EndReason::ServerNotice { detail });
@@ -44,6 +47,19 @@ impl Session {
     pub(crate) fn handle_reply(&mut self, rule: u32, content: Content) {
         if self.is_connected() {
             self.outbox.push_reply(rule, content);
+        }
+    }
+
+    /// What a dialect answers. A server that asks for more and takes none ends the connection by that.
+    pub(crate) fn handle_dialect_reply(&mut self, content: Content) {
+        let bound = self.settings.outbox_bytes;
+        if let Phase::Up(up) = &mut self.phase
+            && up.is_open()
+            && !self.outbox.push_answer(content, bound)
+        {
+            let detail = format!("the server takes no answers: more than {bound} bytes of them wait");
+            up.end(EndReason::Protocol { detail });
+            self.actions.push_back(Action::Abort);
         }
     }
 

@@ -107,7 +107,8 @@ impl Session {
                     }
                 }
             }
-            Out::Pong(_) | Out::Reply { .. } | Out::Unsubscribe { .. } | Out::App { .. } => {}
+            Out::Pong(_) | Out::Reply { .. } | Out::Answer(_) | Out::Unsubscribe { .. } | Out::App { .. } => {
+            }
         }
     }
 

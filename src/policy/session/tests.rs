@@ -11,6 +11,7 @@ use std::time::SystemTime;
 
 mod answers;
 mod contracts;
+mod doubts;
 mod model;
 mod repairs;
 mod simulation;

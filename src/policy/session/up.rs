@@ -372,7 +372,7 @@ impl Session {
             up.data_at = at;
             up.last_data = Some(now);
             self.last_data = Some(now);
-            self.ladder.reset();
+            self.ladder.handle_data(at, self.settings.stale_after.unwrap_or_default());
         }
         for key in cycle.kept {
             up.freshness.handle_data(*key, at);
@@ -391,7 +391,7 @@ impl Session {
                 entry.messages += count;
                 entry.stale = false;
                 entry.patience = None;
-                entry.ladder.reset();
+                entry.ladder.handle_data(at, entry.want.limit.unwrap_or_default());
                 // Data of one that was not asked for yet is that of another, or of an older one.
                 if entry.in_force && entry.state != SubscriptionState::Live {
                     first.push(*key);
@@ -445,7 +445,8 @@ impl Session {
             return; // it is being made again: the data is what is left of before
         }
         entry.state = SubscriptionState::Live;
-        if entry.want.first_limit != entry.want.limit {
+        // One whose answer was overdue was let go of, and is in force after all.
+        if entry.want.first_limit != entry.want.limit || !up.freshness.is_armed(key) {
             match entry.want.limit {
                 Some(limit) => up.freshness.arm(key, limit, at),
                 None => up.freshness.disarm(key),

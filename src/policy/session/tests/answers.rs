@@ -7,7 +7,7 @@ use crate::health::SubscriptionState;
 const NOBODY: [Key; 0] = [];
 
 /// A subscription that the server has to acknowledge.
-fn acked(id: &str, then: OnAckTimeout) -> Want {
+pub(super) fn acked(id: &str, then: OnAckTimeout) -> Want {
     Want { ack: AckPolicy::Awaited { timeout: 10 * SECOND, then }, ..want(id, None) }
 }
 
@@ -177,6 +177,38 @@ fn answers_without_a_name_are_for_the_oldest_message() {
     assert!(!world.nack(About::Oldest, ErrorClass::Refused));
 }
 
+/// A server can be quicker than the thread that wrote.
+#[test]
+fn a_refusal_may_come_before_it_is_known_that_the_message_is_written() {
+    let mut world = World::new(Settings { batch_members: 9, ..settings() });
+    world.connect();
+    for id in ["a", "b"] {
+        world.session.handle_subscribe(world.now, Want { first_limit: Some(SECOND), ..member(id) });
+    }
+    world.names();
+    // The message for both, then that for `a` alone.
+    for state in [SubscriptionState::Queued, SubscriptionState::Refused] {
+        let out = world.session.poll_out(world.now).expect("something is to be written");
+        let refusal = "no".to_owned();
+        assert!(world.session.handle_nack(world.now, About::Oldest, ErrorClass::Refused, None, refusal));
+        world.session.handle_written(world.now, 1, &out);
+        assert_eq!(world.state("a"), state);
+    }
+    world.settle();
+    world.ack(About::Oldest);
+    assert_eq!(world.names(), ["refused", "alert", "subscribed"]);
+    assert_eq!(
+        ["a", "b"].map(|id| world.state(id)),
+        [SubscriptionState::Refused, SubscriptionState::Confirmed]
+    );
+    world.idle(SECOND);
+    assert_eq!(
+        world.stale().and_then(|stale| stale.subscription.clone()),
+        Some("b".into()),
+        "a is owed nothing"
+    );
+}
+
 #[test]
 fn lists_confirm_their_members_and_refuse_the_others() {
     let listed = |ids: &[&str]| ids.iter().map(|id| (*id).to_owned()).collect::<Vec<_>>();
@@ -187,11 +219,25 @@ fn lists_confirm_their_members_and_refuse_the_others() {
     world.want(Want { topic: Some("the c".into()), ..member("c") });
     world.connect();
     let frame = Some(world.frame());
-    let meant = world.ack(About::Listed { frame, listed: &listed(&["a", "the c"]), complete: false });
-    assert_eq!(meant, [1, 3]);
-    let states = ["a", "b", "c"].map(|id| world.state(id));
     use SubscriptionState::{Confirmed, Ended, Refused, Sent};
-    assert_eq!(states, [Confirmed, Refused, Confirmed]);
+    let meant = world.ack(About::Listed { frame, listed: &listed(&["a", "x"]), complete: false });
+    let states = ["a", "b", "c"].map(|id| world.state(id));
+    assert_eq!((meant, states), (vec![1], [Confirmed, Sent, Sent]), "one answer of several to a message");
+    let meant = world.ack(About::Listed { frame, listed: &listed(&["the c"]), complete: true });
+    assert_eq!(meant, [3]);
+    let states = ["a", "b", "c"].map(|id| world.state(id));
+    assert_eq!(states, [Confirmed, Refused, Confirmed], "it says nothing of what is answered already");
+
+    // That another message was answered says nothing about these.
+    world.want(member("e"));
+    let frame = Some(world.frame());
+    world.ack(About::Listed { frame, listed: &listed(&["e"]), complete: true });
+    let (key, _) = world.session.handle_unsubscribe(world.now, &"e".into()).unwrap();
+    world.settle();
+    let ending = |out: &Out| if let Out::Unsubscribe { frame, .. } = out { Some(*frame) } else { None };
+    let frame = world.outs.iter().rev().find_map(ending);
+    assert_eq!(world.ack(About::Listed { frame, listed: &listed(&["e"]), complete: true }), [key]);
+    assert_eq!(["a", "c"].map(|id| world.state(id)), [Confirmed, Confirmed]);
 
     // A state set: what is pending stays so, what was confirmed and is not listed has ended.
     world.want(member("d"));
@@ -276,6 +322,27 @@ fn without_an_answer_it_does_as_it_is_told() {
             assert_eq!(world.subscribed().len(), 1);
         }
     }
+}
+
+#[test]
+fn what_was_never_granted_does_not_end_but_is_refused() {
+    let first_data = AckPolicy::FirstData { timeout: 10 * SECOND, then: OnAckTimeout::Retry };
+    for want in [acked("a", OnAckTimeout::Retry), Want { ack: first_data, ..want("a", None) }] {
+        let mut world = World::new(settings());
+        world.connect();
+        let key = world.want(want);
+        world.names();
+        assert!(world.dropped(About::Keys(&[key]), ErrorClass::Refused));
+        assert_eq!((world.state("a"), world.names()), (SubscriptionState::Refused, vec!["refused", "alert"]));
+        world.idle(30 * SECOND);
+        assert_eq!(world.subscribed().len(), 1, "nothing is waited for");
+    }
+    let mut world = World::new(settings());
+    world.connect();
+    let key = world.want(acked("a", OnAckTimeout::Retry));
+    world.ack(About::Keys(&[key]));
+    assert!(world.dropped(About::Keys(&[key]), ErrorClass::Refused));
+    assert_eq!(world.state("a"), SubscriptionState::Ended);
 }
 
 #[test]
@@ -461,4 +528,33 @@ fn a_message_over_its_bound_in_bytes_is_divided() {
     assert_eq!(world.frames(), [keys[..2].to_vec(), keys[2..].to_vec()]);
     world.ack(About::All);
     assert_eq!(world.state("s4"), SubscriptionState::Confirmed);
+}
+
+#[test]
+fn an_answer_may_be_here_before_the_report_that_its_question_was_written() {
+    use SubscriptionState::{Queued, Refused};
+    for (answer, state) in [(0, Refused), (1, Refused), (2, Queued)] {
+        let mut world = World::new(Settings { batch_members: 9, ..settings() });
+        world.connect();
+        world.names();
+        for id in ["a", "b"] {
+            world.session.handle_subscribe(world.now, member(id));
+        }
+        let out = world.session.poll_out(world.now).expect("nothing to write");
+        let Out::Subscribe { frame, .. } = out else { panic!("{answer}") };
+        let about = About::Frame(frame);
+        let (now, no) = (world.now, String::new);
+        match answer {
+            0 => assert!(world.session.handle_nack(now, About::All, ErrorClass::Refused, None, no())),
+            1 => assert!(world.session.handle_dropped(now, about, ErrorClass::Refused, None, no())),
+            _ => assert!(world.session.handle_nack(now, about, ErrorClass::Refused, None, no())),
+        }
+        world.session.handle_written(now, 1, &out);
+        assert!(world.session.poll_event().is_none_or(|event| event.name() != "subscribed"), "{answer}");
+        assert_eq!(world.state("a"), state);
+        world.settle();
+        assert!(!world.names().contains(&"subscribed"), "{answer}");
+        world.idle(9 * SECOND);
+        assert!(world.session.is_connected(), "nothing is owed");
+    }
 }

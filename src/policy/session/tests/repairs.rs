@@ -40,10 +40,14 @@ fn the_ladder_is_climbed_rung_by_rung_and_data_leads_back() {
     world.idle(MS);
     assert_eq!(world.repairs(), [Repair::Resubscribe]);
     assert_eq!(world.subscribed(), [1, 1]);
-    // Data: back to the first rung, and the limit counts again.
-    world.data(&[key]);
-    assert_eq!((world.state("a"), world.session.state()), (SubscriptionState::Live, State::Fresh));
-    world.idle(2 * SECOND);
+    // Data for as long as the limit: back to the first rung, and the limit counts again.
+    for _ in 0..3 {
+        world.data(&[key]);
+        assert_eq!((world.state("a"), world.session.state()), (SubscriptionState::Live, State::Fresh));
+        world.idle(SECOND);
+    }
+    assert_eq!(world.repairs(), []);
+    world.idle(SECOND);
     assert_eq!(world.repairs(), [Repair::Probe]);
     world.idle(SECOND);
     assert_eq!(world.repairs(), [Repair::Resubscribe]);
@@ -55,6 +59,19 @@ fn the_ladder_is_climbed_rung_by_rung_and_data_leads_back() {
     world.connect();
     world.idle(2 * SECOND);
     assert_eq!(world.repairs(), [Repair::NextEndpoint]);
+}
+
+#[test]
+fn a_snapshot_after_each_repair_does_not_keep_it_on_the_first_rung() {
+    let mut world = World::new(Settings { stale_after: None, ..settings() });
+    world.connect();
+    let key = world.want(laddered("a", &[Rung::Resubscribe(SECOND), Rung::Reconnect]));
+    world.data(&[key]);
+    world.idle(2 * SECOND);
+    assert_eq!(world.repairs(), [Repair::Resubscribe]);
+    world.data(&[key]);
+    world.idle(2 * SECOND);
+    assert_eq!(world.repairs(), [Repair::Reconnect]);
 }
 
 #[test]
@@ -216,6 +233,21 @@ fn a_pause_holds_verdicts_and_starts_every_clock_anew() {
     assert!(world.stale().is_none());
     world.idle(MS);
     assert!(world.stale().is_some());
+}
+
+#[test]
+fn a_pause_ends_when_the_server_says_that_all_goes_on() {
+    for action in [NoticeAction::Resume, NoticeAction::ResubscribeAll] {
+        let mut world = World::new(Settings { stale_after: Some(5 * SECOND), ..settings() });
+        world.connect();
+        world.notice(NoticeAction::Pause(120 * SECOND));
+        world.idle(20 * SECOND);
+        world.notice(action);
+        world.idle(5 * SECOND - MS);
+        assert!(world.stale().is_none(), "{action:?}");
+        world.idle(MS);
+        assert!(world.stale().is_some(), "{action:?}");
+    }
 }
 
 #[test]
@@ -389,4 +421,18 @@ fn replies_go_out_first_and_only_while_connected() {
     assert_eq!(world.session.peek_out(), Some(crate::policy::outbox::OutKind::Control));
     world.settle();
     assert!(matches!(&world.outs[..], [Out::Reply { rule: 1, .. }, Out::App { .. }]));
+}
+
+/// A dialect may say any time, in the server's words.
+#[test]
+fn a_notice_may_say_any_time() {
+    let mut world = World::new(settings());
+    world.connect();
+    for action in [NoticeAction::ReconnectWithin(Duration::MAX), NoticeAction::Pause(Duration::MAX)] {
+        for _ in 0..50 {
+            world.session.handle_notice(world.now, action, "soon".into());
+        }
+    }
+    world.settle();
+    assert!(world.session.is_connected());
 }

@@ -1,0 +1,334 @@
+//! The silence of one subscription among others, from servers that nobody here wrote.
+//!
+//! - graphql-ws for Node.js: `LIVEFEED_NODE_MODULES` names the `node_modules` that have `graphql`, `graphql-ws` and
+//!   `ws`, unless `node` finds them by itself.
+//! - nostr-relay for Python: `LIVEFEED_NOSTR_RELAY` names the program, unless it is in `PATH`. Events are signed and
+//!   published by the Python beside it, with the package `aionostr` that it brings.
+//!
+//! Where one is not installed its tests say so and pass.
+
+use crate::common::*;
+use crate::conformance::{config_at, json as json_of, open};
+use livefeed::{
+    AlertKind, Ended, Event, Feed, FeedConfig, GapCause, Keepalive, Matcher, Refused, Repair, RepairStep,
+    Stale, Subscription,
+};
+use serde_json::json;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// How long a topic may be silent. The servers share the machine with all other tests.
+const STALE: Duration = ms(1500);
+
+/// Another program takes longer than we do.
+const STARTS_WITHIN: Duration = Duration::from_secs(60);
+
+/// A program that is ended together with all its children.
+struct Process(Child);
+
+impl Process {
+    fn start(command: &mut Command) -> std::io::Result<Self> {
+        use std::os::unix::process::CommandExt;
+        command.process_group(0).stdin(Stdio::piped()).spawn().map(Self)
+    }
+
+    fn tell(&mut self, line: &str) {
+        writeln!(self.0.stdin.as_mut().unwrap(), "{line}").unwrap();
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let kill = format!("kill -KILL -{}", self.0.id());
+        drop(Command::new("sh").arg("-c").arg(kill).stderr(Stdio::null()).status());
+        drop(self.0.wait());
+    }
+}
+
+fn servers() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/protocols/servers")
+}
+
+fn skip(what: &str) {
+    println!("skipped: {what}");
+}
+
+/// The data file for a real server: its limits are shorter, and heartbeats go on.
+fn real(file: &str, addr: SocketAddr) -> FeedConfig {
+    let mut config = config_at(file, addr);
+    for subscription in &mut config.subscriptions {
+        subscription.terms.stale_after = Some(STALE.into());
+        subscription.terms.first_data_within = Some(STALE.into());
+        subscription.terms.repair = Some(vec![RepairStep::Resubscribe(STALE), RepairStep::Reconnect]);
+    }
+    config.stale_after = STALE.into();
+    config
+}
+
+fn is_of(event: &Event, id: &str) -> bool {
+    matches!(event, Event::Message(message) if message.subscriptions().iter().any(|of| of.as_str() == id))
+}
+
+fn count(events: &[Event], id: &str) -> usize {
+    events.iter().filter(|event| is_of(event, id)).count()
+}
+
+/// Reads until each of these has had a message, or some more.
+fn until_flow(feed: &Feed, ids: &[&str], messages: usize) -> Vec<Event> {
+    let mut counts = vec![0; ids.len()];
+    until(feed, |event| {
+        for (at, id) in ids.iter().enumerate() {
+            counts[at] += usize::from(is_of(event, id));
+        }
+        counts.iter().all(|count| *count >= messages)
+    })
+}
+
+fn until_refused(feed: &Feed) -> Refused {
+    let events = until(feed, |event| matches!(event, Event::Refused(_)));
+    let Some(Event::Refused(refused)) = events.last() else { unreachable!() };
+    (**refused).clone()
+}
+
+fn until_ended(feed: &Feed) -> Ended {
+    let events = until(feed, |event| matches!(event, Event::Ended(_)));
+    let Some(Event::Ended(ended)) = events.last() else { unreachable!() };
+    (**ended).clone()
+}
+
+fn said(stale: &Stale) -> (&str, Repair) {
+    (stale.subscription.as_ref().map_or("", |id| id.as_str()), stale.next)
+}
+
+/// The gaps among these.
+fn gaps(events: &[Event]) -> Vec<GapCause> {
+    events
+        .iter()
+        .filter_map(|event| if let Event::Gap(gap) = event { Some(gap.cause) } else { None })
+        .collect()
+}
+
+// ---- graphql-ws ------------------------------------------------------------------------------------------------
+
+fn graphql() -> Option<(Process, SocketAddr)> {
+    let node = |args: &[&str]| {
+        let mut command = Command::new("node");
+        command.args(args);
+        if let Some(modules) = std::env::var_os("LIVEFEED_NODE_MODULES") {
+            command.env("NODE_PATH", modules);
+        }
+        command
+    };
+    let look = "require('graphql'); require('graphql-ws'); require('ws')";
+    let found = node(&["-e", look]).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    if !found.is_ok_and(|status| status.success()) {
+        skip(
+            "graphql-ws is not installed: npm i graphql graphql-ws ws, and LIVEFEED_NODE_MODULES=.../node_modules",
+        );
+        return None;
+    }
+    let script = servers().join("graphql.cjs");
+    let mut command = node(&[script.to_str().unwrap()]);
+    let mut process = Process::start(command.stdout(Stdio::piped())).unwrap();
+    let stdout = process.0.stdout.take().unwrap();
+    let (sender, port) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let mut line = String::new();
+        let _ = BufReader::new(stdout).read_line(&mut line);
+        let _ = sender.send(line);
+    });
+    let line = port.recv_timeout(STARTS_WITHIN).expect("the server says its port");
+    let port: u16 = line.trim().parse().expect("a port");
+    Some((process, SocketAddr::from((Ipv4Addr::LOCALHOST, port))))
+}
+
+/// The data file, with pings of the protocol.
+fn graphql_config(addr: SocketAddr) -> FeedConfig {
+    let mut config = real("graphql-transport-ws", addr);
+    let ping = Keepalive::every(ms(50)).send_json(json!({"type": "ping"}));
+    config.keepalives = vec![ping.expect(Matcher::pointer("/type", "pong")).within(CEILING)];
+    config
+}
+
+#[test]
+fn graphql_ws_a_generator_stops_yielding() {
+    let Some((mut server, addr)) = graphql() else { return };
+    let feed = open(graphql_config(addr));
+    until_flow(&feed, &["greetings", "prices"], 5);
+    server.tell("stall price");
+    let (events, stale) = until_stale(&feed);
+    assert_eq!(said(&stale), ("prices", Repair::Resubscribe));
+    assert!(count(&events, "greetings") > 20, "the other goes on");
+    let events = until_flow(&feed, &["prices", "greetings"], 5);
+    assert_eq!(gaps(&events), [GapCause::Resubscribed]);
+    let gap = events.iter().position(|event| matches!(event, Event::Gap(_)));
+    assert!(gap < events.iter().position(|event| is_of(event, "prices")), "{:?}", names(&events));
+    let health = feed.health();
+    assert_eq!((health.connections, health.unmatched), (1, 0), "{health:#?}");
+    feed.close(CEILING).unwrap();
+}
+
+#[test]
+fn graphql_ws_refuses_and_completes() {
+    let Some((mut server, addr)) = graphql() else { return };
+    let mut config = graphql_config(addr);
+    config.subscriptions.push(Subscription::new("wrong").var("query", "subscription { nothing }"));
+    let feed = open(config);
+    let refused = until_refused(&feed);
+    assert_eq!(refused.subscription.as_str(), "wrong");
+    assert_eq!(refused.detail, "Cannot query field \"nothing\" on type \"Subscription\".");
+    until_flow(&feed, &["greetings", "prices"], 5);
+    server.tell("end price");
+    assert_eq!(until_ended(&feed).subscription.as_str(), "prices");
+    let events = until_flow(&feed, &["prices"], 5);
+    assert_eq!(gaps(&events), [GapCause::Resubscribed]);
+    feed.unsubscribe("greetings").unwrap();
+    until_flow(&feed, &["prices"], 20);
+    assert_eq!(feed.health().connections, 1);
+    feed.close(CEILING).unwrap();
+}
+
+// ---- nostr-relay -----------------------------------------------------------------------------------------------
+
+/// A relay, one who publishes to it, and the folder with its data.
+struct Relay {
+    addr: SocketAddr,
+    publisher: Process,
+    _relay: Process,
+    folder: PathBuf,
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        drop(std::fs::remove_dir_all(&self.folder));
+    }
+}
+
+fn relay(name: &str) -> Option<Relay> {
+    let program = std::env::var_os("LIVEFEED_NOSTR_RELAY").map(PathBuf::from).or_else(|| {
+        let path = std::env::var_os("PATH")?;
+        std::env::split_paths(&path).map(|folder| folder.join("nostr-relay")).find(|file| file.is_file())
+    });
+    let Some(program) = program.filter(|file| file.is_file()) else {
+        skip(
+            "nostr-relay is not installed: pip install nostr-relay, and have it in PATH or LIVEFEED_NOSTR_RELAY",
+        );
+        return None;
+    };
+    let folder = std::env::temp_dir().join(format!("livefeed-{name}-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let (relay, addr) = listening(&program, &folder);
+    let python = program.with_file_name("python3");
+    let url = format!("ws://{addr}");
+    let mut command = Command::new(python);
+    let publisher = Process::start(command.arg(servers().join("nostr.py")).arg(url)).unwrap();
+    Some(Relay { addr, publisher, _relay: relay, folder })
+}
+
+/// Starts it until it gets a port that nobody else takes in between.
+fn listening(program: &Path, folder: &Path) -> (Process, SocketAddr) {
+    for _ in 0..5 {
+        let addr = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
+        let file = folder.join(format!("{}.yaml", addr.port()));
+        let data = folder.join(format!("{}.sqlite3", addr.port()));
+        let config = json!({
+            "DEBUG": false,
+            "storage": {
+                "sqlalchemy.url": format!("sqlite+aiosqlite:///{}", data.display()),
+                "validators": ["nostr_relay.validators.is_signed"]
+            },
+            "gunicorn": {"bind": addr.to_string(), "workers": 1, "loglevel": "error"}
+        });
+        // JSON is YAML.
+        std::fs::write(&file, config.to_string()).unwrap();
+        let mut command = Command::new(program);
+        command
+            .arg("-c")
+            .arg(&file)
+            .arg("serve")
+            .current_dir(folder)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        let mut process = Process::start(&mut command).unwrap();
+        let begin = Instant::now();
+        while begin.elapsed() < STARTS_WITHIN {
+            if TcpStream::connect_timeout(&addr, ms(100)).is_ok() {
+                return (process, addr);
+            }
+            if process.0.try_wait().unwrap().is_some() {
+                break;
+            }
+            // Nothing tells that it listens.
+            pause(ms(20));
+        }
+    }
+    panic!("nostr-relay does not start")
+}
+
+/// The data file with other kinds: of kind 0 a relay keeps only the latest.
+fn nostr_config(relay: &Relay) -> FeedConfig {
+    let mut config = real("nostr", relay.addr);
+    config.subscriptions[1].terms.vars.insert("kind", 7);
+    config
+}
+
+/// The publisher's number in an event.
+fn number(event: &Event) -> u64 {
+    let Event::Message(message) = event else { return 0 };
+    let content = &json_of(message)[2]["content"];
+    content.as_str().and_then(|text| text.strip_prefix("number ")?.parse().ok()).unwrap()
+}
+
+#[test]
+fn nostr_relay_nobody_publishes_to_one_topic_any_more() {
+    let Some(mut relay) = relay("silence") else { return };
+    let feed = open(nostr_config(&relay));
+    relay.publisher.tell("go 1");
+    relay.publisher.tell("go 7");
+    until_flow(&feed, &["notes", "profiles"], 3);
+    relay.publisher.tell("stop 7");
+    let (events, stale) = until_stale(&feed);
+    assert_eq!(said(&stale), ("profiles", Repair::Resubscribe));
+    assert!(count(&events, "notes") > 5, "the other goes on");
+    // Asked again, the relay sends what it has stored. That alone heals nothing: the next rung comes.
+    let (events, stale) = until_stale(&feed);
+    assert_eq!(said(&stale), ("profiles", Repair::Reconnect));
+    assert_eq!(gaps(&events), [GapCause::Resubscribed]);
+    assert!(count(&events, "profiles") > 0 && count(&events, "notes") > 5);
+    let last = events.iter().filter(|event| is_of(event, "profiles")).map(number).max();
+    relay.publisher.tell("go 7");
+    let events = until(&feed, |event| matches!(event, Event::Connected(_)));
+    assert!(!events.iter().any(|event| matches!(event, Event::Message(_))));
+    let events = until(&feed, |event| is_of(event, "profiles") && Some(number(event)) > last);
+    assert_eq!(gaps(&events), [GapCause::Reconnected]);
+    let health = feed.health();
+    assert_eq!((health.connections, health.unmatched, health.refused), (2, 0, 0), "{health:#?}");
+    feed.close(CEILING).unwrap();
+}
+
+#[test]
+fn nostr_relay_does_not_answer_a_filter_that_is_none() {
+    let Some(mut relay) = relay("filter") else { return };
+    relay.publisher.tell("go 1");
+    relay.publisher.tell("go 7");
+    let mut config = nostr_config(&relay);
+    config.defaults.ack_timeout = Some(ms(1000));
+    let wrong = Subscription::new("wrong").subscribe_json(json!(["REQ", "wrong", ["x"]])).var("kind", 1);
+    config.subscriptions.push(wrong);
+    let feed = open(config);
+    // It only says a word that is for nobody.
+    let mut notice = false;
+    let events = until(&feed, |event| {
+        notice |= matches!(event, Event::Alert(alert) if alert.kind == AlertKind::Notice { detail: "not a query".to_owned() });
+        matches!(event, Event::Refused(_))
+    });
+    let Some(Event::Refused(refused)) = events.last() else { unreachable!() };
+    assert_eq!(refused.subscription.as_str(), "wrong");
+    assert!(notice && refused.detail.contains("no answer"), "{refused:?}");
+    until_flow(&feed, &["notes", "profiles"], 3);
+    assert_eq!(feed.health().connections, 1);
+    feed.close(CEILING).unwrap();
+}
