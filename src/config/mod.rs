@@ -69,7 +69,7 @@ pub struct FeedConfig {
     /// Where to connect to: `ws://` or `wss://`. Userinfo is sent as basic authentication. Required.
     pub url: FeedUrl,
     /// Where else the same can be got, in order. After an attempt that failed, and for the rung `next_endpoint` of
-    /// `repair`, the next one is tried; after the last, `url` again. Default: `[]`.
+    /// `repair`, the next one is tried; after the last, `url` again. One that delivers data is kept. Default: `[]`.
     pub endpoints: Vec<FeedUrl>,
     /// The feed's name in events and logs. Default: `none`, which means the URL's host.
     pub name: Option<String>,

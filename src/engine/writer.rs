@@ -138,7 +138,7 @@ impl Writer {
             let frame = match self.make(&made, now) {
                 Ok(frame) => frame,
                 Err(problem) => {
-                    self.report(shared, made.out, problem);
+                    self.report(shared, made, problem);
                     continue;
                 }
             };
@@ -210,8 +210,9 @@ impl Writer {
     }
 
     /// Something could not be made.
-    fn report(&self, shared: &Arc<Shared>, out: Out, problem: Problem) {
-        match (out, problem) {
+    fn report(&self, shared: &Arc<Shared>, made: Made, problem: Problem) {
+        let whose = made.members.into_iter().next().and_then(|member| member.name);
+        match (made.out, problem) {
             // In two halves it shows whose fault it is.
             (Out::Subscribe { frame, keys }, problem)
                 if keys.len() > 1 || matches!(problem, Problem::Split) =>
@@ -230,6 +231,10 @@ impl Writer {
                     Out::Keepalive { .. } => "keepalive",
                     Out::Probe { .. } => "probe",
                     _ => "unsubscribe",
+                };
+                let detail = match whose {
+                    Some(name) => format!("subscription {name}: {detail}"),
+                    None => detail,
                 };
                 let now = Stamp::now();
                 let epoch = self.link.epoch;
