@@ -59,7 +59,7 @@ fn no_span_has_more_sends_than_the_limit() {
     let times = received(&lab, |_| true);
     within(&times, begin, 5, ms(200), &lab);
     let took = times[19] - begin;
-    assert!(took < ms(2000), "{took:?}");
+    assert!(took < ms(1500), "{took:?}");
     // What the application sends counts with them.
     for n in 0..10 {
         drop(feed.send(format!("own {n}")).unwrap());
@@ -90,6 +90,7 @@ fn while_paced_answers_go_first_and_nothing_spins() {
     });
     let lab = Lab::start(script).unwrap();
     let rule = Rule::heartbeat(Matcher::exists("/ping")).reply_json(json!({"pong": 1}));
+    let begin = Instant::now();
     let feed = many(
         bare(&lab).name("pcd1").rule(rule).pacing(Pacing::new(1, ms(400)).of(PacingScope::Subscribes)),
         4,
@@ -98,9 +99,8 @@ fn while_paced_answers_go_first_and_nothing_spins() {
     .unwrap();
     seen(&lab, |_| received(&lab, |text| text.contains("sub")).len() == 2);
     let receipt = feed.send("last of all").unwrap();
-    let begin = Instant::now();
     seen(&lab, |_| received(&lab, |text| text.contains("sub")).len() == 4);
-    assert!(begin.elapsed() >= ms(450), "{:?}", begin.elapsed());
+    assert!(begin.elapsed() >= ms(1200), "{:?}", begin.elapsed());
     // A controller that asks again and again whether it may would use all of that time.
     #[cfg(target_os = "linux")]
     assert!(ticks("livefeed-c-pcd1") < 25, "{}", ticks("livefeed-c-pcd1"));
@@ -124,9 +124,9 @@ fn while_paced_answers_go_first_and_nothing_spins() {
             _ => {}
         }
     }
-    assert!(pongs >= 20, "{pongs}");
+    assert!(pongs >= 40, "{pongs}");
     let replies = received(&lab, |text| text.contains("pong")).len();
-    assert!(replies >= 20, "{replies}");
+    assert!(replies >= 40, "{replies}");
 }
 
 #[test]
