@@ -144,8 +144,11 @@ impl Heard {
             Kind::Ack => {
                 let keys = core.session.handle_ack(now, word.about());
                 core.book.bind(&keys, word.frame(), &self.bind);
-                // A list of all that is in force is an answer too if nothing of ours is in it.
-                !keys.is_empty() || matches!(word.about, AboutOwned::Listed { frame: None, .. })
+                // A list of all that is in force is an answer too if nothing of ours is in it, and so is one more
+                // answer to a message.
+                !keys.is_empty()
+                    || matches!(word.about, AboutOwned::Listed { frame: None, .. })
+                    || word.frame().is_some_and(|frame| core.session.was_answered(frame))
             }
             Kind::Nack => {
                 core.session.handle_nack(now, word.about(), class, retry_after, word.detail.clone())

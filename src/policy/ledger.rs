@@ -44,6 +44,9 @@ pub(crate) struct Ledger {
     owed: HashMap<SubscriptionId, VecDeque<Instant>>,
     /// The frames of `endings`, for a quick no.
     ending_frames: BTreeSet<u64>,
+    /// The latest subscribe messages that are answered in full: the server may say more about one, as when each member
+    /// has an answer of its own and one of them was taken for the answer to all. Bounded: the oldest go first.
+    answered: BTreeSet<u64>,
 }
 
 impl Ledger {
@@ -91,7 +94,21 @@ impl Ledger {
     }
 
     pub(crate) fn take(&mut self, frame: u64) -> Option<Asked> {
-        self.subscribes.remove(&frame)
+        let taken = self.subscribes.remove(&frame)?;
+        self.settle(frame);
+        Some(taken)
+    }
+
+    fn settle(&mut self, frame: u64) {
+        self.answered.insert(frame);
+        if self.answered.len() > KEPT {
+            self.answered.pop_first();
+        }
+    }
+
+    /// Whether this is a subscribe message that was answered before.
+    pub(crate) fn was_answered(&self, frame: u64) -> bool {
+        self.answered.contains(&frame)
     }
 
     /// One member is answered. `frame` is its latest.
@@ -102,6 +119,7 @@ impl Ledger {
         let struck = asked.keys.len() != before;
         if asked.keys.is_empty() {
             self.subscribes.remove(&frame);
+            self.settle(frame);
         }
         struck
     }
@@ -147,6 +165,7 @@ impl Ledger {
     /// All that is unanswered.
     pub(crate) fn take_all(&mut self) -> Vec<Key> {
         let all = std::mem::take(&mut self.subscribes);
+        all.keys().for_each(|frame| self.settle(*frame));
         all.into_values().flat_map(|asked| asked.keys).collect()
     }
 
@@ -182,6 +201,12 @@ mod tests {
         assert!(ledger.take(5).is_some() && ledger.take(5).is_none() && ledger.is_settled());
         assert_eq!(ledger.take_unsubscribe(4), Some(9));
         assert_eq!(ledger.take_unsubscribe(4), None);
+        assert!(ledger.was_answered(3) && ledger.was_answered(5) && !ledger.was_answered(4));
+        for frame in 10..5000 {
+            ledger.push_subscribe(frame, vec![frame]);
+            ledger.strike(frame, frame);
+        }
+        assert_eq!((ledger.answered.len(), ledger.was_answered(5)), (KEPT, false));
     }
 
     #[test]

@@ -182,7 +182,10 @@ impl Session {
         detail: String,
     ) -> bool {
         match class {
-            ErrorClass::Benign => return !self.handle_ack(now, about).is_empty(),
+            ErrorClass::Benign => {
+                return !self.handle_ack(now, about).is_empty()
+                    || matches!(about, About::Frame(frame) if self.was_answered(frame));
+            }
             ErrorClass::ConnectionFatal | ErrorClass::FeedFatal => {
                 return self.server_error(class == ErrorClass::FeedFatal, detail);
             }
@@ -208,10 +211,16 @@ impl Session {
         };
         let understood = match about {
             About::Frame(_) | About::Oldest => {
-                let Some(asked) = frame.and_then(|frame| up.ledger.take(frame)) else { return false };
-                match asked.keys.as_slice() {
-                    [one] if asked.members == 1 => self.refuse(now, *one, class, retry_after, detail),
-                    keys => self.bisect(now, keys, class, retry_after),
+                let Some(frame) = frame else { return false };
+                match up.ledger.take(frame) {
+                    Some(asked) => match asked.keys.as_slice() {
+                        [one] if asked.members == 1 => self.refuse(now, *one, class, retry_after, detail),
+                        keys => self.bisect(now, keys, class, retry_after),
+                    },
+                    None if up.ledger.was_answered(frame) => {
+                        self.revoke(now, frame, class, retry_after, detail);
+                    }
+                    None => return false,
                 }
                 true
             }
@@ -240,6 +249,28 @@ impl Session {
         };
         self.let_out(now);
         understood
+    }
+
+    /// A message that was answered is refused all the same: what it was for is not granted. It may be that an answer by
+    /// name, meant for an older message, was taken for its own.
+    fn revoke(
+        &mut self,
+        now: Stamp,
+        frame: u64,
+        class: ErrorClass,
+        retry_after: Option<Duration>,
+        detail: String,
+    ) {
+        match self.resolve(About::Frame(frame)).as_slice() {
+            [one] => self.drop_one(now, *one, class, retry_after, detail),
+            keys => self.bisect(now, keys, class, retry_after),
+        }
+    }
+
+    /// Whether this is the number of a subscribe message of this connection that was answered before: the server may
+    /// have more to say about it.
+    pub(crate) fn was_answered(&self, frame: u64) -> bool {
+        matches!(&self.phase, Phase::Up(up) if up.ledger.was_answered(frame))
     }
 
     /// The server ended a subscription by itself, or refused one that waits for its answer. Says whether anything is known that it could be for.

@@ -92,6 +92,27 @@ fn an_acknowledgement_confirms_and_is_said_once() {
     assert!(world.session.is_connected() && world.session.subscriptions.get(key).is_some());
 }
 
+/// A message for several has an answer for each. The first refuses it, so its members are asked for one by one; the second
+/// grants one of them by its name when it has been asked for anew; then comes the answer to that.
+#[test]
+fn an_answer_to_what_an_older_answer_granted_is_understood() {
+    let mut world = World::new(Settings { batch_members: 9, ..settings() });
+    world.want(member("a"));
+    let b = world.want(member("b"));
+    world.connect();
+    let first = world.frame();
+    assert!(world.nack(About::Frame(first), ErrorClass::Refused));
+    let again = world.frame();
+    world.ack(About::Keys(&[b]));
+    assert!(world.nack(About::Frame(again), ErrorClass::Benign), "subscribed already");
+    assert_eq!(world.state("b"), SubscriptionState::Confirmed);
+    assert!(world.nack(About::Frame(first), ErrorClass::Refused), "one more of the first message");
+    assert_eq!(world.state("b"), SubscriptionState::Confirmed);
+    assert!(world.nack(About::Frame(again), ErrorClass::Refused), "it is not granted after all");
+    assert_eq!(world.state("b"), SubscriptionState::Ended);
+    assert!(!world.nack(About::Frame(again + 1), ErrorClass::Refused), "never asked");
+}
+
 #[test]
 fn data_confirms_before_the_acknowledgement() {
     let mut world = World::new(settings());
