@@ -178,6 +178,39 @@ pub enum OnAckTimeout {
     Reconnect,
 }
 
+/// What a stale subscription, or connection, lacks.
+#[non_exhaustive]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StaleCause {
+    /// Data: none came.
+    Silent,
+    /// Timely data: what came was older than it may be, by the time that it carries.
+    Late,
+    /// New data: what came says the same again and again.
+    Frozen,
+}
+
+impl StaleCause {
+    /// The name in JSON and logs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Silent => "silent",
+            Self::Late => "late",
+            Self::Frozen => "frozen",
+        }
+    }
+
+    /// What is missing, for sentences: `no data`, `no timely data`, `no new data`.
+    pub(crate) fn lack(self) -> &'static str {
+        match self {
+            Self::Silent => "no data",
+            Self::Late => "no timely data",
+            Self::Frozen => "no new data",
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

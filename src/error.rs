@@ -1,6 +1,6 @@
 //! Why something was refused, and why a connection ended.
 
-use crate::class::ErrorClass;
+use crate::class::{ErrorClass, StaleCause};
 use crate::message::SubscriptionId;
 use std::fmt;
 use std::io;
@@ -150,11 +150,13 @@ impl fmt::Display for Stage {
 #[non_exhaustive]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EndReason {
-    /// No data for longer than the limit, on the connection or on one subscription.
+    /// No data, or none that is timely or new, for longer than the limit, on the connection or on one subscription.
     Stale {
         /// The subscription that went stale; `None`: the connection as a whole.
         subscription: Option<SubscriptionId>,
-        /// How long there was no data.
+        /// What was missing.
+        cause: StaleCause,
+        /// For how long.
         age: Duration,
         /// The limit that was in force.
         limit: Duration,
@@ -329,10 +331,10 @@ impl fmt::Display for EndReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = self.name();
         match self {
-            Self::Stale { subscription, age, limit } => {
-                match subscription {
-                    Some(id) => write!(f, "stale: no data for subscription {id}")?,
-                    None => f.write_str("stale: no data")?,
+            Self::Stale { subscription, cause, age, limit } => {
+                write!(f, "stale: {}", cause.lack())?;
+                if let Some(id) = subscription {
+                    write!(f, " for subscription {id}")?;
                 }
                 write!(f, " for {:.3} s, limit {:.3} s", age.as_secs_f64(), limit.as_secs_f64())
             }

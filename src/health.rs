@@ -1,5 +1,6 @@
 //! How a feed is: a snapshot for monitors.
 
+use crate::class::StaleCause;
 use crate::error::{CloseReason, EndReason};
 use crate::message::SubscriptionId;
 use serde::Serialize;
@@ -20,6 +21,9 @@ pub enum State {
     /// Connected, data came on this connection, also for each subscription that has a limit; no limit is over, and
     /// no subscription is refused, ended or in quarantine.
     Fresh,
+    /// Connected, and not fresh as at other times, but that is how it should be: these are hours in which a longer
+    /// limit holds, or none (see [`Terms::by_hours`](crate::Terms::by_hours)).
+    Quiet,
     /// No data for longer than the limit; the repair is under way.
     Stale,
     /// Being closed.
@@ -55,6 +59,25 @@ pub enum SubscriptionState {
     Quarantined,
 }
 
+/// Where a limit on the age of data comes from.
+#[non_exhaustive]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LimitSource {
+    /// The configuration.
+    Configured,
+    /// The configuration's word for these hours.
+    Hours,
+    /// The ceiling, as too little is known yet to learn from.
+    WarmingUp,
+    /// A multiple of the slowest recent gap.
+    Learned,
+    /// The floor: the multiple would be less.
+    Floor,
+    /// The ceiling: the multiple would be more.
+    Ceiling,
+}
+
 /// A snapshot of a feed's health. Serializes to JSON; durations as seconds (`..._age_seconds`).
 #[derive(Debug, Clone, Serialize)]
 #[non_exhaustive]
@@ -85,9 +108,18 @@ pub struct Health {
     /// Since the last data message on whichever connection; before the first, `None`. The figure to monitor.
     #[serde(rename = "last_signal_age_seconds", serialize_with = "seconds")]
     pub last_signal_age: Option<Duration>,
-    /// The limit on the connection's data age, if there is one.
+    /// The limit on the connection's data age that is in force, if there is one.
     #[serde(rename = "stale_after_seconds", serialize_with = "seconds")]
     pub stale_after: Option<Duration>,
+    /// Where it comes from, or why there is none.
+    pub limit_source: LimitSource,
+    /// The slowest recent gap in the data, if the limit is learned and enough is known.
+    #[serde(rename = "learned_gap_seconds", serialize_with = "seconds")]
+    pub learned_gap: Option<Duration>,
+    /// What was missing, while stale.
+    pub stale_cause: Option<StaleCause>,
+    /// The alerts that were raised and are not over, by their kind's name, each once.
+    pub alerts: Vec<&'static str>,
     /// Each desired subscription.
     pub subscriptions: Vec<SubscriptionHealth>,
     /// Connections established so far.
@@ -139,9 +171,22 @@ pub struct SubscriptionHealth {
     /// Since its last data, on whichever connection; before the first, `None`.
     #[serde(rename = "last_signal_age_seconds", serialize_with = "seconds")]
     pub last_signal_age: Option<Duration>,
-    /// Its limit, if it has one.
+    /// Its limit that is in force, if there is one.
     #[serde(rename = "stale_after_seconds", serialize_with = "seconds")]
     pub stale_after: Option<Duration>,
+    /// Where it comes from, or why there is none.
+    pub limit_source: LimitSource,
+    /// The slowest recent gap in its data, if its limit is learned and enough is known.
+    #[serde(rename = "learned_gap_seconds", serialize_with = "seconds")]
+    pub learned_gap: Option<Duration>,
+    /// What was missing, while stale.
+    pub stale_cause: Option<StaleCause>,
+    /// How far the time that its last data carries was behind the clock here, less `skew_seconds`; if there is a rule
+    /// for it.
+    pub lag_seconds: Option<f64>,
+    /// How far the server's clock seems to be ahead of the clock here: the most by which data on this connection came
+    /// from the future; 0 if none did.
+    pub skew_seconds: Option<f64>,
     /// Its messages so far.
     pub messages: u64,
 }

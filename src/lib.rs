@@ -162,7 +162,7 @@ mod transport;
 #[cfg(feature = "lab")]
 pub mod lab;
 
-pub use class::{ErrorClass, NoticeAction, OnAckTimeout, OnGap};
+pub use class::{ErrorClass, NoticeAction, OnAckTimeout, OnGap, StaleCause};
 pub use config::{
     Ack, Attempt, Batching, CodeRange, Connect, ConnectPacing, EndRule, FeedBuilder, FeedConfig, FeedUrl,
     Keepalive, KeepaliveDue, Limit, Limits, Overflow, Pacing, PacingScope, Ping, ProviderError, Queue,
@@ -177,11 +177,11 @@ pub use dialect::{
 pub use engine::bell::{Batch, BatchIter};
 pub use error::{CloseReason, EndReason, Error, Stage};
 pub use event::{
-    Alert, AlertKind, Closed, Connected, Connecting, Disconnected, Ended, Event, Gap, GapCause, Refused,
-    Repair, Stale, Subscribed,
+    Alert, AlertKind, AlertStatus, Closed, Connected, Connecting, Disconnected, Ended, Event, Gap, GapCause,
+    Refused, Repair, Stale, Subscribed,
 };
 pub use feed::{Feed, FeedSet, Iter, Receipt, SetIter};
-pub use health::{Health, State, SubscriptionHealth, SubscriptionState};
+pub use health::{Health, LimitSource, State, SubscriptionHealth, SubscriptionState};
 pub use message::{Message, Payload, Sendable, SubscriptionId};
 pub use policy::session::Outcome;
 pub use policy::verdict::Decision;

@@ -2,9 +2,12 @@
 
 use super::*;
 use crate::class::ErrorClass;
+use crate::class::StaleCause;
 use crate::clock::Stamp;
 use crate::error::{EndReason, Stage};
-use crate::event::{Alert, Connected, Connecting, Disconnected, Ended, Refused, Repair, Stale, Subscribed};
+use crate::event::{
+    Alert, AlertStatus, Connected, Connecting, Disconnected, Ended, Refused, Repair, Stale, Subscribed,
+};
 use crate::message::{Content, Message};
 use std::sync::Arc;
 use std::time::Duration;
@@ -75,7 +78,7 @@ fn gap(epoch: u64, cause: GapCause, id: &str, last_message: Option<SystemTime>) 
 }
 
 fn alert(epoch: u64, kind: AlertKind) -> Event {
-    Event::Alert(Box::new(Alert { time: Stamp::now().wall, epoch, kind }))
+    Event::Alert(Box::new(Alert { time: Stamp::now().wall, epoch, status: AlertStatus::Happened, kind }))
 }
 
 /// What a connection says before its first message.
@@ -248,7 +251,15 @@ fn c3_refusals_ends_and_sequence_gaps_nobody_reads_fold_by_subject() {
         queue.push(Event::Ended(Box::new(Ended { time, epoch, subscription, class, detail, retry_in })));
         let (age, limit) = (second, second);
         let next = Repair::Probe;
-        queue.push(Event::Stale(Box::new(Stale { time, epoch, subscription: stale, age, limit, next })));
+        queue.push(Event::Stale(Box::new(Stale {
+            time,
+            epoch,
+            subscription: stale,
+            cause: StaleCause::Silent,
+            age,
+            limit,
+            next,
+        })));
         let mut event = gap(1, GapCause::Sequence, "a", Some(time + Duration::from_secs(turn)));
         if let Event::Gap(gap) = &mut event {
             (gap.from, gap.to, gap.lost) = (Some(10 * turn), Some(10 * turn + 3), Some(2));
@@ -372,7 +383,12 @@ fn folding_keeps_losses_and_alerts() {
     let mut queue = bounded(1, 1000, Overflow::DropOldest);
     let alert = || {
         let kind = AlertKind::SlowConsumer { messages: 1, bytes: 1 };
-        Event::Alert(Box::new(Alert { time: Stamp::now().wall, epoch: 1, kind }))
+        Event::Alert(Box::new(Alert {
+            time: Stamp::now().wall,
+            epoch: 1,
+            status: AlertStatus::Happened,
+            kind,
+        }))
     };
     queue.push(failed(1, true));
     append(&mut queue, [message(2, "", "a"), message(2, "", "b")]);

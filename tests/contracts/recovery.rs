@@ -615,7 +615,7 @@ fn r4_a_stale_feed_is_typed_and_repaired() {
         &lab,
         &feed,
         true,
-        |end| matches!(end, EndReason::Stale { subscription: None, age, limit } if *limit == ms(150) && age >= limit),
+        |end| matches!(end, EndReason::Stale { subscription: None, age, limit, .. } if *limit == ms(150) && age >= limit),
     );
     feed.close(CEILING).unwrap();
 }

@@ -23,7 +23,7 @@ use super::quarantine::Quarantine;
 use super::subscriptions::{Subscriptions, Want};
 use crate::clock::Stamp;
 use crate::error::{CloseReason, EndReason, Error};
-use crate::event::{Alert, AlertKind, Connecting, Event};
+use crate::event::{Alert, AlertKind, AlertStatus, Connecting, Event};
 use crate::message::{Content, SubscriptionId};
 #[allow(unused_imports, reason = "the engine takes it up next")]
 pub(crate) use acks::About;
@@ -357,7 +357,7 @@ impl Session {
     }
 
     pub(crate) fn alert(&mut self, now: Stamp, kind: AlertKind) {
-        let alert = Alert { time: now.wall, epoch: self.epoch, kind };
+        let alert = Alert { time: now.wall, epoch: self.epoch, status: AlertStatus::Happened, kind };
         if self.closed().is_none() {
             self.events.push_back(Event::Alert(Box::new(alert)));
         }

@@ -2,7 +2,7 @@
 //! numbers.
 
 use super::{Action, Phase, Session};
-use crate::class::OnGap;
+use crate::class::{OnGap, StaleCause};
 use crate::clock::Stamp;
 use crate::error::EndReason;
 use crate::event::{Event, Gap, GapCause, Repair, Stale};
@@ -64,7 +64,8 @@ impl Session {
             Rung::NextEndpoint => Repair::NextEndpoint,
         };
         let said = subscription.clone();
-        let stale = Stale { time: now.wall, epoch: self.epoch, subscription: said, age, limit, next };
+        let cause = StaleCause::Silent;
+        let stale = Stale { time: now.wall, epoch: self.epoch, subscription: said, cause, age, limit, next };
         self.events.push_back(Event::Stale(Box::new(stale)));
         match rung {
             Rung::Probe(patience) => {
@@ -80,7 +81,7 @@ impl Session {
             }
             Rung::Reconnect | Rung::NextEndpoint => {
                 self.switch |= rung == Rung::NextEndpoint;
-                up.end(EndReason::Stale { subscription, age, limit });
+                up.end(EndReason::Stale { subscription, cause, age, limit });
                 self.actions.push_back(Action::Abort);
             }
         }

@@ -4,7 +4,7 @@ use super::{Phase, Session};
 use crate::clock::Stamp;
 use crate::error::{CloseReason, EndReason};
 use crate::event::{Event, Gap, GapCause};
-use crate::health::{Health, State, SubscriptionHealth, SubscriptionState};
+use crate::health::{Health, LimitSource, State, SubscriptionHealth, SubscriptionState};
 use crate::policy::subscriptions::Entry;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -114,6 +114,11 @@ impl Session {
             state: shown(entry, age(entry.last_data)),
             last_signal_age: age(entry.last_data),
             stale_after: entry.want.limit,
+            limit_source: LimitSource::Configured,
+            learned_gap: None,
+            stale_cause: None,
+            lag_seconds: None,
+            skew_seconds: None,
             messages: entry.messages,
         });
         Health {
@@ -128,6 +133,10 @@ impl Session {
             last_data_age: up.and_then(|up| age(up.last_data)),
             last_signal_age: age(self.last_data),
             stale_after: self.settings.stale_after,
+            limit_source: LimitSource::Configured,
+            learned_gap: None,
+            stale_cause: None,
+            alerts: Vec::new(),
             subscriptions: subscriptions.collect(),
             connections: self.totals.connections,
             last_end: self.last_end.clone(),

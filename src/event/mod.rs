@@ -1,10 +1,13 @@
 //! The one ordered stream: what happens to a feed, in the order in which it happened.
 
-use crate::class::ErrorClass;
+mod alert;
+
+pub use alert::{Alert, AlertKind, AlertStatus};
+
+use crate::class::{ErrorClass, StaleCause};
 use crate::error::{CloseReason, EndReason};
 use crate::message::{Message, Payload, SubscriptionId};
 use serde_json::{Map, Value, json};
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
@@ -29,7 +32,8 @@ pub enum Event {
     Ended(Box<Ended>),
     /// A message.
     Message(Message),
-    /// There was no data for longer than the limit. What is done about it follows.
+    /// There was no data for longer than the limit, or none that is any good (see [`StaleCause`]). What is done about
+    /// it follows.
     Stale(Box<Stale>),
     /// The data before and the data after may not join up.
     Gap(Box<Gap>),
@@ -129,7 +133,9 @@ pub struct Stale {
     pub epoch: u64,
     /// The subscription; `None`: the connection as a whole.
     pub subscription: Option<SubscriptionId>,
-    /// How long there was no data; time in which livefeed did not read is not counted.
+    /// What was missing for that long.
+    pub cause: StaleCause,
+    /// How long there was no data, or none that is timely or new; time in which livefeed did not read is not counted.
     pub age: Duration,
     /// The limit in force.
     pub limit: Duration,
@@ -240,108 +246,6 @@ pub struct Disconnected {
     pub retry_in: Option<Duration>,
 }
 
-/// See [`Event::Alert`].
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Alert {
-    /// When, by the wall clock.
-    pub time: SystemTime,
-    /// The connection, or the one before if there is none.
-    pub epoch: u64,
-    /// What about.
-    pub kind: AlertKind,
-}
-
-/// What an alert is about.
-#[non_exhaustive]
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum AlertKind {
-    /// Three quarters of the queue are in use and the policy is to block. Once it is full livefeed stops reading:
-    /// pings go unanswered, and the server may hang up. Read faster, make the queue larger, or choose another policy.
-    SlowConsumer {
-        /// Messages in the queue.
-        messages: usize,
-        /// Bytes in the queue.
-        bytes: usize,
-    },
-    /// A reason that would be fatal for a feed that never was up; as it was, it is retried at the longest
-    /// delay. A person has to look: a token was revoked, a certificate has expired, ...
-    NeedsAttention {
-        /// How the attempt ended.
-        reason: EndReason,
-    },
-    /// Messages came that no rule and no subscription knows. Said once a minute at most, if the configuration asks
-    /// for it (`alert_unmatched`).
-    Unmatched {
-        /// How many, since it was last said.
-        messages: u64,
-    },
-    /// A sequence rule counts for more values than are kept (see [`SequenceRule::per`](crate::SequenceRule::per)): gaps
-    /// of those that were forgotten went unseen.
-    CountersForgotten {
-        /// How many were forgotten.
-        counters: u64,
-    },
-    /// Something that was to be sent could not be made from its template: an unsubscribe message, a keepalive, a reply.
-    TemplateFailed {
-        /// Which: `unsubscribe`, `probe`, `keepalive`, `reply`.
-        what: &'static str,
-        /// What went wrong.
-        detail: String,
-    },
-    /// A callback of the application panicked. The feed goes on.
-    CallbackPanicked {
-        /// Which callback: `handler`, `on_wake`, `matcher`, ...
-        callback: &'static str,
-        /// The panic's message.
-        message: String,
-    },
-    /// A subscribe payload could not be made or is over the limit: the subscription is not in force.
-    SubscribeFailed {
-        /// The subscription.
-        subscription: SubscriptionId,
-        /// What went wrong.
-        detail: String,
-    },
-    /// The server refused or ended a subscription, and it is not tried again on this connection.
-    SubscriptionRefused {
-        /// The subscription.
-        subscription: SubscriptionId,
-        /// What the server said, cut short.
-        detail: String,
-    },
-    /// A subscription is held to be what ends the connections: it is left out, and tried alone later.
-    Quarantined {
-        /// The subscription.
-        subscription: SubscriptionId,
-        /// How many connections in a row ended while it was unanswered.
-        ends: u32,
-    },
-    /// The server announced something.
-    Notice {
-        /// What it said, cut short.
-        detail: String,
-    },
-}
-
-impl AlertKind {
-    /// The name in JSON and logs.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::SlowConsumer { .. } => "slow_consumer",
-            Self::NeedsAttention { .. } => "needs_attention",
-            Self::CallbackPanicked { .. } => "callback_panicked",
-            Self::Unmatched { .. } => "unmatched",
-            Self::CountersForgotten { .. } => "counters_forgotten",
-            Self::TemplateFailed { .. } => "template_failed",
-            Self::SubscribeFailed { .. } => "subscribe_failed",
-            Self::SubscriptionRefused { .. } => "subscription_refused",
-            Self::Quarantined { .. } => "quarantined",
-            Self::Notice { .. } => "notice",
-        }
-    }
-}
-
 /// See [`Event::Closed`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -444,6 +348,7 @@ impl Event {
             Self::Stale(e) => json!({
                 "scope": if e.subscription.is_some() { "subscription" } else { "connection" },
                 "subscription": e.subscription,
+                "cause": e.cause.name(),
                 "age_seconds": e.age.as_secs_f64(),
                 "limit_seconds": e.limit.as_secs_f64(),
                 "next": e.next.name(),
@@ -463,7 +368,7 @@ impl Event {
                 "attempts": e.attempts,
                 "retry_in_seconds": e.retry_in.map(|d| d.as_secs_f64()),
             }),
-            Self::Alert(e) => alert_json(&e.kind),
+            Self::Alert(e) => alert::json(e.status, &e.kind),
             Self::Closed(e) => json!({"reason": e.reason.to_string()}),
         };
         if let Value::Object(rest) = rest {
@@ -498,56 +403,13 @@ fn message_json(message: &Message) -> Value {
     }
 }
 
-fn alert_json(kind: &AlertKind) -> Value {
-    let mut fields = BTreeMap::from([("kind", Value::from(kind.name()))]);
-    match kind {
-        AlertKind::SlowConsumer { messages, bytes } => {
-            fields.insert("messages", (*messages).into());
-            fields.insert("bytes", (*bytes).into());
-        }
-        AlertKind::NeedsAttention { reason } => {
-            fields.insert("reason", reason.name().into());
-            fields.insert("detail", reason.to_string().into());
-        }
-        AlertKind::Unmatched { messages } => {
-            fields.insert("messages", (*messages).into());
-        }
-        AlertKind::CountersForgotten { counters } => {
-            fields.insert("counters", (*counters).into());
-        }
-        AlertKind::TemplateFailed { what, detail } => {
-            fields.insert("what", (*what).into());
-            fields.insert("detail", detail.as_str().into());
-        }
-        AlertKind::CallbackPanicked { callback, message } => {
-            fields.insert("callback", (*callback).into());
-            fields.insert("detail", message.as_str().into());
-        }
-        AlertKind::SubscribeFailed { subscription, detail } => {
-            fields.insert("subscription", subscription.as_str().into());
-            fields.insert("detail", detail.as_str().into());
-        }
-        AlertKind::SubscriptionRefused { subscription, detail } => {
-            fields.insert("subscription", subscription.as_str().into());
-            fields.insert("detail", detail.as_str().into());
-        }
-        AlertKind::Quarantined { subscription, ends } => {
-            fields.insert("subscription", subscription.as_str().into());
-            fields.insert("ends", (*ends).into());
-        }
-        AlertKind::Notice { detail } => {
-            fields.insert("detail", detail.as_str().into());
-        }
-    }
-    json!(fields)
-}
-
 fn rfc3339(time: SystemTime) -> String {
     // The formatter knows the years 1970 to 9999; a clock outside of them is shown at the nearer end.
     const LAST: Duration = Duration::from_secs(253_402_300_799);
     let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     humantime::format_rfc3339_millis(SystemTime::UNIX_EPOCH + since.min(LAST)).to_string()
 }
+
 #[cfg(test)]
 mod tests {
     use super::*;
