@@ -10,6 +10,7 @@ pub(crate) mod approach;
 pub(crate) mod attention;
 pub(crate) mod backoff;
 pub(crate) mod deadlines;
+pub(crate) mod demand;
 pub(crate) mod freshness;
 pub(crate) mod ladder;
 pub(crate) mod ledger;

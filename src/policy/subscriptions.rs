@@ -1,9 +1,11 @@
 //! What the user wants (desired), apart from what is in force on the connection.
 
-use super::freshness::Key;
+use super::demand::{self, Demand};
+use super::freshness::{Key, Limits};
+use super::hours::Timetable;
 use super::ladder::{Ladder, Rung};
 use super::outbox::Member;
-use crate::class::OnAckTimeout;
+use crate::class::{OnAckTimeout, StaleCause};
 use crate::clock::Stamp;
 use crate::health::SubscriptionState;
 use crate::message::SubscriptionId;
@@ -51,6 +53,19 @@ pub(crate) struct Want {
     pub(crate) topic: Option<Arc<str>>,
 }
 
+impl From<&Want> for demand::Terms {
+    fn from(want: &Want) -> Self {
+        Self {
+            limit: want.limit,
+            first: want.first_limit,
+            late: want.late,
+            frozen: want.frozen,
+            adaptive: want.adaptive,
+            by_hours: Arc::clone(&want.by_hours),
+        }
+    }
+}
+
 /// One desired subscription.
 #[derive(Debug)]
 pub(crate) struct Entry {
@@ -74,8 +89,12 @@ pub(crate) struct Entry {
     pub(crate) ladder: Ladder,
     /// How long the last repair gives data to come.
     pub(crate) patience: Option<Duration>,
-    /// It was held to be stale, and no data came since.
-    pub(crate) stale: bool,
+    /// What it was found to lack, until that comes.
+    pub(crate) stale: Option<StaleCause>,
+    /// Which limits hold.
+    pub(crate) demand: Demand,
+    /// How far its last data was behind, and how far the server's clock is ahead, in nanoseconds; if there is a rule.
+    pub(crate) lag: Option<(i64, i64)>,
     /// When it was last made again on this connection.
     pub(crate) made_again: Option<Instant>,
     /// The last data, on whichever connection.
@@ -87,6 +106,12 @@ impl Entry {
     /// What the server calls it.
     pub(crate) fn topic(&self) -> &str {
         self.want.topic.as_deref().unwrap_or(self.want.id.as_str())
+    }
+
+    /// The limits that hold for it now: others until the first data of a connection.
+    pub(crate) fn limits(&self) -> Limits {
+        use SubscriptionState::{Live, Quiet, Stale};
+        self.demand.limits(!matches!(self.state, Live | Quiet | Stale))
     }
 
     /// As it joins the outbox.
@@ -105,9 +130,37 @@ impl Entry {
         self.tries = 0;
         self.later = None;
         self.patience = None;
-        self.stale = false;
+        self.stale = None;
+        self.lag = None;
+        self.demand.handle_break();
         self.made_again = None;
         self.ladder.handle_ended();
+    }
+
+    /// What came is what it lacked: it is stale no more. Says whether it was.
+    pub(crate) fn heal(&mut self, cause: StaleCause) -> bool {
+        let healed = self.stale == Some(cause);
+        if healed {
+            self.stale = None;
+        }
+        if healed || self.stale.is_none() {
+            self.patience = None;
+        }
+        healed
+    }
+
+    /// What a repair is to bring.
+    pub(crate) fn missing(&self) -> StaleCause {
+        self.stale.unwrap_or(StaleCause::Silent)
+    }
+
+    /// Whether data has come since it was asked for, if not what it lacks.
+    pub(crate) fn is_fed(&self) -> bool {
+        match self.state {
+            SubscriptionState::Live => true,
+            SubscriptionState::Stale => self.stale.is_some_and(|cause| cause != StaleCause::Silent),
+            _ => false,
+        }
     }
 
     /// Whether it waits for an answer of the server.
@@ -135,7 +188,7 @@ pub(crate) struct Subscriptions {
 
 impl Subscriptions {
     /// Adds one; the one it takes the place of comes back.
-    pub(crate) fn insert(&mut self, want: Want) -> (Key, Option<(Key, Entry)>) {
+    pub(crate) fn insert(&mut self, want: Want, timetable: &Timetable) -> (Key, Option<(Key, Entry)>) {
         self.last_key += 1;
         let key = self.last_key;
         let replaced = self.by_id.insert(want.id.clone(), key);
@@ -144,6 +197,7 @@ impl Subscriptions {
         let (last_data, messages) =
             replaced.as_ref().map_or((None, 0), |(_, old)| (old.last_data, old.messages));
         let ladder = Ladder::new(Arc::clone(&want.repair));
+        let demand = Demand::new((&want).into(), timetable);
         let entry = Entry {
             want,
             gap: false,
@@ -156,7 +210,9 @@ impl Subscriptions {
             later: None,
             ladder,
             patience: None,
-            stale: false,
+            stale: None,
+            demand,
+            lag: None,
             made_again: None,
             last_data,
             messages,
@@ -198,6 +254,10 @@ impl Subscriptions {
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Key, &Entry)> {
         self.entries.iter().map(|(key, entry)| (*key, entry))
+    }
+
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (Key, &mut Entry)> {
+        self.entries.iter_mut().map(|(key, entry)| (*key, entry))
     }
 
     pub(crate) fn values_mut(&mut self) -> impl Iterator<Item = &mut Entry> {

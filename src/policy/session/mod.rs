@@ -5,6 +5,7 @@
 
 mod acks;
 mod ended;
+mod hours;
 mod notices;
 mod repair;
 mod replay;
@@ -15,7 +16,9 @@ mod up;
 mod tests;
 
 use super::backoff::{self, Backoff};
+use super::demand::{self, Demand};
 use super::freshness::Key;
+use super::hours::Timetable;
 use super::ladder::{Ladder, Rung};
 use super::liveness;
 use super::outbox::Outbox;
@@ -98,6 +101,11 @@ pub(crate) struct Session {
     subscriptions: Subscriptions,
     outbox: Outbox,
     quarantine: Quarantine,
+    /// Which limits hold for the connection as a whole.
+    demand: Demand,
+    /// The hours, where they stand, and when to look at them again.
+    timetable: Timetable,
+    hours_at: Option<Instant>,
     /// What is done about the staleness of the connection as a whole.
     ladder: Ladder,
     /// The endpoint of this attempt or connection, or of the next.
@@ -131,7 +139,19 @@ pub(crate) struct Session {
 
 impl Session {
     pub(crate) fn new(settings: Settings, now: Stamp, seed: u64) -> Self {
-        Self {
+        let timetable = Timetable::new(settings.calendars.clone(), now.wall);
+        let limit = settings.stale_after;
+        let terms = demand::Terms {
+            limit,
+            first: limit,
+            adaptive: settings.adaptive,
+            by_hours: Arc::clone(&settings.by_hours),
+            ..demand::Terms::default()
+        };
+        let mut session = Self {
+            demand: Demand::new(terms, &timetable),
+            timetable,
+            hours_at: None,
             backoff: Backoff::new(settings.backoff.clone(), seed),
             quarantine: Quarantine::new(settings.quarantine_after),
             ladder: Ladder::new(Arc::clone(&settings.repair)),
@@ -156,7 +176,9 @@ impl Session {
             actions: VecDeque::new(),
             outcomes: VecDeque::new(),
             last_ticket: 0,
-        }
+        };
+        session.set_hours_deadline(now);
+        session
     }
 
     // ---- what the application asks for -------------------------------------------------------------------
@@ -164,7 +186,7 @@ impl Session {
     /// Wants a subscription, from now on and on each connection to come. The key of the one it takes the place of
     /// comes back too, and whether something is to be written to end it.
     pub(crate) fn handle_subscribe(&mut self, now: Stamp, want: Want) -> (Key, Option<(Key, bool)>) {
-        let (key, replaced) = self.subscriptions.insert(want);
+        let (key, replaced) = self.subscriptions.insert(want, &self.timetable);
         let mut ended = false;
         if let Some((old, before)) = &replaced {
             ended = self.withdraw(now.mono, *old, before);
@@ -256,6 +278,7 @@ impl Session {
     /// Time passed. Judges nothing: only an empty socket can be stale, see [`Self::handle_recv`] and
     /// [`Self::handle_empty`].
     pub(crate) fn handle_timeout(&mut self, now: Stamp) {
+        self.turn_hours(now);
         match &mut self.phase {
             Phase::Waiting { until } => {
                 if now.mono >= *until {
@@ -314,7 +337,8 @@ impl Session {
             Phase::Up(up) => up.timer(),
             Phase::Dialing | Phase::Closed(_) => None,
         };
-        [own, self.give_up_at()].into_iter().flatten().min()
+        let hours = self.hours_at.filter(|_| self.closed().is_none());
+        [own, self.give_up_at(), hours].into_iter().flatten().min()
     }
 
     /// When the reader should look at an empty socket, by the monotonic clock.
