@@ -11,6 +11,7 @@ pub(crate) mod attention;
 pub(crate) mod backoff;
 pub(crate) mod deadlines;
 pub(crate) mod freshness;
+pub(crate) mod hours;
 pub(crate) mod ladder;
 pub(crate) mod ledger;
 pub(crate) mod liveness;

@@ -1,6 +1,7 @@
 //! What the user wants (desired), apart from what is in force on the connection.
 
 use super::freshness::Key;
+use super::hours::HourLimit;
 use super::ladder::{Ladder, Rung};
 use super::outbox::Member;
 use crate::class::OnAckTimeout;
@@ -30,6 +31,9 @@ pub(crate) struct Want {
     pub(crate) limit: Option<Duration>,
     /// The limit until the first data of a connection; `None`: none until then.
     pub(crate) first_limit: Option<Duration>,
+    /// Its limits by hours: the first that applies counts, in place of `limit`. Indices are those of the session's
+    /// `calendars`.
+    pub(crate) by_hours: Arc<[HourLimit]>,
     /// Whether something has to be written for it.
     pub(crate) payload: bool,
     /// Whether there is a message that ends it.

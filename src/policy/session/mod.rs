@@ -16,6 +16,7 @@ mod tests;
 
 use super::backoff::{self, Backoff};
 use super::freshness::Key;
+use super::hours::{Calendar, HourLimit};
 use super::ladder::{Ladder, Rung};
 use super::liveness;
 use super::outbox::Outbox;
@@ -57,6 +58,11 @@ pub(crate) struct Settings {
     pub(crate) endpoints: usize,
     /// How often a subscription is to be blamed for the end of a connection before it is left out.
     pub(crate) quarantine_after: u32,
+    /// The hours that limits depend on.
+    pub(crate) calendars: Vec<Arc<Calendar>>,
+    /// The connection's limits by hours: the first that applies counts, in place of `stale_after`. Indices are those of
+    /// `calendars`.
+    pub(crate) by_hours: Arc<[HourLimit]>,
 }
 
 /// What the controller thread has to do.

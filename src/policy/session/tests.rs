@@ -37,6 +37,8 @@ fn settings() -> Settings {
         batch_members: 1,
         endpoints: 1,
         quarantine_after: 3,
+        calendars: Vec::new(),
+        by_hours: Arc::new([]),
     }
 }
 
@@ -50,6 +52,7 @@ fn want(id: &str, limit: Option<Duration>) -> Want {
         id: id.into(),
         limit,
         first_limit: limit,
+        by_hours: Arc::new([]),
         payload: true,
         can_end: true,
         batch: None,
