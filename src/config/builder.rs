@@ -2,8 +2,8 @@
 
 use super::hooks::{Attempt, Hooks, ProviderError, RetryContext, Target};
 use super::{
-    Batching, Connect, EndRule, FeedConfig, FeedUrl, Keepalive, Limit, Limits, Overflow, Pacing, Ping, Queue,
-    Reconnect, Subscription, Tls, validate,
+    Batching, Connect, EndRule, FeedConfig, FeedUrl, HourLimit, Hours, Keepalive, Limit, Limits, Overflow,
+    Pacing, Ping, Queue, Reconnect, Subscription, Tls, validate,
 };
 use crate::dialect::{Codec, Dialect, LoginStep, Matcher, Rule, SequenceRule};
 use crate::error::{EndReason, Error};
@@ -82,6 +82,18 @@ impl FeedBuilder {
     /// Lets the feed be without data for as long as it likes, and each subscription that sets no limit of its own.
     pub fn no_stale_limit(mut self) -> Self {
         self.config.stale_after = Limit::None;
+        self
+    }
+
+    /// Names hours, for `by_hours`; those of the same name are replaced.
+    pub fn hours(mut self, name: impl Into<String>, hours: Hours) -> Self {
+        self.config.hours.insert(name.into(), hours);
+        self
+    }
+
+    /// Sets limits by hours, in place of `stale_after`: the first that applies counts.
+    pub fn by_hours(mut self, limits: impl IntoIterator<Item = HourLimit>) -> Self {
+        self.config.by_hours = limits.into_iter().collect();
         self
     }
 

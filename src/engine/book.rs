@@ -342,6 +342,8 @@ mod tests {
             id: "a".into(),
             limit: None,
             first_limit: None,
+            adaptive: None,
+            by_hours: Arc::new([]),
             late: None,
             frozen: None,
             payload: true,

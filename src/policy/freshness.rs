@@ -1,8 +1,9 @@
 //! Freshness: how long ago the last data came, for the connection and for each subscription.
 //!
 //! All instants here are in attended time. A track is armed when its subscribe message is written, not at its
-//! first message. It has a clock for each cause of staleness: data moves the first, timely data the second, and
-//! data that says something new the third. Only they move a deadline, and only outwards, so the earliest deadline that
+//! first message. It has a clock for each cause of staleness: data moves the first. The second runs from late data to the
+//! next that is timely, and the third from data that says nothing new to the next that does: data that does not come is
+//! neither late nor frozen. Only data moves a deadline, and only outwards, so the earliest deadline that
 //! was computed once stays a lower bound: it is computed anew only when it passes.
 //!
 //! While a repair is under way the limits do not count: either the repair's own time does, or, until its message
@@ -60,8 +61,8 @@ enum Wait {
 
 #[derive(Debug, Clone, Copy)]
 struct Track {
-    /// Since when there has been none, by cause.
-    since: [Instant; 3],
+    /// Since when it has been missing, by cause; `None`: it is not.
+    since: [Option<Instant>; 3],
     limits: Limits,
     wait: Wait,
 }
@@ -79,7 +80,7 @@ impl Track {
     fn dues(&self) -> impl Iterator<Item = Due> {
         let clocks = CAUSES.into_iter().zip(self.since).zip(self.limits.each());
         clocks.filter_map(|((cause, since), limit)| {
-            let limit = limit?;
+            let (since, limit) = since.zip(limit)?;
             Some(Due { cause, since, limit, at: since.checked_add(limit)? })
         })
     }
@@ -107,7 +108,7 @@ impl Track {
         Some(Overdue { key, cause: due.cause, age, late, limit: due.limit })
     }
 
-    fn clock(&mut self, cause: StaleCause) -> &mut Instant {
+    fn clock(&mut self, cause: StaleCause) -> &mut Option<Instant> {
         let [silent, late, frozen] = &mut self.since;
         match cause {
             StaleCause::Silent => silent,
@@ -138,7 +139,7 @@ pub(crate) struct Freshness {
 impl Freshness {
     /// Watches `key` from `now` on.
     pub(crate) fn arm(&mut self, key: Key, limits: impl Into<Limits>, now: Instant) {
-        let track = Track { since: [now; 3], limits: limits.into(), wait: Wait::Limit };
+        let track = Track { since: [Some(now), None, None], limits: limits.into(), wait: Wait::Limit };
         self.tracks.insert(key, track);
         self.note(track.deadline());
     }
@@ -174,7 +175,7 @@ impl Freshness {
         for (((cause, since), old), new) in clocks.zip(track.limits.each()).zip(limits.each()) {
             let shorter = new.is_some_and(|new| old.is_none_or(|old| new < old));
             if shorter && missing != Some(cause) {
-                *since = now.max(*since);
+                *since = since.map(|since| now.max(since));
             }
         }
         track.limits = limits;
@@ -209,7 +210,7 @@ impl Freshness {
         self.earliest = None;
         for track in self.tracks.values_mut() {
             let wait = if let Wait::Held(_) = track.wait { track.wait } else { Wait::Limit };
-            *track = Track { since: [now; 3], wait, ..*track };
+            *track = Track { since: [Some(now), None, None], wait, ..*track };
             if let Some(deadline) = track.deadline() {
                 self.earliest = Some(self.earliest.map_or(deadline, |earliest| earliest.min(deadline)));
             }
@@ -226,8 +227,10 @@ impl Freshness {
     /// Data came, or timely data, or new data: what such a cause is about the lack of. Nothing else calls this.
     pub(crate) fn handle_data(&mut self, key: Key, cause: StaleCause, now: Instant) {
         if let Some(track) = self.tracks.get_mut(&key) {
-            let clock = track.clock(cause);
-            *clock = now.max(*clock);
+            *track.clock(cause) = match cause {
+                StaleCause::Silent => track.since.first().copied().flatten().max(Some(now)),
+                StaleCause::Late | StaleCause::Frozen => None,
+            };
             if let Wait::Until(_, missing) | Wait::Held(missing) = track.wait
                 && missing == cause
             {
@@ -235,6 +238,15 @@ impl Freshness {
                 let deadline = track.deadline();
                 self.note(deadline);
             }
+        }
+    }
+
+    /// Data came that is late, or says nothing new.
+    pub(crate) fn handle_lack(&mut self, key: Key, cause: StaleCause, now: Instant) {
+        if let Some(track) = self.tracks.get_mut(&key) {
+            track.clock(cause).get_or_insert(now);
+            let deadline = track.deadline();
+            self.note(deadline);
         }
     }
 
@@ -343,21 +355,25 @@ mod tests {
         freshness.arm(1, limits, t0);
         let causes = |over: Vec<Overdue>| over.iter().map(|over| over.cause).collect::<Vec<_>>();
         assert_eq!(causes(freshness.overdue(t0 + 100 * MS)), [SILENT], "nothing at all came");
-        for i in 1..=5 {
-            freshness.handle_data(1, SILENT, t0 + 90 * MS * i);
-            freshness.handle_data(1, LATE, t0 + 60 * MS * i.min(2));
+        freshness.handle_data(1, SILENT, t0 + 90 * MS);
+        assert_eq!(causes(freshness.overdue(t0 + 189 * MS)), [], "and nothing late");
+        for i in 2..=5 {
+            freshness.handle_data(1, SILENT, t0 + 80 * MS * i);
+            freshness.handle_lack(1, LATE, t0 + 80 * MS * i);
+            freshness.handle_lack(1, FROZEN, t0 + 80 * MS * i);
         }
-        assert_eq!(causes(freshness.overdue(t0 + 219 * MS)), []);
-        assert_eq!(causes(freshness.overdue(t0 + 220 * MS)), [LATE]);
+        assert_eq!(causes(freshness.overdue(t0 + 259 * MS)), []);
+        assert_eq!(causes(freshness.overdue(t0 + 260 * MS)), [LATE]);
         freshness.grant(1, LATE, t0 + 300 * MS);
         freshness.handle_data(1, SILENT, t0 + 299 * MS);
-        let overdue = Overdue { key: 1, cause: LATE, age: 180 * MS, late: Duration::ZERO, limit: 100 * MS };
+        let overdue = Overdue { key: 1, cause: LATE, age: 140 * MS, late: Duration::ZERO, limit: 100 * MS };
         assert_eq!(freshness.overdue(t0 + 300 * MS), [overdue], "other data is no cure");
         freshness.handle_data(1, LATE, t0 + 300 * MS);
-        assert_eq!(causes(freshness.overdue(t0 + 300 * MS)), [FROZEN]);
-        freshness.handle_data(1, FROZEN, t0 + 300 * MS);
-        assert_eq!(causes(freshness.overdue(t0 + 390 * MS)), []);
-        assert_eq!(causes(freshness.overdue(t0 + 551 * MS)), [SILENT], "the one that is longest over");
+        assert_eq!(causes(freshness.overdue(t0 + 399 * MS)), []);
+        freshness.handle_data(1, SILENT, t0 + 400 * MS);
+        assert_eq!(causes(freshness.overdue(t0 + 410 * MS)), [FROZEN]);
+        freshness.handle_data(1, FROZEN, t0 + 410 * MS);
+        assert_eq!(causes(freshness.overdue(t0 + 551 * MS)), [SILENT], "the others wait for data");
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! What the user wants (desired), apart from what is in force on the connection.
 
+use super::adaptive;
 use super::demand::{self, Demand};
 use super::freshness::{Key, Limits};
-use super::hours::Timetable;
+use super::hours::{HourLimit, Timetable};
 use super::ladder::{Ladder, Rung};
 use super::outbox::Member;
 use crate::class::{OnAckTimeout, StaleCause};
@@ -30,6 +31,8 @@ pub(crate) struct Want {
     pub(crate) id: SubscriptionId,
     /// Its own freshness limit; `None`: none.
     pub(crate) limit: Option<Duration>,
+    /// How `limit` is learned; it is then the ceiling.
+    pub(crate) adaptive: Option<adaptive::Settings>,
     /// The limit until the first data of a connection; `None`: none until then.
     pub(crate) first_limit: Option<Duration>,
     /// So long only data that is not timely may come; `None`: there is no rule on event time, or it has no limit. To be
@@ -38,6 +41,9 @@ pub(crate) struct Want {
     pub(crate) late: Option<Duration>,
     /// So long data may come and say nothing new; `None`: there is no rule for it. To be counted in the same way.
     pub(crate) frozen: Option<Duration>,
+    /// Its limits by hours: the first that applies counts, in place of `limit`. Indices are those of the session's
+    /// `calendars`.
+    pub(crate) by_hours: Arc<[HourLimit]>,
     /// Whether something has to be written for it.
     pub(crate) payload: bool,
     /// Whether there is a message that ends it.

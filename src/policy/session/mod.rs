@@ -15,10 +15,11 @@ mod up;
 #[cfg(test)]
 mod tests;
 
+use super::adaptive;
 use super::backoff::{self, Backoff};
 use super::demand::{self, Demand};
 use super::freshness::Key;
-use super::hours::Timetable;
+use super::hours::{Calendar, HourLimit, Timetable};
 use super::ladder::{Ladder, Rung};
 use super::liveness;
 use super::outbox::Outbox;
@@ -44,6 +45,8 @@ pub(crate) struct Settings {
     pub(crate) liveness: liveness::Settings,
     /// The connection's limit on the age of data; `None`: none.
     pub(crate) stale_after: Option<Duration>,
+    /// How that is learned; it is then the ceiling.
+    pub(crate) adaptive: Option<adaptive::Settings>,
     /// Attempts in a row that led to no data, after which the feed gives up.
     pub(crate) max_attempts: Option<u32>,
     /// Time without a connection, after which the feed gives up.
@@ -60,6 +63,11 @@ pub(crate) struct Settings {
     pub(crate) endpoints: usize,
     /// How often a subscription is to be blamed for the end of a connection before it is left out.
     pub(crate) quarantine_after: u32,
+    /// The hours that limits depend on.
+    pub(crate) calendars: Vec<Arc<Calendar>>,
+    /// The connection's limits by hours: the first that applies counts, in place of `stale_after`. Indices are those of
+    /// `calendars`.
+    pub(crate) by_hours: Arc<[HourLimit]>,
 }
 
 /// What the controller thread has to do.

@@ -30,6 +30,7 @@ fn settings() -> Settings {
         },
         liveness: liveness::Settings { after: Some(20 * SECOND), timeout: 10 * SECOND },
         stale_after: Some(60 * SECOND),
+        adaptive: None,
         max_attempts: None,
         max_downtime: None,
         close_wait: 2 * SECOND,
@@ -38,6 +39,8 @@ fn settings() -> Settings {
         batch_members: 1,
         endpoints: 1,
         quarantine_after: 3,
+        calendars: Vec::new(),
+        by_hours: Arc::new([]),
     }
 }
 
@@ -51,8 +54,10 @@ fn want(id: &str, limit: Option<Duration>) -> Want {
         id: id.into(),
         limit,
         first_limit: limit,
+        adaptive: None,
         late: None,
         frozen: None,
+        by_hours: Arc::new([]),
         payload: true,
         can_end: true,
         batch: None,

@@ -460,8 +460,7 @@ impl Session {
             return; // it is being made again: the data is what is left of before
         }
         let before = entry.limits();
-        entry.state =
-            if entry.stale.is_some() { SubscriptionState::Stale } else { SubscriptionState::Live };
+        entry.state = if entry.stale.is_some() { SubscriptionState::Stale } else { SubscriptionState::Live };
         let limits = entry.limits();
         if !up.freshness.is_armed(key) {
             // One whose answer was overdue was let go of, and is in force after all.
@@ -484,13 +483,16 @@ impl Session {
             if came {
                 up.freshness.handle_data(mark.key, cause, at);
                 healed |= entry.heal(cause);
+            } else {
+                up.freshness.handle_lack(mark.key, cause, at);
             }
         }
         if healed && entry.state == SubscriptionState::Stale {
             entry.state = SubscriptionState::Live;
         }
         // A snapshot that is good once is no proof that a repair has helped: only what stays good leads back.
-        let good = (mark.timely || entry.want.late.is_none()) && (mark.advanced || entry.want.frozen.is_none());
+        let good =
+            (mark.timely || entry.want.late.is_none()) && (mark.advanced || entry.want.frozen.is_none());
         if good && entry.stale.is_none() {
             entry.ladder.handle_data(at, entry.demand.longest().unwrap_or_default());
         }
