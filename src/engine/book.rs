@@ -341,6 +341,7 @@ mod tests {
         let want = Want {
             id: "a".into(),
             limit: None,
+            adaptive: None,
             first_limit: None,
             payload: true,
             can_end: true,

@@ -1,5 +1,6 @@
 //! What the user wants (desired), apart from what is in force on the connection.
 
+use super::adaptive;
 use super::freshness::Key;
 use super::ladder::{Ladder, Rung};
 use super::outbox::Member;
@@ -28,6 +29,8 @@ pub(crate) struct Want {
     pub(crate) id: SubscriptionId,
     /// Its own freshness limit; `None`: none.
     pub(crate) limit: Option<Duration>,
+    /// How its limit is learned; `limit` is then the ceiling. `None`: it is not.
+    pub(crate) adaptive: Option<adaptive::Settings>,
     /// The limit until the first data of a connection; `None`: none until then.
     pub(crate) first_limit: Option<Duration>,
     /// Whether something has to be written for it.

@@ -80,10 +80,8 @@ fn check_terms(path: &str, config: &FeedConfig, terms: &Terms) -> Checked {
     if let Some(matcher) = &terms.data {
         super::matcher(&at("data"), matcher)?;
     }
-    for (field, value) in [("stale_after", terms.stale_after), ("first_data_within", terms.first_data_within)]
-    {
-        value.map_or(Ok(()), |value| limit(&at(field), value))?;
-    }
+    terms.stale_after.map_or(Ok(()), |value| super::stale_after(&at("stale_after"), value))?;
+    terms.first_data_within.map_or(Ok(()), |value| limit(&at("first_data_within"), value))?;
     terms.ack_timeout.map_or(Ok(()), |value| duration(&at("ack_timeout"), value))?;
     if terms.topic.as_deref() == Some("") {
         return refuse(at("topic"), "is empty: give what the server calls it, or leave it out");

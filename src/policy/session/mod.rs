@@ -14,6 +14,7 @@ mod up;
 #[cfg(test)]
 mod tests;
 
+use super::adaptive;
 use super::backoff::{self, Backoff};
 use super::freshness::Key;
 use super::ladder::{Ladder, Rung};
@@ -41,6 +42,8 @@ pub(crate) struct Settings {
     pub(crate) liveness: liveness::Settings,
     /// The connection's limit on the age of data; `None`: none.
     pub(crate) stale_after: Option<Duration>,
+    /// How that limit is learned; `stale_after` is then the ceiling. `None`: it is not.
+    pub(crate) adaptive: Option<adaptive::Settings>,
     /// Attempts in a row that led to no data, after which the feed gives up.
     pub(crate) max_attempts: Option<u32>,
     /// Time without a connection, after which the feed gives up.

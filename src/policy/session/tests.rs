@@ -29,6 +29,7 @@ fn settings() -> Settings {
         },
         liveness: liveness::Settings { after: Some(20 * SECOND), timeout: 10 * SECOND },
         stale_after: Some(60 * SECOND),
+        adaptive: None,
         max_attempts: None,
         max_downtime: None,
         close_wait: 2 * SECOND,
@@ -49,6 +50,7 @@ fn want(id: &str, limit: Option<Duration>) -> Want {
     Want {
         id: id.into(),
         limit,
+        adaptive: None,
         first_limit: limit,
         payload: true,
         can_end: true,
