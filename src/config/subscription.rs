@@ -1,7 +1,7 @@
 //! What the application wants data for.
 
 use super::terms::{Ack, Terms};
-use super::{HourLimit, Limit, RepairStep};
+use super::{HourLimit, Limit, RepairStep, StaleAfter};
 use crate::class::OnAckTimeout;
 use crate::dialect::{Matcher, SequenceRule, Template, TemplateContext};
 use crate::message::{Sendable, SubscriptionId};
@@ -100,15 +100,15 @@ impl Subscription {
         self
     }
 
-    /// Sets how long there may be no data.
-    pub fn stale_after(mut self, limit: impl Into<Limit>) -> Self {
+    /// Sets how long there may be no data, or how that is learned.
+    pub fn stale_after(mut self, limit: impl Into<StaleAfter>) -> Self {
         self.terms.stale_after = Some(limit.into());
         self
     }
 
     /// Lets it be silent for as long as it likes.
     pub fn no_stale_limit(mut self) -> Self {
-        self.terms.stale_after = Some(Limit::None);
+        self.terms.stale_after = Some(StaleAfter::None);
         self
     }
 

@@ -341,8 +341,8 @@ mod tests {
         let want = Want {
             id: "a".into(),
             limit: None,
-            first_limit: None,
             adaptive: None,
+            first_limit: None,
             by_hours: Arc::new([]),
             late: None,
             frozen: None,

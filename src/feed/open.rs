@@ -2,8 +2,8 @@
 
 use crate::clock;
 use crate::config::{
-    self, Ack, Attempt, CodeRange, EndRule, FeedConfig, FeedUrl, Hooks, Keepalive, KeepaliveDue, Limit,
-    Overflow, Pacing, PacingScope, RepairStep, RetryContext, Subscription, Target, Terms, TlsVersion,
+    self, Ack, Adaptive, Attempt, CodeRange, EndRule, FeedConfig, FeedUrl, Hooks, Keepalive, KeepaliveDue,
+    Limit, Overflow, Pacing, PacingScope, RepairStep, RetryContext, Subscription, Target, Terms, TlsVersion,
 };
 use crate::dialect::{Dialect, Interval, Pointer, Rule, placeholder};
 use crate::engine::governor::{Attempts, Governor};
@@ -15,7 +15,7 @@ use crate::policy::ladder::Rung;
 use crate::policy::pacing::{Of, Pace};
 use crate::policy::schedule::Mode;
 use crate::policy::subscriptions::{AckPolicy, Want};
-use crate::policy::{backoff, liveness, session, verdict};
+use crate::policy::{adaptive, backoff, liveness, session, verdict};
 use crate::secret::Secret;
 use crate::transport::{self, Endpoint, TcpSettings, TlsSettings};
 use std::collections::BTreeMap;
@@ -33,8 +33,8 @@ pub(super) fn plan(config: &FeedConfig, hooks: Hooks) -> Result<Plan, Error> {
             stable_after: reconnect.stable_after,
         },
         liveness: liveness::Settings { after: config.ping.after.duration(), timeout: config.ping.timeout },
-        stale_after: config.stale_after.duration(),
-        adaptive: None,
+        stale_after: config.stale_after.longest(),
+        adaptive: config.stale_after.adaptive().map(adaptive),
         max_attempts: reconnect.max_attempts,
         max_downtime: reconnect.max_downtime.duration(),
         close_wait: config.close_timeout,
@@ -95,7 +95,8 @@ pub(super) fn plan(config: &FeedConfig, hooks: Hooks) -> Result<Plan, Error> {
 /// A subscription as the engine wants it, with everything that holds for it.
 pub(super) fn spec(config: &FeedConfig, subscription: &Subscription) -> Spec {
     let Subscription { id, terms } = config.resolved(subscription);
-    let limit = terms.stale_after.unwrap_or(config.stale_after).duration();
+    let stale_after = terms.stale_after.unwrap_or(config.stale_after);
+    let limit = stale_after.longest();
     let timeout = terms.ack_timeout.unwrap_or(Terms::ACK_TIMEOUT);
     let then = terms.on_ack_timeout.unwrap_or_default();
     let ack = match terms.ack {
@@ -114,7 +115,7 @@ pub(super) fn spec(config: &FeedConfig, subscription: &Subscription) -> Spec {
     Spec {
         want: Want {
             limit,
-            adaptive: None,
+            adaptive: stale_after.adaptive().map(adaptive),
             by_hours: by_hours(config, terms.by_hours.as_deref().unwrap_or_default()),
             first_limit: terms.first_data_within.map_or(limit, Limit::duration),
             late: None,
@@ -136,6 +137,11 @@ pub(super) fn spec(config: &FeedConfig, subscription: &Subscription) -> Spec {
         sequence: terms.sequence,
         cursor: terms.cursor.and_then(|cursor| Pointer::parse(&cursor).ok()),
     }
+}
+
+fn adaptive(settings: Adaptive) -> adaptive::Settings {
+    let Adaptive { factor, floor, ceiling, warm_up } = settings;
+    adaptive::Settings { factor, floor, ceiling, warm_up }
 }
 
 /// All named hours; their places are what [`hours_index`] says.

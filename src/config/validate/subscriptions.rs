@@ -81,10 +81,8 @@ fn check_terms(path: &str, config: &FeedConfig, terms: &Terms) -> Checked {
     if let Some(matcher) = &terms.data {
         super::matcher(&at("data"), matcher)?;
     }
-    for (field, value) in [("stale_after", terms.stale_after), ("first_data_within", terms.first_data_within)]
-    {
-        value.map_or(Ok(()), |value| limit(&at(field), value))?;
-    }
+    terms.stale_after.map_or(Ok(()), |value| super::stale_after(&at("stale_after"), value))?;
+    terms.first_data_within.map_or(Ok(()), |value| limit(&at("first_data_within"), value))?;
     terms.by_hours.as_ref().map_or(Ok(()), |limits| check_by_hours(&at("by_hours"), config, limits))?;
     terms.ack_timeout.map_or(Ok(()), |value| duration(&at("ack_timeout"), value))?;
     if terms.topic.as_deref() == Some("") {

@@ -45,7 +45,7 @@ pub(crate) struct Settings {
     pub(crate) liveness: liveness::Settings,
     /// The connection's limit on the age of data; `None`: none.
     pub(crate) stale_after: Option<Duration>,
-    /// How that is learned; it is then the ceiling.
+    /// How that limit is learned; `stale_after` is then the ceiling. `None`: it is not.
     pub(crate) adaptive: Option<adaptive::Settings>,
     /// Attempts in a row that led to no data, after which the feed gives up.
     pub(crate) max_attempts: Option<u32>,

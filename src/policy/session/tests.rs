@@ -53,8 +53,8 @@ fn want(id: &str, limit: Option<Duration>) -> Want {
     Want {
         id: id.into(),
         limit,
-        first_limit: limit,
         adaptive: None,
+        first_limit: limit,
         late: None,
         frozen: None,
         by_hours: Arc::new([]),
