@@ -171,9 +171,9 @@ pub use config::{
 };
 pub use crossbeam_channel;
 pub use dialect::{
-    About, By, Codec, Dialect, Interval, Listed, LoginContext, LoginError, LoginStep, MatchFn, Matcher,
-    ReadItem, Readout, Rule, RuleKind, SequenceFn, SequenceNumbers, SequenceRule, Sequenced, Template,
-    TemplateContext,
+    About, By, Codec, Dialect, FrozenRule, Interval, LagRule, Listed, LoginContext, LoginError, LoginStep,
+    MatchFn, Matcher, ReadItem, Readout, Rule, RuleKind, SequenceFn, SequenceNumbers, SequenceRule,
+    Sequenced, Template, TemplateContext, TimeUnit,
 };
 pub use engine::bell::{Batch, BatchIter};
 pub use error::{CloseReason, EndReason, Error, Stage};

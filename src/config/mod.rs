@@ -247,6 +247,12 @@ impl FeedConfig {
         let stale_after = *terms.stale_after.get_or_insert(self.stale_after);
         terms.first_data_within.get_or_insert(stale_after.fixed());
         terms.by_hours.get_or_insert_with(|| self.by_hours.clone());
+        if let Some(lag) = &mut terms.lag {
+            lag.after = lag.after.or(stale_after.longest());
+        }
+        if let (Some(frozen), Some(sequence)) = (&mut terms.frozen, &terms.sequence) {
+            frozen.pointer = frozen.pointer.take().or_else(|| sequence.number().map(str::to_owned));
+        }
         terms.ack.get_or_insert_with(|| if self.has_ack_rule() { Ack::Rule } else { Ack::None });
         terms.ack_timeout.get_or_insert(Terms::ACK_TIMEOUT);
         terms.on_ack_timeout.get_or_insert_default();

@@ -6,7 +6,7 @@ use super::limit::Limit;
 use super::stale_after::StaleAfter;
 use super::vars::Variables;
 use crate::class::OnAckTimeout;
-use crate::dialect::{Matcher, SequenceRule, Template};
+use crate::dialect::{FrozenRule, LagRule, Matcher, SequenceRule, Template};
 use crate::duration;
 use crate::table;
 use serde::{Deserialize, Serialize};
@@ -77,6 +77,13 @@ pub struct Terms {
     /// Which numbers in its data show that messages are missing. Default: `none`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sequence: Option<SequenceRule>,
+    /// Where its data says when it was made, and how old it may be: what is late without end is stale, though it comes.
+    /// Default: `none`.
+    #[serde(deserialize_with = "table::maybe", skip_serializing_if = "Option::is_none")]
+    pub lag: Option<LagRule>,
+    /// How long its data may say the same again and again. Default: `none`.
+    #[serde(deserialize_with = "table::maybe", skip_serializing_if = "Option::is_none")]
+    pub frozen: Option<FrozenRule>,
     /// What is done, in this order, when it is stale; a rung that has a time is given so long. When the connection
     /// itself is stale, it is given up at once; past the
     /// last rung each time. Default: `["resubscribe:10s", "reconnect", "next_endpoint"]`.
@@ -118,6 +125,8 @@ impl Terms {
             topic,
             cursor,
             sequence,
+            lag,
+            frozen,
             repair,
         } = self.clone();
         Self {
@@ -135,6 +144,8 @@ impl Terms {
             topic: topic.or_else(|| others.topic.clone()),
             cursor: cursor.or_else(|| others.cursor.clone()),
             sequence: sequence.or_else(|| others.sequence.clone()),
+            lag: lag.or_else(|| others.lag.clone()),
+            frozen: frozen.or_else(|| others.frozen.clone()),
             repair: repair.or_else(|| others.repair.clone()),
         }
     }

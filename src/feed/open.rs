@@ -118,8 +118,8 @@ pub(super) fn spec(config: &FeedConfig, subscription: &Subscription) -> Spec {
             adaptive: stale_after.adaptive().map(adaptive),
             by_hours: by_hours(config, terms.by_hours.as_deref().unwrap_or_default()),
             first_limit: terms.first_data_within.map_or(limit, Limit::duration),
-            late: None,
-            frozen: None,
+            late: terms.lag.as_ref().and_then(|rule| rule.after),
+            frozen: terms.frozen.as_ref().map(|rule| rule.after),
             payload: terms.subscribe.is_some(),
             can_end: terms.unsubscribe.is_some(),
             batch,
@@ -135,6 +135,8 @@ pub(super) fn spec(config: &FeedConfig, subscription: &Subscription) -> Spec {
         probe: terms.probe,
         data: terms.data,
         sequence: terms.sequence,
+        lag: terms.lag,
+        frozen: terms.frozen,
         cursor: terms.cursor.and_then(|cursor| Pointer::parse(&cursor).ok()),
     }
 }
