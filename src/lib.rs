@@ -152,6 +152,7 @@ mod error;
 mod event;
 mod feed;
 mod health;
+mod measures;
 mod message;
 mod panics;
 mod policy;

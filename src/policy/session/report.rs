@@ -5,6 +5,7 @@ use crate::clock::Stamp;
 use crate::error::{CloseReason, EndReason};
 use crate::event::{Event, Gap, GapCause};
 use crate::health::{Health, LimitSource, State, SubscriptionHealth, SubscriptionState};
+use crate::measures::Measures;
 use crate::policy::subscriptions::Entry;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -99,6 +100,11 @@ impl Session {
             Phase::Closed(reason) => Some(reason),
             _ => None,
         }
+    }
+
+    /// What was measured so far.
+    pub(crate) fn measures(&self) -> &Measures {
+        &self.measures
     }
 
     /// The session's part of a snapshot; the queue's and the process's figures are filled in by the engine.

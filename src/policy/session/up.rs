@@ -13,6 +13,7 @@ use crate::policy::ledger::Ledger;
 use crate::policy::liveness::Liveness;
 use crate::policy::schedule::{self, Schedule};
 use crate::policy::subscriptions::{AckPolicy, Entry};
+use crate::policy::trip::Trip;
 use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -61,6 +62,8 @@ pub(crate) struct Cycle<'a> {
     pub(crate) kept: &'a [Key],
     /// The payload of the last ping.
     pub(crate) ping: Option<Bytes>,
+    /// A pong came.
+    pub(crate) pong: bool,
     /// The Close frame: code and reason.
     pub(crate) close: Option<(Option<u16>, String)>,
     /// How long the machine was suspended since it booted, if known; read when the socket was empty.
@@ -73,6 +76,7 @@ pub(super) struct Up {
     pub(super) attention: Attention,
     pub(super) freshness: Freshness,
     liveness: Liveness,
+    trip: Trip,
     pub(super) last_byte: Option<Stamp>,
     pub(super) last_message: Option<Stamp>,
     pub(super) last_data: Option<Stamp>,
@@ -214,6 +218,14 @@ impl Up {
         !self.hold && self.paused.is_none()
     }
 
+    /// A ping goes out, or a keepalive that may be one.
+    pub(super) fn handle_ping_out(&mut self, now: Instant, keepalive: Option<usize>) {
+        let is_ping = |index| self.keepalives.get(index).is_some_and(Schedule::is_ping);
+        if keepalive.is_none_or(is_ping) {
+            self.trip.handle_ping(self.attention.attended(now));
+        }
+    }
+
     pub(super) fn handle_ping_written(&mut self, now: Instant) {
         self.liveness.handle_ping_written(self.attention.attended(now));
     }
@@ -305,6 +317,7 @@ impl Session {
         self.epoch += 1;
         self.attempt = 0;
         self.totals.connections += 1;
+        self.measures.connect.observe(took);
         self.outbox.reopen();
         let mut freshness = Freshness::default();
         if let Some(limit) = self.settings.stale_after {
@@ -315,6 +328,7 @@ impl Session {
             attention: Attention::new(now.mono),
             freshness,
             liveness: Liveness::new(self.settings.liveness.clone(), now.mono),
+            trip: Trip::default(),
             last_byte: Some(now),
             last_message: None,
             last_data: None,
@@ -361,6 +375,11 @@ impl Session {
         up.keepalives.iter_mut().for_each(|schedule| schedule.handle_received(at));
         up.hold = false;
         up.last_byte = Some(now);
+        if cycle.pong
+            && let Some(took) = up.trip.handle_pong(at)
+        {
+            self.measures.ping.observe(took);
+        }
         self.totals.bytes += cycle.bytes as u64;
         self.totals.messages += cycle.messages;
         self.totals.unmatched += cycle.unmatched;
