@@ -342,6 +342,8 @@ mod tests {
             id: "a".into(),
             limit: None,
             first_limit: None,
+            late: None,
+            frozen: None,
             payload: true,
             can_end: true,
             batch: None,

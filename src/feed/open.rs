@@ -111,6 +111,8 @@ pub(super) fn spec(config: &FeedConfig, subscription: &Subscription) -> Spec {
         want: Want {
             limit,
             first_limit: terms.first_data_within.map_or(limit, Limit::duration),
+            late: None,
+            frozen: None,
             payload: terms.subscribe.is_some(),
             can_end: terms.unsubscribe.is_some(),
             batch,

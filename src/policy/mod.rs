@@ -14,6 +14,7 @@ pub(crate) mod freshness;
 pub(crate) mod ladder;
 pub(crate) mod ledger;
 pub(crate) mod liveness;
+pub(crate) mod mark;
 pub(crate) mod outbox;
 pub(crate) mod pacing;
 pub(crate) mod quarantine;

@@ -50,6 +50,8 @@ fn want(id: &str, limit: Option<Duration>) -> Want {
         id: id.into(),
         limit,
         first_limit: limit,
+        late: None,
+        frozen: None,
         payload: true,
         can_end: true,
         batch: None,

@@ -11,6 +11,7 @@ use crate::policy::deadlines::Deadlines;
 use crate::policy::freshness::{CONNECTION, Freshness, Key};
 use crate::policy::ledger::Ledger;
 use crate::policy::liveness::Liveness;
+use crate::policy::mark::Mark;
 use crate::policy::schedule::{self, Schedule};
 use crate::policy::subscriptions::{AckPolicy, Entry};
 use crate::policy::trip::Trip;
@@ -60,6 +61,8 @@ pub(crate) struct Cycle<'a> {
     pub(crate) touched: &'a [(Key, u64)],
     /// The subscriptions for which there was a sign of life that is no data: it moves their deadlines, and nothing else.
     pub(crate) kept: &'a [Key],
+    /// What their data says, of those that have a rule for it: each once.
+    pub(crate) marks: &'a [Mark],
     /// The payload of the last ping.
     pub(crate) ping: Option<Bytes>,
     /// A pong came.
