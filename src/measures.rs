@@ -9,8 +9,8 @@ const LATENESS: &[u64] =
 
 /// Ways through a network, in microseconds: from a neighbour on the machine to a line that is about to be given up.
 const TRIP: &[u64] = &[
-    100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000,
-    5_000_000, 10_000_000,
+    100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000,
+    2_500_000, 5_000_000, 10_000_000,
 ];
 
 /// Attempts that succeed, in microseconds: some ways, and what the server needs.
@@ -21,8 +21,22 @@ const CONNECT: &[u64] = &[
 
 /// How old data is when it comes, in microseconds: up to where it is of no use to anybody.
 const LAG: &[u64] = &[
-    1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000, 5_000_000,
-    10_000_000, 30_000_000, 60_000_000, 300_000_000,
+    1_000,
+    2_500,
+    5_000,
+    10_000,
+    25_000,
+    50_000,
+    100_000,
+    250_000,
+    500_000,
+    1_000_000,
+    2_500_000,
+    5_000_000,
+    10_000_000,
+    30_000_000,
+    60_000_000,
+    300_000_000,
 ];
 
 /// How many durations there were up to each of some fixed bounds. Its size never changes.

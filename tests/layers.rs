@@ -10,8 +10,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// What everything may use.
-const NOUNS: &[&str] =
-    &["class", "clock", "duration", "error", "event", "health", "measures", "message", "panics", "secret", "table"];
+const NOUNS: &[&str] = &[
+    "class", "clock", "duration", "error", "event", "health", "measures", "message", "panics", "secret",
+    "table",
+];
 
 /// Each module of the crate, and what it may use: all nouns, and the modules named here.
 const ALLOWED: &[(&str, &[&str])] = &[

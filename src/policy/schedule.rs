@@ -192,7 +192,8 @@ mod tests {
         let t0 = crate::clock::mono();
         for mode in [Mode::Every, Mode::IdleReceived, Mode::IdleSent] {
             for first in [Duration::ZERO, 7 * SECOND, 70 * SECOND] {
-                let times = Times { mode, period: 20 * SECOND, first_after: Some(first), within: None, ping: false };
+                let times =
+                    Times { mode, period: 20 * SECOND, first_after: Some(first), within: None, ping: false };
                 let mut it = Schedule::new(times, t0);
                 assert_eq!(it.due(), Some(t0 + first));
                 assert!(it.take_due(t0 + first));

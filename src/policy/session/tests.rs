@@ -12,6 +12,7 @@ use std::time::SystemTime;
 mod answers;
 mod contracts;
 mod doubts;
+mod measures;
 mod model;
 mod repairs;
 mod simulation;

@@ -378,6 +378,8 @@ impl Session {
         up.keepalives.iter_mut().for_each(|schedule| schedule.handle_received(at));
         up.hold = false;
         up.last_byte = Some(now);
+        let told = |mark: &Mark| mark.lag.map(|nanos| Duration::from_nanos(nanos.max(0).unsigned_abs()));
+        cycle.marks.iter().filter_map(told).for_each(|lag| self.measures.lag.observe(lag));
         if cycle.pong
             && let Some(took) = up.trip.handle_pong(at)
         {
