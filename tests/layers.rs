@@ -10,8 +10,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// What everything may use.
-const NOUNS: &[&str] =
-    &["class", "clock", "duration", "error", "event", "health", "message", "panics", "secret", "table"];
+const NOUNS: &[&str] = &[
+    "class", "clock", "duration", "error", "event", "health", "message", "panics", "secret", "table",
+    "thread",
+];
 
 /// Each module of the crate, and what it may use: all nouns, and the modules named here.
 const ALLOWED: &[(&str, &[&str])] = &[
@@ -25,6 +27,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("panics", &[]),
     ("secret", &[]),
     ("table", &[]),
+    ("thread", &[]),
     ("transport", &[]),
     ("policy", &[]),
     ("dialect", &[]),
@@ -53,6 +56,7 @@ const IMPURE: &[&str] = &[
     "clock::mono",
     "clock::suspended",
     "std::thread",
+    "crate::thread",
     "std::net::Tcp",
     "std::fs",
     "rand::random",
