@@ -8,6 +8,7 @@
 //! counts by state are of all.
 
 use super::exposition::{Form, Page};
+use super::http::Response;
 use crate::feed::{Snapshot, Source};
 use crate::health::{Health, State, SubscriptionHealth, SubscriptionState};
 use crate::measures::{Histogram, Measures};
@@ -18,10 +19,15 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// All metrics of these feeds, as they are now. `most` subscriptions of each have series of their own.
-pub(super) fn render(sources: &[Arc<Source>], form: Form, most: usize) -> Result<String, fmt::Error> {
-    let feeds: Vec<_> = sources.iter().map(|source| source.snapshot()).collect();
-    form.encode(Box::new(Scrape { feeds, form, most }))
+/// All metrics of these feeds, as they are now, in the format that the header `Accept` asks for. `most` subscriptions of
+/// each have series of their own.
+pub(super) fn answer(sources: &[Arc<Source>], accept: Option<&str>, most: usize) -> Response {
+    let form = Form::wanted(accept);
+    let feeds = sources.iter().map(|source| source.snapshot()).collect();
+    match form.encode(Box::new(Scrape { feeds, form, most })) {
+        Ok(text) => Response::new(200, form.content_type(), text),
+        Err(error) => Response::error(500, error.to_string()), // half a page would pass for a whole one
+    }
 }
 
 /// The feeds at the moment of a request.
