@@ -24,4 +24,5 @@ pub(crate) mod quarantine;
 pub(crate) mod schedule;
 pub(crate) mod session;
 pub(crate) mod subscriptions;
+pub(crate) mod trip;
 pub(crate) mod verdict;

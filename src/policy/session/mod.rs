@@ -28,6 +28,7 @@ use super::subscriptions::{Subscriptions, Want};
 use crate::clock::Stamp;
 use crate::error::{CloseReason, EndReason, Error};
 use crate::event::{Alert, AlertKind, AlertStatus, Connecting, Event};
+use crate::measures::Measures;
 use crate::message::{Content, SubscriptionId};
 #[allow(unused_imports, reason = "the engine takes it up next")]
 pub(crate) use acks::About;
@@ -139,6 +140,7 @@ pub(crate) struct Session {
     /// The last data, on whichever connection.
     last_data: Option<Stamp>,
     totals: Totals,
+    measures: Measures,
     events: VecDeque<Event>,
     actions: VecDeque<Action>,
     outcomes: VecDeque<(u64, Outcome)>,
@@ -180,6 +182,7 @@ impl Session {
             closing: None,
             last_data: None,
             totals: Totals::default(),
+            measures: Measures::default(),
             events: VecDeque::new(),
             actions: VecDeque::new(),
             outcomes: VecDeque::new(),
@@ -319,7 +322,13 @@ impl Session {
     // ---- what is to be done ------------------------------------------------------------------------------
 
     pub(crate) fn poll_event(&mut self) -> Option<Event> {
-        self.events.pop_front()
+        let event = self.events.pop_front()?;
+        if let Event::Alert(alert) = &event
+            && alert.status != AlertStatus::Cleared
+        {
+            *self.measures.alerts.entry(alert.kind.name()).or_default() += 1;
+        }
+        Some(event)
     }
 
     pub(crate) fn has_actions(&self) -> bool {

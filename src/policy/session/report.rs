@@ -8,6 +8,7 @@ use crate::error::{CloseReason, EndReason};
 use crate::event::{Event, Gap, GapCause};
 use crate::health::{Health, State, SubscriptionHealth, SubscriptionState};
 use crate::policy::demand::Demand;
+use crate::measures::Measures;
 use crate::policy::subscriptions::Entry;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -136,6 +137,11 @@ impl Session {
             Phase::Closed(reason) => Some(reason),
             _ => None,
         }
+    }
+
+    /// What was measured so far.
+    pub(crate) fn measures(&self) -> &Measures {
+        &self.measures
     }
 
     /// The session's part of a snapshot; the queue's and the process's figures are filled in by the engine.

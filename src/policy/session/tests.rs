@@ -13,6 +13,7 @@ mod answers;
 mod contracts;
 mod doubts;
 mod judgement;
+mod measures;
 mod model;
 mod repairs;
 mod simulation;
