@@ -152,6 +152,7 @@ mod error;
 mod event;
 mod feed;
 mod health;
+mod history;
 mod message;
 mod panics;
 mod policy;

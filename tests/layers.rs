@@ -10,8 +10,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// What everything may use.
-const NOUNS: &[&str] =
-    &["class", "clock", "duration", "error", "event", "health", "message", "panics", "secret", "table"];
+const NOUNS: &[&str] = &[
+    "class", "clock", "duration", "error", "event", "health", "history", "message", "panics", "secret",
+    "table",
+];
 
 /// Each module of the crate, and what it may use: all nouns, and the modules named here.
 const ALLOWED: &[(&str, &[&str])] = &[
@@ -21,6 +23,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("error", &[]),
     ("event", &[]),
     ("health", &[]),
+    ("history", &[]),
     ("message", &[]),
     ("panics", &[]),
     ("secret", &[]),

@@ -16,6 +16,7 @@ pub(crate) mod ledger;
 pub(crate) mod liveness;
 pub(crate) mod outbox;
 pub(crate) mod pacing;
+pub(crate) mod pulse;
 pub(crate) mod quarantine;
 pub(crate) mod schedule;
 pub(crate) mod session;

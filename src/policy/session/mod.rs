@@ -19,6 +19,7 @@ use super::freshness::Key;
 use super::ladder::{Ladder, Rung};
 use super::liveness;
 use super::outbox::Outbox;
+use super::pulse::Pulse;
 use super::quarantine::Quarantine;
 use super::subscriptions::{Subscriptions, Want};
 use crate::clock::Stamp;
@@ -123,6 +124,7 @@ pub(crate) struct Session {
     /// The last data, on whichever connection.
     last_data: Option<Stamp>,
     totals: Totals,
+    pulse: Pulse,
     events: VecDeque<Event>,
     actions: VecDeque<Action>,
     outcomes: VecDeque<(u64, Outcome)>,
@@ -152,6 +154,7 @@ impl Session {
             closing: None,
             last_data: None,
             totals: Totals::default(),
+            pulse: Pulse::new(now.mono),
             events: VecDeque::new(),
             actions: VecDeque::new(),
             outcomes: VecDeque::new(),
@@ -350,6 +353,11 @@ impl Session {
     /// Whether there is a connection, if only one that is ending.
     pub(crate) fn is_up(&self) -> bool {
         matches!(self.phase, Phase::Up(_))
+    }
+
+    /// How much data came in each of the last seconds.
+    pub(crate) fn pulse(&self) -> &Pulse {
+        &self.pulse
     }
 
     pub(crate) fn epoch(&self) -> u64 {

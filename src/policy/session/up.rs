@@ -372,6 +372,7 @@ impl Session {
             up.data_at = at;
             up.last_data = Some(now);
             self.last_data = Some(now);
+            self.pulse.handle_data(now.mono, cycle.data);
             self.ladder.handle_data(at, self.settings.stale_after.unwrap_or_default());
         }
         for key in cycle.kept {
