@@ -1,6 +1,7 @@
 //! What went on of late, for people who look at a feed: how much data each second brought, and the last events.
 
 use serde::Serialize;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 /// One second of a feed's life.
@@ -22,7 +23,7 @@ pub(crate) struct Note {
     /// How bad it is.
     pub(crate) weight: Weight,
     /// What there is to say beyond the name; of the newest, if it stands for several.
-    pub(crate) text: String,
+    pub(crate) text: Arc<str>,
     /// How many events of the kind it stands for, at least 1.
     pub(crate) times: u64,
 }

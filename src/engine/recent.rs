@@ -6,6 +6,7 @@ use crate::history::{Note, Weight};
 use crate::message::SubscriptionId;
 use std::collections::VecDeque;
 use std::fmt::{self, Write as _};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 /// So many are kept.
@@ -56,7 +57,7 @@ impl Recent {
         name: &'static str,
         kind: &'static str,
         weight: Weight,
-        text: String,
+        text: Arc<str>,
     ) {
         let alike = |kept: &&Kept| kept.note.name == name && kept.kind == kind;
         let mut times = 1;
@@ -205,12 +206,12 @@ struct Short {
 }
 
 impl Short {
-    fn finish(mut self) -> String {
+    fn finish(mut self) -> Arc<str> {
         if self.cut {
             self.text.pop();
             self.text.push('…');
         }
-        self.text
+        self.text.into()
     }
 }
 
@@ -260,7 +261,7 @@ mod tests {
     }
 
     fn texts(recent: &Recent) -> Vec<(&'static str, String, u64)> {
-        recent.read().into_iter().map(|note| (note.name, note.text, note.times)).collect()
+        recent.read().into_iter().map(|note| (note.name, note.text.to_string(), note.times)).collect()
     }
 
     #[test]
@@ -323,7 +324,6 @@ mod tests {
         assert_eq!(recent.notes.len(), NOTES);
         for note in recent.read() {
             assert!(note.text.chars().count() <= Note::LONGEST, "{}", note.text);
-            assert!(note.text.capacity() <= 8 * Note::LONGEST);
             assert!(!note.text.contains(char::is_control), "{:?}", note.text);
         }
         let long = recent.read().remove(0);
