@@ -153,6 +153,7 @@ mod error;
 mod event;
 mod feed;
 mod health;
+mod history;
 mod measures;
 mod message;
 #[cfg(feature = "monitor")]

@@ -6,6 +6,7 @@ use super::book::Book;
 use super::governor::Governor;
 use super::plan::{Plan, Spec};
 use super::queue::Queue;
+use super::recent::Recent;
 use super::record;
 use crate::clock::Stamp;
 use crate::dialect::{FrameVars, Matcher, Member, Variables};
@@ -74,6 +75,10 @@ pub(crate) struct Core {
     spare: VecDeque<Event>,
     /// Events to be logged after the lock.
     log: Vec<Event>,
+    /// The last events in short.
+    pub(super) recent: Recent,
+    /// Gaps of the queue that were taken note of.
+    overflows: u64,
 }
 
 /// What the reader does next.
@@ -129,6 +134,8 @@ impl Core {
             panics: HashMap::new(),
             spare: VecDeque::new(),
             log: Vec::new(),
+            recent: Recent::default(),
+            overflows: 0,
         };
         for spec in std::mem::take(&mut plan.specs) {
             core.subscribe(Stamp::now(), spec);
@@ -174,6 +181,10 @@ impl Core {
                 self.queue.discard(batch);
             } else {
                 self.queue.append(batch, bytes);
+            }
+            if self.queue.gaps() != self.overflows {
+                self.overflows = self.queue.gaps();
+                self.recent.push_overflow(now.wall);
             }
         }
         if self.queue.is_nearly_full() {
@@ -394,6 +405,7 @@ impl Core {
             if record::is_wanted(&event) {
                 self.log.push(event.clone());
             }
+            self.recent.push(&event);
             self.queue.push(event);
         }
     }

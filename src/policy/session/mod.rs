@@ -23,6 +23,7 @@ use super::hours::{Calendar, HourLimit, Timetable};
 use super::ladder::{Ladder, Rung};
 use super::liveness;
 use super::outbox::Outbox;
+use super::pulse::Pulse;
 use super::quarantine::Quarantine;
 use super::subscriptions::{Subscriptions, Want};
 use crate::clock::Stamp;
@@ -141,6 +142,7 @@ pub(crate) struct Session {
     last_data: Option<Stamp>,
     totals: Totals,
     measures: Measures,
+    pulse: Pulse,
     events: VecDeque<Event>,
     actions: VecDeque<Action>,
     outcomes: VecDeque<(u64, Outcome)>,
@@ -183,6 +185,7 @@ impl Session {
             last_data: None,
             totals: Totals::default(),
             measures: Measures::default(),
+            pulse: Pulse::new(now.mono),
             events: VecDeque::new(),
             actions: VecDeque::new(),
             outcomes: VecDeque::new(),
@@ -391,6 +394,11 @@ impl Session {
     /// Whether there is a connection, if only one that is ending.
     pub(crate) fn is_up(&self) -> bool {
         matches!(self.phase, Phase::Up(_))
+    }
+
+    /// How much data came in each of the last seconds.
+    pub(crate) fn pulse(&self) -> &Pulse {
+        &self.pulse
     }
 
     pub(crate) fn epoch(&self) -> u64 {

@@ -401,6 +401,7 @@ impl Session {
             up.last_data = Some(now);
             self.last_data = Some(now);
             self.ladder.handle_data(at, self.demand.limit().unwrap_or_default());
+            self.pulse.handle_data(now.mono, cycle.data);
         }
         for mark in cycle.marks {
             self.handle_mark(mark, at);
