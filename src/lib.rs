@@ -164,9 +164,10 @@ pub mod lab;
 
 pub use class::{ErrorClass, NoticeAction, OnAckTimeout, OnGap, StaleCause};
 pub use config::{
-    Ack, Attempt, Batching, CodeRange, Connect, ConnectPacing, EndRule, FeedBuilder, FeedConfig, FeedUrl,
-    Keepalive, KeepaliveDue, Limit, Limits, Overflow, Pacing, PacingScope, Ping, ProviderError, Queue,
-    Reconnect, RepairStep, RetryContext, Subscription, Target, Terms, Tls, TlsVersion, Variables,
+    Ack, Alerts, Attempt, Batching, CodeRange, Connect, ConnectPacing, EndRule, FeedBuilder, FeedConfig,
+    FeedUrl, Keepalive, KeepaliveDue, Limit, Limits, NoDataAlert, Overflow, Pacing, PacingScope, Ping,
+    ProviderError, Queue, Reconnect, ReconnectAlert, RepairStep, RetryContext, Subscription, Target, Terms,
+    Tls, TlsVersion, Variables,
 };
 pub use crossbeam_channel;
 pub use dialect::{

@@ -4,6 +4,7 @@
 //! events. What it wants done comes out of `poll_action`, `poll_out`, `poll_event` and `poll_outcome`.
 
 mod acks;
+mod alarms;
 mod ended;
 mod notices;
 mod repair;
@@ -14,6 +15,7 @@ mod up;
 #[cfg(test)]
 mod tests;
 
+use super::alarm;
 use super::backoff::{self, Backoff};
 use super::freshness::Key;
 use super::ladder::{Ladder, Rung};
@@ -23,10 +25,11 @@ use super::quarantine::Quarantine;
 use super::subscriptions::{Subscriptions, Want};
 use crate::clock::Stamp;
 use crate::error::{CloseReason, EndReason, Error};
-use crate::event::{Alert, AlertKind, AlertStatus, Connecting, Event};
+use crate::event::{Connecting, Event};
 use crate::message::{Content, SubscriptionId};
 #[allow(unused_imports, reason = "the engine takes it up next")]
 pub(crate) use acks::About;
+use alarms::Watch;
 use report::Totals;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -57,6 +60,8 @@ pub(crate) struct Settings {
     pub(crate) endpoints: usize,
     /// How often a subscription is to be blamed for the end of a connection before it is left out.
     pub(crate) quarantine_after: u32,
+    /// What a person is told of.
+    pub(crate) alarms: alarm::Settings,
 }
 
 /// What the controller thread has to do.
@@ -123,6 +128,8 @@ pub(crate) struct Session {
     /// The last data, on whichever connection.
     last_data: Option<Stamp>,
     totals: Totals,
+    /// What a person is told of.
+    watch: Watch,
     events: VecDeque<Event>,
     actions: VecDeque<Action>,
     outcomes: VecDeque<(u64, Outcome)>,
@@ -131,6 +138,7 @@ pub(crate) struct Session {
 
 impl Session {
     pub(crate) fn new(settings: Settings, now: Stamp, seed: u64) -> Self {
+        let watch = Watch::new(settings.alarms.clone(), now.mono, &|_| false);
         Self {
             backoff: Backoff::new(settings.backoff.clone(), seed),
             quarantine: Quarantine::new(settings.quarantine_after),
@@ -152,6 +160,7 @@ impl Session {
             closing: None,
             last_data: None,
             totals: Totals::default(),
+            watch,
             events: VecDeque::new(),
             actions: VecDeque::new(),
             outcomes: VecDeque::new(),
@@ -168,6 +177,7 @@ impl Session {
         let mut ended = false;
         if let Some((old, before)) = &replaced {
             ended = self.withdraw(now.mono, *old, before);
+            self.alarms_withdrawn(now, &before.want.id);
             // One that was never written owes no gap of its own, but it may owe that of another.
             let gap = self.is_connected() && (before.in_force || before.gap);
             if let Some(entry) = self.subscriptions.get_mut(key) {
@@ -184,6 +194,7 @@ impl Session {
     pub(crate) fn handle_unsubscribe(&mut self, now: Stamp, id: &SubscriptionId) -> Option<(Key, bool)> {
         let (key, entry) = self.subscriptions.remove(id)?;
         let to_write = self.withdraw(now.mono, key, &entry);
+        self.alarms_withdrawn(now, id);
         Some((key, to_write))
     }
 
@@ -283,6 +294,7 @@ impl Session {
             let reason = CloseReason::DowntimeExhausted { down, last: self.last_end.clone() };
             self.handle_close(now, Duration::ZERO, reason);
         }
+        self.alarms_due(now);
     }
 
     // ---- what is to be done ------------------------------------------------------------------------------
@@ -314,13 +326,13 @@ impl Session {
             Phase::Up(up) => up.timer(),
             Phase::Dialing | Phase::Closed(_) => None,
         };
-        [own, self.give_up_at()].into_iter().flatten().min()
+        [own, self.give_up_at(), self.alarm_deadline()].into_iter().flatten().min()
     }
 
     /// When the reader should look at an empty socket, by the monotonic clock.
     pub(crate) fn recv_deadline(&self) -> Option<Instant> {
         match &self.phase {
-            Phase::Up(up) => up.recv_deadline(),
+            Phase::Up(up) => [up.recv_deadline(), self.no_data_deadline()].into_iter().flatten().min(),
             _ => None,
         }
     }
@@ -354,13 +366,6 @@ impl Session {
 
     pub(crate) fn epoch(&self) -> u64 {
         self.epoch
-    }
-
-    pub(crate) fn alert(&mut self, now: Stamp, kind: AlertKind) {
-        let alert = Alert { time: now.wall, epoch: self.epoch, status: AlertStatus::Happened, kind };
-        if self.closed().is_none() {
-            self.events.push_back(Event::Alert(Box::new(alert)));
-        }
     }
 
     fn give_up_at(&self) -> Option<Instant> {

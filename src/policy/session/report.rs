@@ -136,7 +136,7 @@ impl Session {
             limit_source: LimitSource::Configured,
             learned_gap: None,
             stale_cause: None,
-            alerts: Vec::new(),
+            alerts: self.watch.raised(),
             subscriptions: subscriptions.collect(),
             connections: self.totals.connections,
             last_end: self.last_end.clone(),

@@ -345,6 +345,7 @@ impl Session {
             self.enlist(now, key, true);
         }
         self.let_out(now);
+        self.alarms_connected(now);
         true
     }
 
@@ -435,6 +436,7 @@ impl Session {
         if let Some((code, reason)) = &cycle.close {
             self.handle_peer_close(now, *code, reason);
         }
+        self.alarms_recv(now, cycle);
     }
 
     /// Data of a subscription that had none before, or none for too long.
@@ -457,6 +459,7 @@ impl Session {
 
     /// A look at the socket at `now` found nothing to receive: now, and only now, there may be a verdict.
     pub(crate) fn handle_empty(&mut self, now: Stamp, suspended: Option<Duration>) {
+        self.alarms_empty(now);
         let Phase::Up(up) = &mut self.phase else { return };
         if !up.is_open() {
             return;
