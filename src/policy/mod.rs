@@ -7,6 +7,7 @@
 #![allow(dead_code, reason = "the engine takes up the rest next")]
 
 pub(crate) mod adaptive;
+pub(crate) mod alarm;
 pub(crate) mod approach;
 pub(crate) mod attention;
 pub(crate) mod backoff;

@@ -362,6 +362,7 @@ impl Session {
             self.enlist(now, key, true);
         }
         self.let_out(now);
+        self.alarms_connected(now);
         true
     }
 
@@ -472,6 +473,7 @@ impl Session {
         if let Some((code, reason)) = &cycle.close {
             self.handle_peer_close(now, *code, reason);
         }
+        self.alarms_recv(now, cycle);
     }
 
     /// Data of a subscription that had none before, or none for too long.
@@ -523,6 +525,7 @@ impl Session {
     /// A look at the socket at `now` found nothing to receive: now, and only now, there may be a verdict.
     pub(crate) fn handle_empty(&mut self, now: Stamp, suspended: Option<Duration>) {
         self.turn_hours(now); // what these hours demand counts, and no more
+        self.alarms_empty(now);
         let Phase::Up(up) = &mut self.phase else { return };
         if !up.is_open() {
             return;
