@@ -10,8 +10,8 @@
 mod browser;
 
 use browser::Browser;
+use livefeed::Monitor;
 use livefeed::lab::{Command, Lab, Script, Topic};
-use livefeed::monitor::Monitor;
 use livefeed::{Feed, FeedBuilder, Limit, Matcher, RepairStep, Subscription};
 use serde_json::json;
 use std::time::Duration;

@@ -103,6 +103,13 @@ impl Session {
         self.alarm(now, |alarms, at| alarms.handle_withdrawn(at, id));
     }
 
+    /// Other hours have begun.
+    pub(super) fn alarms_hours(&mut self, now: Stamp) {
+        let timetable = std::mem::take(&mut self.timetable);
+        self.alarm(now, |alarms, at| alarms.handle_hours(at, &|index| timetable.is_open(index)));
+        self.timetable = timetable;
+    }
+
     /// A learned limit is at its ceiling, with the slowest gap and the ceiling, or no longer. For the key of a
     /// subscription, or [`CONNECTION`]. Cheap if nothing changes.
     pub(super) fn alarms_ceiling(&mut self, now: Stamp, key: Key, found: Option<(Duration, Duration)>) {

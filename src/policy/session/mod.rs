@@ -8,6 +8,7 @@ mod alarms;
 mod ended;
 mod hours;
 mod notices;
+mod recv;
 mod repair;
 mod replay;
 mod report;
