@@ -1,7 +1,7 @@
 //! What the application wants data for.
 
 use super::terms::{Ack, Terms};
-use super::{Limit, RepairStep};
+use super::{HourLimit, Limit, RepairStep, StaleAfter};
 use crate::class::OnAckTimeout;
 use crate::dialect::{FrozenRule, LagRule, Matcher, SequenceRule, Template, TemplateContext};
 use crate::message::{Sendable, SubscriptionId};
@@ -100,15 +100,21 @@ impl Subscription {
         self
     }
 
-    /// Sets how long there may be no data.
-    pub fn stale_after(mut self, limit: impl Into<Limit>) -> Self {
+    /// Sets how long there may be no data, or how that is learned.
+    pub fn stale_after(mut self, limit: impl Into<StaleAfter>) -> Self {
         self.terms.stale_after = Some(limit.into());
         self
     }
 
     /// Lets it be silent for as long as it likes.
     pub fn no_stale_limit(mut self) -> Self {
-        self.terms.stale_after = Some(Limit::None);
+        self.terms.stale_after = Some(StaleAfter::None);
+        self
+    }
+
+    /// Sets limits by hours, in place of `stale_after`: the first that applies counts.
+    pub fn by_hours(mut self, limits: impl IntoIterator<Item = HourLimit>) -> Self {
+        self.terms.by_hours = Some(limits.into_iter().collect());
         self
     }
 

@@ -341,7 +341,9 @@ mod tests {
         let want = Want {
             id: "a".into(),
             limit: None,
+            adaptive: None,
             first_limit: None,
+            by_hours: Arc::new([]),
             late: None,
             frozen: None,
             payload: true,
