@@ -77,7 +77,7 @@ pub struct Terms {
     /// Which numbers in its data show that messages are missing. Default: `none`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sequence: Option<SequenceRule>,
-    /// Where its data says when it was made, and how old it may be: what is late without end is stale, though it comes.
+    /// Where its data says when it was made, and how old it may be: when nothing but late data comes, it is stale.
     /// Default: `none`.
     #[serde(deserialize_with = "table::maybe", skip_serializing_if = "Option::is_none")]
     pub lag: Option<LagRule>,
