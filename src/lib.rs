@@ -169,15 +169,16 @@ pub mod lab;
 
 pub use class::{ErrorClass, NoticeAction, OnAckTimeout, OnGap, StaleCause};
 pub use config::{
-    Ack, Attempt, Batching, CodeRange, Connect, ConnectPacing, EndRule, FeedBuilder, FeedConfig, FeedUrl,
-    Keepalive, KeepaliveDue, Limit, Limits, Overflow, Pacing, PacingScope, Ping, ProviderError, Queue,
-    Reconnect, RepairStep, RetryContext, Subscription, Target, Terms, Tls, TlsVersion, Variables,
+    Ack, Adaptive, Attempt, Batching, CodeRange, Connect, ConnectPacing, EndRule, FeedBuilder, FeedConfig,
+    FeedUrl, HourLimit, Hours, Keepalive, KeepaliveDue, Limit, Limits, Overflow, Pacing, PacingScope, Ping,
+    ProviderError, Queue, Reconnect, RepairStep, RetryContext, StaleAfter, Subscription, Target, Terms, Tls,
+    TlsVersion, Variables, Window,
 };
 pub use crossbeam_channel;
 pub use dialect::{
-    About, By, Codec, Dialect, Interval, Listed, LoginContext, LoginError, LoginStep, MatchFn, Matcher,
-    ReadItem, Readout, Rule, RuleKind, SequenceFn, SequenceNumbers, SequenceRule, Sequenced, Template,
-    TemplateContext,
+    About, By, Codec, Dialect, FrozenRule, Interval, LagRule, Listed, LoginContext, LoginError, LoginStep,
+    MatchFn, Matcher, ReadItem, Readout, Rule, RuleKind, SequenceFn, SequenceNumbers, SequenceRule,
+    Sequenced, Template, TemplateContext, TimeUnit,
 };
 pub use engine::bell::{Batch, BatchIter};
 pub use error::{CloseReason, EndReason, Error, Stage};

@@ -13,6 +13,7 @@ pub(crate) mod governor;
 mod heard;
 mod intake;
 mod login;
+mod marks;
 mod order;
 pub(crate) mod plan;
 pub(crate) mod queue;

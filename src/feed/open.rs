@@ -2,19 +2,20 @@
 
 use crate::clock;
 use crate::config::{
-    Ack, Attempt, CodeRange, EndRule, FeedConfig, FeedUrl, Hooks, Keepalive, KeepaliveDue, Limit, Overflow,
-    Pacing, PacingScope, RepairStep, RetryContext, Subscription, Target, Terms, TlsVersion,
+    self, Ack, Adaptive, Attempt, CodeRange, EndRule, FeedConfig, FeedUrl, Hooks, Keepalive, KeepaliveDue,
+    Limit, Overflow, Pacing, PacingScope, RepairStep, RetryContext, Subscription, Target, Terms, TlsVersion,
 };
 use crate::dialect::{Dialect, Interval, Pointer, Rule, placeholder};
 use crate::engine::governor::{Attempts, Governor};
 use crate::engine::plan::{self, Beat, Plan, Protocol, ProviderFailure, Spec};
 use crate::engine::queue::{self, Bounds};
 use crate::error::Error;
+use crate::policy::hours::{Calendar, HourLimit};
 use crate::policy::ladder::Rung;
 use crate::policy::pacing::{Of, Pace};
 use crate::policy::schedule::Mode;
 use crate::policy::subscriptions::{AckPolicy, Want};
-use crate::policy::{backoff, liveness, session, verdict};
+use crate::policy::{adaptive, backoff, liveness, session, verdict};
 use crate::secret::Secret;
 use crate::transport::{self, Endpoint, TcpSettings, TlsSettings};
 use std::collections::BTreeMap;
@@ -32,7 +33,8 @@ pub(super) fn plan(config: &FeedConfig, hooks: Hooks) -> Result<Plan, Error> {
             stable_after: reconnect.stable_after,
         },
         liveness: liveness::Settings { after: config.ping.after.duration(), timeout: config.ping.timeout },
-        stale_after: config.stale_after.duration(),
+        stale_after: config.stale_after.longest(),
+        adaptive: config.stale_after.adaptive().map(adaptive),
         max_attempts: reconnect.max_attempts,
         max_downtime: reconnect.max_downtime.duration(),
         close_wait: config.close_timeout,
@@ -40,6 +42,8 @@ pub(super) fn plan(config: &FeedConfig, hooks: Hooks) -> Result<Plan, Error> {
         batch_members: config.batch.as_ref().map_or(1, |batch| batch.members),
         endpoints: config.endpoints.len() + 1,
         quarantine_after: config.quarantine_after.unwrap_or(u32::MAX),
+        calendars: calendars(config)?,
+        by_hours: by_hours(config, &config.by_hours),
     };
     let fatal = verdict::Settings {
         rules: config.ends.iter().map(end_rule).collect(),
@@ -91,7 +95,8 @@ pub(super) fn plan(config: &FeedConfig, hooks: Hooks) -> Result<Plan, Error> {
 /// A subscription as the engine wants it, with everything that holds for it.
 pub(super) fn spec(config: &FeedConfig, subscription: &Subscription) -> Spec {
     let Subscription { id, terms } = config.resolved(subscription);
-    let limit = terms.stale_after.unwrap_or(config.stale_after).duration();
+    let stale_after = terms.stale_after.unwrap_or(config.stale_after);
+    let limit = stale_after.longest();
     let timeout = terms.ack_timeout.unwrap_or(Terms::ACK_TIMEOUT);
     let then = terms.on_ack_timeout.unwrap_or_default();
     let ack = match terms.ack {
@@ -110,9 +115,11 @@ pub(super) fn spec(config: &FeedConfig, subscription: &Subscription) -> Spec {
     Spec {
         want: Want {
             limit,
+            adaptive: stale_after.adaptive().map(adaptive),
+            by_hours: by_hours(config, terms.by_hours.as_deref().unwrap_or_default()),
             first_limit: terms.first_data_within.map_or(limit, Limit::duration),
-            late: None,
-            frozen: None,
+            late: terms.lag.as_ref().and_then(|rule| rule.after),
+            frozen: terms.frozen.as_ref().map(|rule| rule.after),
             payload: terms.subscribe.is_some(),
             can_end: terms.unsubscribe.is_some(),
             batch,
@@ -128,8 +135,36 @@ pub(super) fn spec(config: &FeedConfig, subscription: &Subscription) -> Spec {
         probe: terms.probe,
         data: terms.data,
         sequence: terms.sequence,
+        lag: terms.lag,
+        frozen: terms.frozen,
         cursor: terms.cursor.and_then(|cursor| Pointer::parse(&cursor).ok()),
     }
+}
+
+fn adaptive(settings: Adaptive) -> adaptive::Settings {
+    let Adaptive { factor, floor, ceiling, warm_up } = settings;
+    adaptive::Settings { factor, floor, ceiling, warm_up }
+}
+
+/// All named hours; their places are what [`hours_index`] says.
+fn calendars(config: &FeedConfig) -> Result<Vec<Arc<Calendar>>, Error> {
+    config.hours.iter().map(|(name, hours)| hours.compile(name).map(Arc::new)).collect()
+}
+
+/// Where hours of this name stand among the calendars of the session.
+pub(super) fn hours_index(config: &FeedConfig, name: &str) -> Option<usize> {
+    config.hours.keys().position(|known| known == name)
+}
+
+fn by_hours(config: &FeedConfig, limits: &[config::HourLimit]) -> Arc<[HourLimit]> {
+    let limits = limits.iter().filter_map(|entry| {
+        let (name, during) = match (&entry.during, &entry.outside) {
+            (Some(name), _) => (name, true),
+            (None, outside) => (outside.as_ref()?, false),
+        };
+        Some(HourLimit { hours: hours_index(config, name)?, during, limit: entry.stale_after.duration() })
+    });
+    limits.collect()
 }
 
 fn rung(step: RepairStep) -> Rung {
@@ -223,7 +258,7 @@ fn transport(config: &FeedConfig) -> Result<transport::Settings, Error> {
 }
 
 /// Asked anew at each attempt: the application's provider, or the URL of the configuration.
-fn provider(config: &FeedConfig, own: Option<crate::config::Provider>) -> Result<plan::Provider, Error> {
+fn provider(config: &FeedConfig, own: Option<config::Provider>) -> Result<plan::Provider, Error> {
     let headers = config.headers.clone();
     let subprotocols = config.subprotocols.clone();
     let Some(mut own) = own else {

@@ -12,6 +12,7 @@ use std::time::SystemTime;
 mod answers;
 mod contracts;
 mod doubts;
+mod judgement;
 mod measures;
 mod model;
 mod repairs;
@@ -30,6 +31,7 @@ fn settings() -> Settings {
         },
         liveness: liveness::Settings { after: Some(20 * SECOND), timeout: 10 * SECOND },
         stale_after: Some(60 * SECOND),
+        adaptive: None,
         max_attempts: None,
         max_downtime: None,
         close_wait: 2 * SECOND,
@@ -38,6 +40,8 @@ fn settings() -> Settings {
         batch_members: 1,
         endpoints: 1,
         quarantine_after: 3,
+        calendars: Vec::new(),
+        by_hours: Arc::new([]),
     }
 }
 
@@ -50,9 +54,11 @@ fn want(id: &str, limit: Option<Duration>) -> Want {
     Want {
         id: id.into(),
         limit,
+        adaptive: None,
         first_limit: limit,
         late: None,
         frozen: None,
+        by_hours: Arc::new([]),
         payload: true,
         can_end: true,
         batch: None,
