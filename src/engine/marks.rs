@@ -98,3 +98,7 @@ impl Marks {
         &self.marks
     }
 }
+
+#[cfg(test)]
+#[path = "marks_tests.rs"]
+mod tests;

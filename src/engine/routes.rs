@@ -261,6 +261,11 @@ impl Routes {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn observes_nothing(&self) -> bool {
+        self.marks.is_empty()
+    }
+
     /// A cycle, with what was gathered in it.
     pub(super) fn with_gathered<'a>(&'a self, cycle: Cycle<'a>) -> Cycle<'a> {
         Cycle { touched: &self.touched, kept: &self.alive, marks: self.marks.list(), ..cycle }

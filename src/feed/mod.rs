@@ -27,6 +27,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+#[cfg(test)]
+pub(crate) use open::plan as plan_of;
+
 /// A blocking WebSocket feed that reconnects by itself, watches its data, and marks every gap.
 ///
 /// # Threads

@@ -22,7 +22,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Builds the plan; what can still be wrong is the TLS library's view of the settings.
-pub(super) fn plan(config: &FeedConfig, hooks: Hooks) -> Result<Plan, Error> {
+pub(crate) fn plan(config: &FeedConfig, hooks: Hooks) -> Result<Plan, Error> {
     let reconnect = &config.reconnect;
     let session = session::Settings {
         repair: Arc::new([]),

@@ -10,10 +10,10 @@ use std::time::Duration;
 
 /// Where data says when it was made, and how old it may be.
 ///
-/// Data that comes late is delivered like any other, and is data. But it is not timely: when nothing timely comes for
-/// as long as `after`, though late data does, the subscription is stale with the cause
-/// [`Late`](crate::StaleCause::Late), counted from the first that was late. A snapshot with old times at the beginning
-/// does no harm if timely data follows. Data that does not come is not late: that is for `stale_after` to say.
+/// Data that comes late is delivered like any other, and is data. But it is not timely: when no timely data has come for
+/// as long as `after`, counted from the last that did, or from when the subscribe message was written, the subscription
+/// is stale with the cause [`Late`](crate::StaleCause::Late). A snapshot with old times at the beginning does no harm by
+/// itself. A sign of life that is no data keeps a subscription from being silent, and not from this.
 ///
 /// The lag is the clock here when the data was received, less the time that it carries. If data comes from the future,
 /// the server's clock is ahead, by at least so much: the most of it since the subscribe message is taken for the skew of
@@ -50,8 +50,8 @@ pub struct LagRule {
     /// How old data may be when it is received. From 1 ms to 365 days.
     #[serde(with = "duration")]
     pub limit: Duration,
-    /// How long nothing but data that is not timely may come. From 1 ms to 365 days. Default: `stale_after` of the
-    /// subscription.
+    /// How long there may be no timely data. From 1 ms to 365 days; not less than the usual time between two messages.
+    /// Default: `stale_after` of the subscription.
     #[serde(with = "duration::option", default, skip_serializing_if = "Option::is_none")]
     pub after: Option<Duration>,
     /// How far the server's clock may be ahead of the clock here. A time that lies further ahead is none. From 1 ms to
@@ -101,7 +101,7 @@ impl LagRule {
         Self { pointer: pointer.into(), unit, limit, after: None, max_skew: MAX_SKEW }
     }
 
-    /// Sets how long nothing but data that is not timely may come.
+    /// Sets how long there may be no timely data.
     pub fn after(mut self, after: Duration) -> Self {
         self.after = Some(after);
         self
@@ -119,16 +119,17 @@ impl LagRule {
     }
 }
 
-/// How long data may come that says nothing new.
+/// How long data may say the same again and again.
 ///
-/// When the value at the pointer has not changed for as long as `after`, though data comes, the subscription is stale
-/// with the cause [`Frozen`](crate::StaleCause::Frozen). The time counts from the first data that said the same as the
-/// data before it. The value is compared as it is written, be it a number, a string, or a whole object. It is remembered
-/// when the subscription is made again, and over connections: what then says the same as before is not new.
+/// When the value at the pointer has not changed for as long as `after`, whatever data comes, the subscription is stale
+/// with the cause [`Frozen`](crate::StaleCause::Frozen). The time counts from the last data with another value than
+/// before, or from when the subscribe message was written. The value is compared as it is written, be it a number, a
+/// string, or a whole object. It is remembered when the subscription is made again, and over connections: what then
+/// says the same as before is not new, and no repair has helped.
 ///
 /// Data that has no value there says nothing new either, so that a rule that looks for the wrong field makes the
-/// subscription stale, and is not met in silence. A sign of life that is no data (a `keepalive`, or a number repeated
-/// as the `sequence` rule expects) is not counted.
+/// subscription stale, and is not met in silence. Nor does a sign of life that is no data: a `keepalive`, or a number
+/// repeated as the `sequence` rule expects.
 ///
 /// In data (JSON, TOML): `{"pointer": "/price", "after": "5m"}`. It costs one scan of each message, of about 1 ns for
 /// each byte in front of the field, and of the value.
@@ -153,14 +154,13 @@ pub struct FrozenRule {
     /// of an array. Default: the number of the subscription's `sequence`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pointer: Option<String>,
-    /// How long data may come while the value stays the same. From 1 ms to 365 days.
+    /// How long the value may stay the same. From 1 ms to 365 days.
     #[serde(with = "duration")]
     pub after: Duration,
 }
 
 impl FrozenRule {
-    /// Data may come for so long without a new number of the subscription's `sequence`, or, with a pointer, without a
-    /// new value there.
+    /// The number of the subscription's `sequence`, or, with a pointer, the value there, may stay the same for so long.
     pub fn new(after: Duration) -> Self {
         Self { pointer: None, after }
     }
