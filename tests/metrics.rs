@@ -7,7 +7,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of tests")]
 
 use livefeed::lab::{Command, Lab, Script, Topic};
-use livefeed::{Event, Feed, FeedBuilder, Health, Keepalive, Matcher, Monitor, State, Subscription};
+use livefeed::{
+    Event, Feed, FeedBuilder, Health, Keepalive, LagRule, Matcher, Monitor, State, Subscription, TimeUnit,
+};
 use serde_json::Value;
 use std::collections::{BTreeMap, HashSet};
 use std::io::{Read, Write};
@@ -263,7 +265,7 @@ fn both_formats_tell_of_a_life_as_health_does() {
     let lab = Lab::start(topics()).unwrap();
     let feed = feed(&lab, "life")
         .subscription(subscription("a", "t0").stale_after(Duration::from_secs(3600)))
-        .subscription(subscription("b", "t1"))
+        .subscription(subscription("b", "t1").lag(LagRule::new("/t_ns", TimeUnit::Nanos, CEILING)))
         .open()
         .unwrap();
     let monitor = Monitor::bind("127.0.0.1:0").unwrap();
@@ -299,6 +301,8 @@ fn both_formats_tell_of_a_life_as_health_does() {
         assert!((0.0..CEILING.as_secs_f64()).contains(&age), "{name}: {age}");
     }
     assert_eq!(page.value("livefeed_up", &[("feed", "life")]), 1.0);
+    let lag = page.value("livefeed_subscription_lag_seconds", &[("feed", "life"), ("subscription", "b")]);
+    assert!((0.0..CEILING.as_secs_f64()).contains(&lag), "{lag}");
 
     lab.control().drop_connections();
     wait_for(&feed, "a connection", |event| matches!(event, Event::Connected(it) if it.epoch == 2));
@@ -312,6 +316,7 @@ fn both_formats_tell_of_a_life_as_health_does() {
     wait_for(&feed, "a connection", |event| matches!(event, Event::Connected(it) if it.epoch == 3));
     let page = scrape(&feed);
     assert!(page.value("livefeed_stale_verdicts_total", &[("feed", "life")]) >= 1.0);
+    assert!(page.value("livefeed_event_lag_seconds_count", &[("feed", "life")]) >= 1.0);
     assert!(page.value("livefeed_ping_round_trip_seconds_count", &[("feed", "life")]) >= 1.0);
     assert!(page.value("livefeed_gaps_total", &[("feed", "life")]) >= 2.0);
 

@@ -311,7 +311,7 @@ impl Scrape {
             ),
             (
                 "livefeed_subscription_lag",
-                "How far its last data was behind the time that it carries, where there is a rule for it.",
+                "How far its last data on this connection was behind the time that it carries, where there is a rule.",
                 |one| one.lag_seconds,
             ),
         ];
