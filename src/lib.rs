@@ -153,6 +153,7 @@ mod error;
 mod event;
 mod feed;
 mod health;
+mod history;
 mod measures;
 mod message;
 #[cfg(feature = "monitor")]
@@ -169,10 +170,10 @@ pub mod lab;
 
 pub use class::{ErrorClass, NoticeAction, OnAckTimeout, OnGap, StaleCause};
 pub use config::{
-    Ack, Adaptive, Attempt, Batching, CodeRange, Connect, ConnectPacing, EndRule, FeedBuilder, FeedConfig,
-    FeedUrl, HourLimit, Hours, Keepalive, KeepaliveDue, Limit, Limits, Overflow, Pacing, PacingScope, Ping,
-    ProviderError, Queue, Reconnect, RepairStep, RetryContext, StaleAfter, Subscription, Target, Terms, Tls,
-    TlsVersion, Variables, Window,
+    Ack, Adaptive, Alerts, Attempt, Batching, CodeRange, Connect, ConnectPacing, EndRule, FeedBuilder,
+    FeedConfig, FeedUrl, HourLimit, Hours, Keepalive, KeepaliveDue, Limit, Limits, NoDataAlert, Overflow,
+    Pacing, PacingScope, Ping, ProviderError, Queue, Reconnect, ReconnectAlert, RepairStep, RetryContext,
+    StaleAfter, Subscription, Target, Terms, Tls, TlsVersion, Variables, Window,
 };
 pub use crossbeam_channel;
 pub use dialect::{

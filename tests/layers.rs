@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 
 /// What everything may use.
 const NOUNS: &[&str] = &[
-    "class", "clock", "duration", "error", "event", "health", "measures", "message", "panics", "secret",
-    "table", "thread",
+    "class", "clock", "duration", "error", "event", "health", "history", "measures", "message", "panics",
+    "secret", "table", "thread",
 ];
 
 /// Each module of the crate, and what it may use: all nouns, and the modules named here.
@@ -24,6 +24,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("event", &[]),
     ("health", &[]),
     ("measures", &[]),
+    ("history", &[]),
     ("message", &[]),
     ("panics", &[]),
     ("secret", &[]),

@@ -18,6 +18,7 @@ mod order;
 pub(crate) mod plan;
 pub(crate) mod queue;
 mod reader;
+mod recent;
 mod record;
 mod routes;
 pub(crate) mod shared;

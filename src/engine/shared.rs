@@ -4,7 +4,7 @@
 //! the bell, waking a thread, logging, telling a sender its outcome) is collected under the lock and done after it.
 
 use super::bell::{Batch, Bell, Listener};
-use super::core::{Caller, Core, Effects, Next, SLOW_ALERT};
+use super::core::{Caller, Core, Effects, Next};
 use super::order::{Link, Order};
 use super::plan::{OnWake, Plan};
 use super::record;
@@ -281,32 +281,13 @@ impl Shared {
     pub(super) fn wait_for_room(self: &Arc<Self>, armed: Option<Duration>) -> Next {
         let left_at = Stamp::now();
         self.with(Caller::Reader, |core| core.session.handle_away(left_at.mono));
-        loop {
-            let mut core = self.lock();
-            core.reader_waits = true;
-            let mut said = core.is_slow_said();
-            while core.queue.is_full() && !core.session.is_ending() {
-                if said {
-                    core = self.room.wait(core).unwrap_or_else(PoisonError::into_inner);
-                } else {
-                    // It was said of late that the consumer is slow; should it stay so, it is said again.
-                    let (again, timeout) =
-                        self.room.wait_timeout(core, SLOW_ALERT).unwrap_or_else(PoisonError::into_inner);
-                    core = again;
-                    if timeout.timed_out() {
-                        break;
-                    }
-                }
-                said = core.is_slow_said();
-            }
-            core.reader_waits = false;
-            let again = core.queue.is_full() && !core.session.is_ending();
-            drop(core);
-            if !again {
-                break;
-            }
-            self.with(Caller::Reader, |core| core.alert_slow(Stamp::now()));
+        let mut core = self.lock();
+        core.reader_waits = true;
+        while core.queue.is_full() && !core.session.is_ending() {
+            core = self.room.wait(core).unwrap_or_else(PoisonError::into_inner);
         }
+        core.reader_waits = false;
+        drop(core);
         let back = clock::mono();
         self.with(Caller::Reader, |core| {
             core.session.handle_back(back);

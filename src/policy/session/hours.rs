@@ -19,6 +19,7 @@ impl Session {
         if !turned {
             return;
         }
+        self.alarms_hours(now);
         if self.demand.turn(&self.timetable)
             && let Phase::Up(up) = &mut self.phase
         {

@@ -4,9 +4,11 @@
 //! events. What it wants done comes out of `poll_action`, `poll_out`, `poll_event` and `poll_outcome`.
 
 mod acks;
+mod alarms;
 mod ended;
 mod hours;
 mod notices;
+mod recv;
 mod repair;
 mod replay;
 mod report;
@@ -16,6 +18,7 @@ mod up;
 mod tests;
 
 use super::adaptive;
+use super::alarm;
 use super::backoff::{self, Backoff};
 use super::demand::{self, Demand};
 use super::freshness::Key;
@@ -23,15 +26,17 @@ use super::hours::{Calendar, HourLimit, Timetable};
 use super::ladder::{Ladder, Rung};
 use super::liveness;
 use super::outbox::Outbox;
+use super::pulse::Pulse;
 use super::quarantine::Quarantine;
 use super::subscriptions::{Subscriptions, Want};
 use crate::clock::Stamp;
 use crate::error::{CloseReason, EndReason, Error};
-use crate::event::{Alert, AlertKind, AlertStatus, Connecting, Event};
+use crate::event::{AlertStatus, Connecting, Event};
 use crate::measures::Measures;
 use crate::message::{Content, SubscriptionId};
 #[allow(unused_imports, reason = "the engine takes it up next")]
 pub(crate) use acks::About;
+use alarms::Watch;
 use report::Totals;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -69,6 +74,8 @@ pub(crate) struct Settings {
     /// The connection's limits by hours: the first that applies counts, in place of `stale_after`. Indices are those of
     /// `calendars`.
     pub(crate) by_hours: Arc<[HourLimit]>,
+    /// What a person is told of.
+    pub(crate) alarms: alarm::Settings,
 }
 
 /// What the controller thread has to do.
@@ -141,6 +148,9 @@ pub(crate) struct Session {
     last_data: Option<Stamp>,
     totals: Totals,
     measures: Measures,
+    pulse: Pulse,
+    /// What a person is told of.
+    watch: Watch,
     events: VecDeque<Event>,
     actions: VecDeque<Action>,
     outcomes: VecDeque<(u64, Outcome)>,
@@ -150,6 +160,7 @@ pub(crate) struct Session {
 impl Session {
     pub(crate) fn new(settings: Settings, now: Stamp, seed: u64) -> Self {
         let timetable = Timetable::new(settings.calendars.clone(), now.wall);
+        let watch = Watch::new(settings.alarms.clone(), now.mono, &|index| timetable.is_open(index));
         let limit = settings.stale_after;
         let terms = demand::Terms {
             limit,
@@ -183,6 +194,8 @@ impl Session {
             last_data: None,
             totals: Totals::default(),
             measures: Measures::default(),
+            pulse: Pulse::new(now.mono),
+            watch,
             events: VecDeque::new(),
             actions: VecDeque::new(),
             outcomes: VecDeque::new(),
@@ -201,6 +214,7 @@ impl Session {
         let mut ended = false;
         if let Some((old, before)) = &replaced {
             ended = self.withdraw(now.mono, *old, before);
+            self.alarms_withdrawn(now, &before.want.id);
             // One that was never written owes no gap of its own, but it may owe that of another.
             let gap = self.is_connected() && (before.in_force || before.gap);
             if let Some(entry) = self.subscriptions.get_mut(key) {
@@ -217,6 +231,7 @@ impl Session {
     pub(crate) fn handle_unsubscribe(&mut self, now: Stamp, id: &SubscriptionId) -> Option<(Key, bool)> {
         let (key, entry) = self.subscriptions.remove(id)?;
         let to_write = self.withdraw(now.mono, key, &entry);
+        self.alarms_withdrawn(now, id);
         Some((key, to_write))
     }
 
@@ -317,6 +332,7 @@ impl Session {
             let reason = CloseReason::DowntimeExhausted { down, last: self.last_end.clone() };
             self.handle_close(now, Duration::ZERO, reason);
         }
+        self.alarms_due(now);
     }
 
     // ---- what is to be done ------------------------------------------------------------------------------
@@ -355,13 +371,13 @@ impl Session {
             Phase::Dialing | Phase::Closed(_) => None,
         };
         let hours = self.hours_at.filter(|_| self.closed().is_none());
-        [own, self.give_up_at(), hours].into_iter().flatten().min()
+        [own, self.give_up_at(), hours, self.alarm_deadline()].into_iter().flatten().min()
     }
 
     /// When the reader should look at an empty socket, by the monotonic clock.
     pub(crate) fn recv_deadline(&self) -> Option<Instant> {
         match &self.phase {
-            Phase::Up(up) => up.recv_deadline(),
+            Phase::Up(up) => [up.recv_deadline(), self.no_data_deadline()].into_iter().flatten().min(),
             _ => None,
         }
     }
@@ -393,15 +409,13 @@ impl Session {
         matches!(self.phase, Phase::Up(_))
     }
 
-    pub(crate) fn epoch(&self) -> u64 {
-        self.epoch
+    /// How much data came in each of the last seconds.
+    pub(crate) fn pulse(&self) -> &Pulse {
+        &self.pulse
     }
 
-    pub(crate) fn alert(&mut self, now: Stamp, kind: AlertKind) {
-        let alert = Alert { time: now.wall, epoch: self.epoch, status: AlertStatus::Happened, kind };
-        if self.closed().is_none() {
-            self.events.push_back(Event::Alert(Box::new(alert)));
-        }
+    pub(crate) fn epoch(&self) -> u64 {
+        self.epoch
     }
 
     fn give_up_at(&self) -> Option<Instant> {

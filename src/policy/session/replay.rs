@@ -300,6 +300,7 @@ impl Session {
         }
         if !assumed {
             self.quarantine.settled(key);
+            self.alarms_granted(now, key);
         }
         self.announce(now, key);
     }

@@ -179,7 +179,7 @@ impl Session {
             limit_source: self.demand.source(),
             learned_gap: self.demand.learned(),
             stale_cause: self.stale_cause(),
-            alerts: Vec::new(),
+            alerts: self.watch.raised(),
             subscriptions: subscriptions.collect(),
             connections: self.totals.connections,
             last_end: self.last_end.clone(),
