@@ -102,11 +102,12 @@ impl Server {
                     ErrorKind::Interrupted | ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset => {
                         continue;
                     }
+                    // It may be a descriptor that is lacking.
+                    _ if evict(conns, now) => continue,
                     _ => {
                         if !failed {
                             log::warn!(target: TARGET, "could not accept a connection: {error}");
                         }
-                        evict(conns, now); // it may be that which is lacking
                         return Some(now + PAUSE);
                     }
                 },
@@ -125,10 +126,12 @@ impl Server {
     }
 }
 
-/// Gives up the connection that is the first to go.
-fn evict(conns: &mut Vec<Conn>, now: Instant) {
+/// Gives up the connection that is the first to go; `false`: none may.
+fn evict(conns: &mut Vec<Conn>, now: Instant) -> bool {
     let free = conns.iter().enumerate().filter(|(_, conn)| conn.free_at() <= now);
-    if let Some((index, _)) = free.min_by_key(|(_, conn)| conn.rank()) {
+    let first = free.min_by_key(|(_, conn)| conn.rank()).map(|(index, _)| index);
+    first.is_some_and(|index| {
         conns.remove(index);
-    }
+        true
+    })
 }
