@@ -139,6 +139,7 @@
 //! | `native-tls-vendored` | no | the same with an OpenSSL that is built along |
 //! | `gzip` | no | the codecs [`Codec::Gzip`] and [`Codec::Deflate`] |
 //! | `lab` | no | the module `lab`: a feed server that misbehaves on demand, for tests |
+//! | `monitor` | no | `Monitor`: an HTTP endpoint that says how feeds are, for probes, monitors and people |
 //!
 //! Logging goes through the `log` crate, with targets that begin with `livefeed`. At the level `trace` the crate
 //! `tungstenite` logs what is received, and with it any token that a server sends: keep its targets below that where
@@ -155,11 +156,16 @@ mod error;
 mod event;
 mod feed;
 mod health;
+mod history;
+mod measures;
 mod message;
+#[cfg(feature = "monitor")]
+mod monitor;
 mod panics;
 mod policy;
 mod secret;
 mod table;
+mod thread;
 mod transport;
 
 #[cfg(feature = "lab")]
@@ -167,10 +173,10 @@ pub mod lab;
 
 pub use class::{ErrorClass, NoticeAction, OnAckTimeout, OnGap, StaleCause};
 pub use config::{
-    Ack, Adaptive, Attempt, Batching, CodeRange, Connect, ConnectPacing, EndRule, FeedBuilder, FeedConfig,
-    FeedUrl, HourLimit, Hours, Keepalive, KeepaliveDue, Limit, Limits, Overflow, Pacing, PacingScope, Ping,
-    ProviderError, Queue, Reconnect, RepairStep, RetryContext, StaleAfter, Subscription, Target, Terms, Tls,
-    TlsVersion, Variables, Window,
+    Ack, Adaptive, Alerts, Attempt, Batching, CodeRange, Connect, ConnectPacing, EndRule, FeedBuilder,
+    FeedConfig, FeedUrl, HourLimit, Hours, Keepalive, KeepaliveDue, Limit, Limits, NoDataAlert, Overflow,
+    Pacing, PacingScope, Ping, ProviderError, Queue, Reconnect, ReconnectAlert, RepairStep, RetryContext,
+    StaleAfter, Subscription, Target, Terms, Tls, TlsVersion, Variables, Window,
 };
 pub use crossbeam_channel;
 pub use dialect::{
@@ -187,6 +193,8 @@ pub use event::{
 pub use feed::{Feed, FeedSet, Iter, Receipt, SetIter};
 pub use health::{Health, LimitSource, State, SubscriptionHealth, SubscriptionState};
 pub use message::{Message, Payload, Sendable, SubscriptionId};
+#[cfg(feature = "monitor")]
+pub use monitor::{Monitor, MonitorBuilder};
 pub use policy::session::Outcome;
 pub use policy::verdict::Decision;
 pub use secret::Secret;

@@ -10,8 +10,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// What everything may use.
-const NOUNS: &[&str] =
-    &["class", "clock", "duration", "error", "event", "health", "message", "panics", "secret", "table"];
+const NOUNS: &[&str] = &[
+    "class", "clock", "duration", "error", "event", "health", "history", "measures", "message", "panics",
+    "secret", "table", "thread",
+];
 
 /// Each module of the crate, and what it may use: all nouns, and the modules named here.
 const ALLOWED: &[(&str, &[&str])] = &[
@@ -21,10 +23,13 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("error", &[]),
     ("event", &[]),
     ("health", &[]),
+    ("measures", &[]),
+    ("history", &[]),
     ("message", &[]),
     ("panics", &[]),
     ("secret", &[]),
     ("table", &[]),
+    ("thread", &[]),
     ("transport", &[]),
     ("policy", &[]),
     ("dialect", &[]),
@@ -53,6 +58,7 @@ const IMPURE: &[&str] = &[
     "clock::mono",
     "clock::suspended",
     "std::thread",
+    "crate::thread",
     "std::net::Tcp",
     "std::fs",
     "rand::random",

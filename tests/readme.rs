@@ -59,7 +59,7 @@ fn its_tables_hold_each_default() {
         };
         assert!(means(default, value), "{setting}: the README says {default}, it is {value}");
     }
-    for section in ["connect", "tls", "ping", "reconnect", "queue", "limits"] {
+    for section in ["connect", "tls", "ping", "reconnect", "queue", "alerts", "limits"] {
         for field in config[section].as_object().unwrap().keys() {
             let setting = format!("{section}.{field}");
             assert!(rows.iter().any(|(row, _)| **row == setting), "the README lacks {setting}");

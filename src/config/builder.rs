@@ -2,8 +2,8 @@
 
 use super::hooks::{Attempt, Hooks, ProviderError, RetryContext, Target};
 use super::{
-    Batching, Connect, EndRule, FeedConfig, FeedUrl, HourLimit, Hours, Keepalive, Limits, Overflow, Pacing,
-    Ping, Queue, Reconnect, StaleAfter, Subscription, Tls, validate,
+    Alerts, Batching, Connect, EndRule, FeedConfig, FeedUrl, HourLimit, Hours, Keepalive, Limits, Overflow,
+    Pacing, Ping, Queue, Reconnect, StaleAfter, Subscription, Tls, validate,
 };
 use crate::dialect::{Codec, Dialect, LoginStep, Matcher, Rule, SequenceRule};
 use crate::error::{EndReason, Error};
@@ -169,12 +169,6 @@ impl FeedBuilder {
         self
     }
 
-    /// Sets whether a person is told of messages that no rule and no subscription knows.
-    pub fn alert_unmatched(mut self, alert: bool) -> Self {
-        self.config.alert_unmatched = alert;
-        self
-    }
-
     /// Adds something to send again and again while a connection is up.
     pub fn keepalive(mut self, keepalive: Keepalive) -> Self {
         self.config.keepalives.push(keepalive);
@@ -248,6 +242,12 @@ impl FeedBuilder {
     /// Sets what happens when the queue is full.
     pub fn overflow(self, overflow: Overflow) -> Self {
         self.queue(|queue| queue.overflow = overflow)
+    }
+
+    /// Changes what a person is told of.
+    pub fn alerts(mut self, change: impl FnOnce(&mut Alerts)) -> Self {
+        change(&mut self.config.alerts);
+        self
     }
 
     /// Changes the bounds on sizes and on a stalled write.

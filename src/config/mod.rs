@@ -1,5 +1,6 @@
 //! A feed's configuration: plain data, its builder, its validation.
 
+mod alerts;
 mod builder;
 mod ends;
 mod hooks;
@@ -18,6 +19,7 @@ mod url;
 mod validate;
 mod vars;
 
+pub use alerts::{Alerts, NoDataAlert, ReconnectAlert};
 pub use builder::FeedBuilder;
 pub use ends::{CodeRange, EndRule};
 pub use hooks::{Attempt, ProviderError, RetryContext, Target};
@@ -120,9 +122,6 @@ pub struct FeedConfig {
     /// Whether what a rule knows as something else than a heartbeat (acknowledgements, refusals, notices) reaches the
     /// application like messages. Default: `false`.
     pub deliver_control: bool,
-    /// Whether a person is told when messages come that no rule and no subscription knows, by an
-    /// [`Alert`](crate::Alert). For a feed whose subscriptions all have a matcher. Default: `false`.
-    pub alert_unmatched: bool,
     /// What is sent again and again while a connection is up. Default: `[]`; WebSocket pings on a silent line are made
     /// without it, see `ping`.
     pub keepalives: Vec<Keepalive>,
@@ -156,6 +155,9 @@ pub struct FeedConfig {
     /// The queue between the feed and the application.
     #[serde(deserialize_with = "table::one")]
     pub queue: Queue,
+    /// What a person is told of.
+    #[serde(deserialize_with = "table::one")]
+    pub alerts: Alerts,
     /// Bounds on sizes, and on a stalled write.
     #[serde(deserialize_with = "table::one")]
     pub limits: Limits,
@@ -185,7 +187,6 @@ impl Default for FeedConfig {
             sequence: None,
             deliver_heartbeats: false,
             deliver_control: false,
-            alert_unmatched: false,
             keepalives: Vec::new(),
             pacing: Vec::new(),
             batch: None,
@@ -196,6 +197,7 @@ impl Default for FeedConfig {
             ping: Ping::default(),
             reconnect: Reconnect::default(),
             queue: Queue::default(),
+            alerts: Alerts::default(),
             limits: Limits::default(),
             close_timeout: Duration::from_secs(2),
         }

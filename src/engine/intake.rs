@@ -407,6 +407,10 @@ impl Sink for Intake<'_> {
         self.cycle.ping = Some(payload);
     }
 
+    fn pong(&mut self) {
+        self.cycle.pong = true;
+    }
+
     fn close(&mut self, code: Option<u16>, reason: String) {
         self.cycle.close = Some((code, reason));
     }

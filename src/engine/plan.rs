@@ -138,7 +138,6 @@ pub(crate) struct Plan {
     pub(crate) protocol: Protocol,
     pub(crate) deliver_heartbeats: bool,
     pub(crate) deliver_control: bool,
-    pub(crate) alert_unmatched: bool,
     /// The most subscribe messages of a batch together, in bytes.
     pub(crate) batch_bytes: usize,
     pub(crate) governor: Arc<Governor>,

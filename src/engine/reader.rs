@@ -341,6 +341,7 @@ fn times(
             period: render(&beat.interval)?,
             first_after: beat.first_after.as_ref().map(render).transpose()?,
             within: beat.expect.as_ref().map(|(_, within)| render(within)).transpose()?,
+            ping: beat.send.is_none(),
         });
     }
     Ok(times)

@@ -4,10 +4,12 @@
 //! the bell, waking a thread, logging, telling a sender its outcome) is collected under the lock and done after it.
 
 use super::bell::{Batch, Bell, Listener};
-use super::core::{Caller, Core, Effects, Next, SLOW_ALERT};
+use super::core::{Caller, Core, Effects, Next};
 use super::order::{Link, Order};
 use super::plan::{OnWake, Plan};
 use super::record;
+#[cfg(feature = "monitor")]
+use super::snapshot::LastWords;
 use crate::clock::{self, Stamp};
 use crate::error::{CloseReason, Error};
 use crate::event::Event;
@@ -62,6 +64,9 @@ pub(crate) struct Shared {
     /// Odd while the reader is in `recv`; counts on with each.
     pub(super) turns: Arc<AtomicU64>,
     routes_version: Arc<AtomicU64>,
+    /// For hosts that look on when this is gone.
+    #[cfg(feature = "monitor")]
+    pub(super) last_words: LastWords,
 }
 
 impl Shared {
@@ -86,6 +91,8 @@ impl Shared {
             link: Mutex::new(None),
             turns: Arc::new(AtomicU64::new(0)),
             routes_version,
+            #[cfg(feature = "monitor")]
+            last_words: LastWords::default(),
         }
     }
 
@@ -274,32 +281,13 @@ impl Shared {
     pub(super) fn wait_for_room(self: &Arc<Self>, armed: Option<Duration>) -> Next {
         let left_at = Stamp::now();
         self.with(Caller::Reader, |core| core.session.handle_away(left_at.mono));
-        loop {
-            let mut core = self.lock();
-            core.reader_waits = true;
-            let mut said = core.is_slow_said();
-            while core.queue.is_full() && !core.session.is_ending() {
-                if said {
-                    core = self.room.wait(core).unwrap_or_else(PoisonError::into_inner);
-                } else {
-                    // It was said of late that the consumer is slow; should it stay so, it is said again.
-                    let (again, timeout) =
-                        self.room.wait_timeout(core, SLOW_ALERT).unwrap_or_else(PoisonError::into_inner);
-                    core = again;
-                    if timeout.timed_out() {
-                        break;
-                    }
-                }
-                said = core.is_slow_said();
-            }
-            core.reader_waits = false;
-            let again = core.queue.is_full() && !core.session.is_ending();
-            drop(core);
-            if !again {
-                break;
-            }
-            self.with(Caller::Reader, |core| core.alert_slow(Stamp::now()));
+        let mut core = self.lock();
+        core.reader_waits = true;
+        while core.queue.is_full() && !core.session.is_ending() {
+            core = self.room.wait(core).unwrap_or_else(PoisonError::into_inner);
         }
+        core.reader_waits = false;
+        drop(core);
         let back = clock::mono();
         self.with(Caller::Reader, |core| {
             core.session.handle_back(back);
@@ -345,15 +333,8 @@ impl Shared {
 
     pub(crate) fn health(&self) -> Health {
         let now = clock::mono();
-        let core = self.lock();
-        let mut health = core.session.health(&self.name, now);
-        health.dropped = core.queue.dropped();
-        health.gaps += core.queue.gaps();
-        health.queue_messages = core.queue.messages();
-        health.queue_bytes = core.queue.bytes();
-        drop(core);
-        health.abandoned_lookups = transport::abandoned_lookups();
-        health
+        let health = self.lock().health(&self.name, now);
+        Health { abandoned_lookups: transport::abandoned_lookups(), ..health }
     }
 
     /// Marks the calling thread as one of this feed's own.

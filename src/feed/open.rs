@@ -2,14 +2,16 @@
 
 use crate::clock;
 use crate::config::{
-    self, Ack, Adaptive, Attempt, CodeRange, EndRule, FeedConfig, FeedUrl, Hooks, Keepalive, KeepaliveDue,
-    Limit, Overflow, Pacing, PacingScope, RepairStep, RetryContext, Subscription, Target, Terms, TlsVersion,
+    self, Ack, Adaptive, Alerts, Attempt, CodeRange, EndRule, FeedConfig, FeedUrl, Hooks, Keepalive,
+    KeepaliveDue, Limit, NoDataAlert, Overflow, Pacing, PacingScope, RepairStep, RetryContext, Subscription,
+    Target, Terms, TlsVersion,
 };
 use crate::dialect::{Dialect, Interval, Pointer, Rule, placeholder};
 use crate::engine::governor::{Attempts, Governor};
 use crate::engine::plan::{self, Beat, Plan, Protocol, ProviderFailure, Spec};
 use crate::engine::queue::{self, Bounds};
 use crate::error::Error;
+use crate::policy::alarm::{self, no_data};
 use crate::policy::hours::{Calendar, HourLimit};
 use crate::policy::ladder::Rung;
 use crate::policy::pacing::{Of, Pace};
@@ -44,6 +46,7 @@ pub(crate) fn plan(config: &FeedConfig, hooks: Hooks) -> Result<Plan, Error> {
         quarantine_after: config.quarantine_after.unwrap_or(u32::MAX),
         calendars: calendars(config)?,
         by_hours: by_hours(config, &config.by_hours),
+        alarms: alarms(config),
     };
     let fatal = verdict::Settings {
         rules: config.ends.iter().map(end_rule).collect(),
@@ -63,7 +66,6 @@ pub(crate) fn plan(config: &FeedConfig, hooks: Hooks) -> Result<Plan, Error> {
         protocol: protocol(config, hooks.dialect),
         deliver_heartbeats: config.deliver_heartbeats,
         deliver_control: config.deliver_control,
-        alert_unmatched: config.alert_unmatched,
         batch_bytes: config.batch.as_ref().map_or(config.limits.subscribe_bytes, |batch| batch.bytes),
         governor: Arc::new(governor(config)),
         hosts: urls(config).map(|url| url.host().to_owned()).collect(),
@@ -212,6 +214,22 @@ fn end_rule(rule: &EndRule) -> verdict::EndRule {
         reason_contains: rule.reason_contains.clone(),
         then: rule.then,
     }
+}
+
+fn alarms(config: &FeedConfig) -> alarm::Settings {
+    let Alerts { reconnects, no_data, down, unmatched, cool_down, .. } = &config.alerts;
+    alarm::Settings {
+        reconnects: reconnects.map(|reconnects| (reconnects.more_than, reconnects.within)),
+        no_data: no_data.iter().map(|entry| no_data_limit(config, entry)).collect(),
+        down: down.duration(),
+        unmatched: *unmatched,
+        cool_down: *cool_down,
+    }
+}
+
+fn no_data_limit(config: &FeedConfig, entry: &NoDataAlert) -> no_data::Limit {
+    let _ = config;
+    no_data::Limit { after: entry.after, hours: None }
 }
 
 fn urls(config: &FeedConfig) -> impl Iterator<Item = &FeedUrl> {

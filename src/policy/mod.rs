@@ -7,6 +7,7 @@
 #![allow(dead_code, reason = "the engine takes up the rest next")]
 
 pub(crate) mod adaptive;
+pub(crate) mod alarm;
 pub(crate) mod approach;
 pub(crate) mod attention;
 pub(crate) mod backoff;
@@ -20,8 +21,10 @@ pub(crate) mod liveness;
 pub(crate) mod mark;
 pub(crate) mod outbox;
 pub(crate) mod pacing;
+pub(crate) mod pulse;
 pub(crate) mod quarantine;
 pub(crate) mod schedule;
 pub(crate) mod session;
 pub(crate) mod subscriptions;
+pub(crate) mod trip;
 pub(crate) mod verdict;

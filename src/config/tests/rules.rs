@@ -61,7 +61,7 @@ fn whole() -> Value {
         "connect": {"pacing": [{"attempts": 150, "per": "10m"}]},
         "ends": [{"codes": ["4000-4099", 1008], "statuses": [401], "then": "fatal"}],
         "sequence": {"current": "/n", "previous": "/p"},
-        "quarantine_after": 2, "deliver_control": true, "alert_unmatched": true
+        "quarantine_after": 2, "deliver_control": true, "alerts": {"unmatched": true}
     })
 }
 

@@ -1,5 +1,6 @@
 //! Checks a configuration, once and for all. The first problem found is the error, with the field's path.
 
+mod alerts;
 mod hours;
 mod names;
 mod rules;
@@ -69,6 +70,7 @@ pub(super) fn validate(config: &FeedConfig, hooks: &Hooks) -> Checked {
     limit("ping.after", config.ping.after)?;
     duration("ping.timeout", config.ping.timeout)?;
     check_reconnect(&config.reconnect)?;
+    alerts::check_alerts(config)?;
     check_limits(&config.limits)?;
     talk::check_batch(config)?;
     check_queue(&config.queue, &config.limits)?;

@@ -4,6 +4,7 @@
 //! events. What it wants done comes out of `poll_action`, `poll_out`, `poll_event` and `poll_outcome`.
 
 mod acks;
+mod alarms;
 mod ended;
 mod hours;
 mod notices;
@@ -16,6 +17,7 @@ mod up;
 mod tests;
 
 use super::adaptive;
+use super::alarm;
 use super::backoff::{self, Backoff};
 use super::demand::{self, Demand};
 use super::freshness::Key;
@@ -23,14 +25,17 @@ use super::hours::{Calendar, HourLimit, Timetable};
 use super::ladder::{Ladder, Rung};
 use super::liveness;
 use super::outbox::Outbox;
+use super::pulse::Pulse;
 use super::quarantine::Quarantine;
 use super::subscriptions::{Subscriptions, Want};
 use crate::clock::Stamp;
 use crate::error::{CloseReason, EndReason, Error};
-use crate::event::{Alert, AlertKind, AlertStatus, Connecting, Event};
+use crate::event::{AlertStatus, Connecting, Event};
+use crate::measures::Measures;
 use crate::message::{Content, SubscriptionId};
 #[allow(unused_imports, reason = "the engine takes it up next")]
 pub(crate) use acks::About;
+use alarms::Watch;
 use report::Totals;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -68,6 +73,8 @@ pub(crate) struct Settings {
     /// The connection's limits by hours: the first that applies counts, in place of `stale_after`. Indices are those of
     /// `calendars`.
     pub(crate) by_hours: Arc<[HourLimit]>,
+    /// What a person is told of.
+    pub(crate) alarms: alarm::Settings,
 }
 
 /// What the controller thread has to do.
@@ -139,6 +146,10 @@ pub(crate) struct Session {
     /// The last data, on whichever connection.
     last_data: Option<Stamp>,
     totals: Totals,
+    measures: Measures,
+    pulse: Pulse,
+    /// What a person is told of.
+    watch: Watch,
     events: VecDeque<Event>,
     actions: VecDeque<Action>,
     outcomes: VecDeque<(u64, Outcome)>,
@@ -148,6 +159,7 @@ pub(crate) struct Session {
 impl Session {
     pub(crate) fn new(settings: Settings, now: Stamp, seed: u64) -> Self {
         let timetable = Timetable::new(settings.calendars.clone(), now.wall);
+        let watch = Watch::new(settings.alarms.clone(), now.mono, &|index| timetable.is_open(index));
         let limit = settings.stale_after;
         let terms = demand::Terms {
             limit,
@@ -180,6 +192,9 @@ impl Session {
             closing: None,
             last_data: None,
             totals: Totals::default(),
+            measures: Measures::default(),
+            pulse: Pulse::new(now.mono),
+            watch,
             events: VecDeque::new(),
             actions: VecDeque::new(),
             outcomes: VecDeque::new(),
@@ -198,6 +213,7 @@ impl Session {
         let mut ended = false;
         if let Some((old, before)) = &replaced {
             ended = self.withdraw(now.mono, *old, before);
+            self.alarms_withdrawn(now, &before.want.id);
             // One that was never written owes no gap of its own, but it may owe that of another.
             let gap = self.is_connected() && (before.in_force || before.gap);
             if let Some(entry) = self.subscriptions.get_mut(key) {
@@ -214,6 +230,7 @@ impl Session {
     pub(crate) fn handle_unsubscribe(&mut self, now: Stamp, id: &SubscriptionId) -> Option<(Key, bool)> {
         let (key, entry) = self.subscriptions.remove(id)?;
         let to_write = self.withdraw(now.mono, key, &entry);
+        self.alarms_withdrawn(now, id);
         Some((key, to_write))
     }
 
@@ -314,12 +331,19 @@ impl Session {
             let reason = CloseReason::DowntimeExhausted { down, last: self.last_end.clone() };
             self.handle_close(now, Duration::ZERO, reason);
         }
+        self.alarms_due(now);
     }
 
     // ---- what is to be done ------------------------------------------------------------------------------
 
     pub(crate) fn poll_event(&mut self) -> Option<Event> {
-        self.events.pop_front()
+        let event = self.events.pop_front()?;
+        if let Event::Alert(alert) = &event
+            && alert.status != AlertStatus::Cleared
+        {
+            *self.measures.alerts.entry(alert.kind.name()).or_default() += 1;
+        }
+        Some(event)
     }
 
     pub(crate) fn has_actions(&self) -> bool {
@@ -346,13 +370,13 @@ impl Session {
             Phase::Dialing | Phase::Closed(_) => None,
         };
         let hours = self.hours_at.filter(|_| self.closed().is_none());
-        [own, self.give_up_at(), hours].into_iter().flatten().min()
+        [own, self.give_up_at(), hours, self.alarm_deadline()].into_iter().flatten().min()
     }
 
     /// When the reader should look at an empty socket, by the monotonic clock.
     pub(crate) fn recv_deadline(&self) -> Option<Instant> {
         match &self.phase {
-            Phase::Up(up) => up.recv_deadline(),
+            Phase::Up(up) => [up.recv_deadline(), self.no_data_deadline()].into_iter().flatten().min(),
             _ => None,
         }
     }
@@ -384,15 +408,13 @@ impl Session {
         matches!(self.phase, Phase::Up(_))
     }
 
-    pub(crate) fn epoch(&self) -> u64 {
-        self.epoch
+    /// How much data came in each of the last seconds.
+    pub(crate) fn pulse(&self) -> &Pulse {
+        &self.pulse
     }
 
-    pub(crate) fn alert(&mut self, now: Stamp, kind: AlertKind) {
-        let alert = Alert { time: now.wall, epoch: self.epoch, status: AlertStatus::Happened, kind };
-        if self.closed().is_none() {
-            self.events.push_back(Event::Alert(Box::new(alert)));
-        }
+    pub(crate) fn epoch(&self) -> u64 {
+        self.epoch
     }
 
     fn give_up_at(&self) -> Option<Instant> {

@@ -61,6 +61,7 @@ impl Session {
         };
         let (age, limit) = (overdue.age, overdue.limit);
         self.totals.stale_verdicts += 1;
+        self.measures.lateness.observe(overdue.late);
         let next = match rung {
             Rung::Probe(_) => Repair::Probe,
             Rung::Resubscribe(_) => Repair::Resubscribe,

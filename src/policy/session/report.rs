@@ -7,6 +7,7 @@ use crate::clock::Stamp;
 use crate::error::{CloseReason, EndReason};
 use crate::event::{Event, Gap, GapCause};
 use crate::health::{Health, State, SubscriptionHealth, SubscriptionState};
+use crate::measures::Measures;
 use crate::policy::demand::Demand;
 use crate::policy::subscriptions::Entry;
 use std::collections::BTreeMap;
@@ -138,6 +139,11 @@ impl Session {
         }
     }
 
+    /// What was measured so far.
+    pub(crate) fn measures(&self) -> &Measures {
+        &self.measures
+    }
+
     /// The session's part of a snapshot; the queue's and the process's figures are filled in by the engine.
     pub(crate) fn health(&self, name: &str, now: Instant) -> Health {
         let age = |stamp: Option<Stamp>| stamp.map(|stamp| now.saturating_duration_since(stamp.mono));
@@ -173,7 +179,7 @@ impl Session {
             limit_source: self.demand.source(),
             learned_gap: self.demand.learned(),
             stale_cause: self.stale_cause(),
-            alerts: Vec::new(),
+            alerts: self.watch.raised(),
             subscriptions: subscriptions.collect(),
             connections: self.totals.connections,
             last_end: self.last_end.clone(),

@@ -1,7 +1,7 @@
 //! The session machine in virtual time, and a seeded simulation of it.
 
 use super::*;
-use crate::event::GapCause;
+use crate::event::{AlertKind, GapCause};
 use crate::health::State;
 use crate::policy::freshness::Key;
 use crate::policy::outbox::Out;
@@ -13,6 +13,7 @@ mod answers;
 mod contracts;
 mod doubts;
 mod judgement;
+mod measures;
 mod model;
 mod repairs;
 mod simulation;
@@ -41,6 +42,13 @@ fn settings() -> Settings {
         quarantine_after: 3,
         calendars: Vec::new(),
         by_hours: Arc::new([]),
+        alarms: alarm::Settings {
+            reconnects: None,
+            no_data: Arc::new([]),
+            down: None,
+            unmatched: false,
+            cool_down: 600 * SECOND,
+        },
     }
 }
 

@@ -15,6 +15,7 @@ use crate::policy::liveness::Liveness;
 use crate::policy::mark::Mark;
 use crate::policy::schedule::{self, Schedule};
 use crate::policy::subscriptions::{AckPolicy, Entry};
+use crate::policy::trip::Trip;
 use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -65,6 +66,8 @@ pub(crate) struct Cycle<'a> {
     pub(crate) marks: &'a [Mark],
     /// The payload of the last ping.
     pub(crate) ping: Option<Bytes>,
+    /// A pong came.
+    pub(crate) pong: bool,
     /// The Close frame: code and reason.
     pub(crate) close: Option<(Option<u16>, String)>,
     /// How long the machine was suspended since it booted, if known; read when the socket was empty.
@@ -77,6 +80,7 @@ pub(super) struct Up {
     pub(super) attention: Attention,
     pub(super) freshness: Freshness,
     liveness: Liveness,
+    trip: Trip,
     pub(super) last_byte: Option<Stamp>,
     pub(super) last_message: Option<Stamp>,
     pub(super) last_data: Option<Stamp>,
@@ -218,6 +222,14 @@ impl Up {
         !self.hold && self.paused.is_none()
     }
 
+    /// A ping goes out, or a keepalive that may be one.
+    pub(super) fn handle_ping_out(&mut self, now: Instant, keepalive: Option<usize>) {
+        let is_ping = |index| self.keepalives.get(index).is_some_and(Schedule::is_ping);
+        if keepalive.is_none_or(is_ping) {
+            self.trip.handle_ping(self.attention.attended(now));
+        }
+    }
+
     pub(super) fn handle_ping_written(&mut self, now: Instant) {
         self.liveness.handle_ping_written(self.attention.attended(now));
     }
@@ -309,6 +321,7 @@ impl Session {
         self.epoch += 1;
         self.attempt = 0;
         self.totals.connections += 1;
+        self.measures.connect.observe(took);
         self.outbox.reopen();
         self.demand.handle_break();
         let mut freshness = Freshness::default();
@@ -318,6 +331,7 @@ impl Session {
             attention: Attention::new(now.mono),
             freshness,
             liveness: Liveness::new(self.settings.liveness.clone(), now.mono),
+            trip: Trip::default(),
             last_byte: Some(now),
             last_message: None,
             last_data: None,
@@ -348,6 +362,7 @@ impl Session {
             self.enlist(now, key, true);
         }
         self.let_out(now);
+        self.alarms_connected(now);
         true
     }
 
@@ -365,6 +380,13 @@ impl Session {
         up.keepalives.iter_mut().for_each(|schedule| schedule.handle_received(at));
         up.hold = false;
         up.last_byte = Some(now);
+        let told = |mark: &Mark| mark.lag.map(|nanos| Duration::from_nanos(nanos.max(0).unsigned_abs()));
+        cycle.marks.iter().filter_map(told).for_each(|lag| self.measures.lag.observe(lag));
+        if cycle.pong
+            && let Some(took) = up.trip.handle_pong(at)
+        {
+            self.measures.ping.observe(took);
+        }
         self.totals.bytes += cycle.bytes as u64;
         self.totals.messages += cycle.messages;
         self.totals.unmatched += cycle.unmatched;
@@ -380,6 +402,7 @@ impl Session {
             up.last_data = Some(now);
             self.last_data = Some(now);
             self.ladder.handle_data(at, self.demand.limit().unwrap_or_default());
+            self.pulse.handle_data(now.mono, cycle.data);
         }
         for mark in cycle.marks {
             self.handle_mark(mark, at);
@@ -450,6 +473,7 @@ impl Session {
         if let Some((code, reason)) = &cycle.close {
             self.handle_peer_close(now, *code, reason);
         }
+        self.alarms_recv(now, cycle);
     }
 
     /// Data of a subscription that had none before, or none for too long.
@@ -501,6 +525,7 @@ impl Session {
     /// A look at the socket at `now` found nothing to receive: now, and only now, there may be a verdict.
     pub(crate) fn handle_empty(&mut self, now: Stamp, suspended: Option<Duration>) {
         self.turn_hours(now); // what these hours demand counts, and no more
+        self.alarms_empty(now);
         let Phase::Up(up) = &mut self.phase else { return };
         if !up.is_open() {
             return;
