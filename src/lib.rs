@@ -110,6 +110,9 @@
 //! [`Refused`] and [`Ended`] say what the server does not grant, or grants no longer, and when it is asked again. In
 //! [`Health`] each subscription has its [`SubscriptionState`].
 //!
+//! Data that comes may be worth nothing all the same: with a [`LagRule`] a subscription is stale when nothing but late data
+//! comes, with a [`FrozenRule`] when its data says the same again and again. [`StaleCause`] tells them apart.
+//!
 //! What goes stale is repaired in steps, [`RepairStep`], each with its own time: a probe, subscribing that one again, a new
 //! connection, the next endpoint. Each step is a [`Stale`] event that says what is done next. A subscription whose message
 //! makes the server hang up again and again is set aside, with an alert, and tried alone.

@@ -77,8 +77,8 @@ pub struct Terms {
     /// Which numbers in its data show that messages are missing. Default: `none`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sequence: Option<SequenceRule>,
-    /// Where its data says when it was made, and how old it may be: with nothing but late data it is stale. Default:
-    /// `none`.
+    /// Where its data says when it was made, and how old it may be: when nothing but late data comes, it is stale.
+    /// Default: `none`.
     #[serde(deserialize_with = "table::maybe", skip_serializing_if = "Option::is_none")]
     pub lag: Option<LagRule>,
     /// How long its data may say the same again and again. Default: `none`.

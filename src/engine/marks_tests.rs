@@ -10,6 +10,7 @@ use crate::engine::plan::Plan;
 use crate::engine::routes::Routes;
 use crate::engine::shared::Shared;
 use crate::message::Payload;
+use crate::policy::session::Established;
 use crossbeam_channel::bounded;
 use serde_json::{Value, json};
 use std::collections::VecDeque;
@@ -91,6 +92,25 @@ fn seconds(nanos: i64) -> i64 {
 
 fn shown(marks: &[Mark]) -> Vec<(Key, bool, bool, Option<i64>)> {
     marks.iter().map(|mark| (mark.key, mark.timely, mark.advanced, mark.lag.map(seconds))).collect()
+}
+
+impl Bench {
+    /// The session machine has a connection.
+    fn connect(&mut self) {
+        let mut core = self.shared.lock();
+        core.session.handle_timeout(self.now);
+        while core.session.poll_action().is_some() {}
+        let (took, peer) = (Duration::ZERO, ([127, 0, 0, 1], 1).into());
+        let established = Established { took, peer, subprotocol: None, schedules: Vec::new() };
+        assert!(core.session.handle_connected(self.now, established, None));
+    }
+
+    /// What the session machine knows of the lag of a subscription.
+    fn lag(&self, index: usize) -> Option<i64> {
+        let health = self.shared.lock().session.health("x", self.now.mono);
+        #[allow(clippy::cast_possible_truncation, reason = "a few seconds")]
+        health.subscriptions[index].lag_seconds.map(|lag| lag.round() as i64)
+    }
 }
 
 const A: Key = 1;
@@ -230,4 +250,26 @@ fn what_is_remembered_and_what_is_forgotten() {
     let messages = [bench.message("a", 1, &[0.0]), bench.message("b", 1, &[0.0])];
     assert!(bench.cycle(&messages).is_empty());
     assert!(bench.routes.observes_nothing());
+}
+
+#[test]
+fn marks_reach_the_machine_in_the_order_of_the_stream() {
+    let config = json!({
+        "url": "ws://h/", "rules": [{"when": {"pointer": "/bye", "exists": true}, "is": "notice", "do": "alert"}],
+        "subscriptions": [observed("a", &json!({})), observed("b", &json!({}))]
+    });
+    let mut bench = Bench::new(&config);
+    bench.connect();
+    // The notice cuts the batch: what came before it is handed over first.
+    let messages = [
+        bench.message("a", 1, &[1.0]),
+        bench.message("b", 1, &[8.0]),
+        json!({"bye": 1}),
+        bench.message("a", 1, &[3.0]),
+    ];
+    assert_eq!(shown(&bench.cycle(&messages)), [(A, true, false, Some(3))]);
+    assert_eq!((bench.lag(0), bench.lag(1)), (Some(1), Some(8)));
+    let messages = [bench.message("a", 1, &[6.0]), json!({"bye": 1})];
+    assert!(bench.cycle(&messages).is_empty());
+    assert_eq!((bench.lag(0), bench.lag(1)), (Some(6), Some(8)));
 }

@@ -36,9 +36,9 @@ pub(crate) struct Want {
     pub(crate) adaptive: Option<adaptive::Settings>,
     /// The limit until the first data of a connection; `None`: none until then.
     pub(crate) first_limit: Option<Duration>,
-    /// How long there may be no timely data, by its [`Mark`](super::mark::Mark)s; `None`: there is no rule on event time.
+    /// How long nothing but late data may come, by its [`Mark`](super::mark::Mark)s; `None`: there is no rule on event time.
     pub(crate) late: Option<Duration>,
-    /// How long there may be no data that says something new; `None`: there is no rule for it.
+    /// How long nothing but data that says nothing new may come; `None`: there is no rule for it.
     pub(crate) frozen: Option<Duration>,
     /// Its limits by hours: the first that applies counts, in place of `limit`. Indices are those of the session's
     /// `calendars`.

@@ -10,10 +10,11 @@ use std::time::Duration;
 
 /// Where data says when it was made, and how old it may be.
 ///
-/// Data that comes late is delivered like any other, and is data. But it is not timely: when no timely data has come for
-/// as long as `after`, counted from the last that did, or from when the subscribe message was written, the subscription
-/// is stale with the cause [`Late`](crate::StaleCause::Late). A snapshot with old times at the beginning does no harm by
-/// itself. A sign of life that is no data keeps a subscription from being silent, and not from this.
+/// Data that comes late is delivered like any other, and is data. But it is not timely: when late data has come, and
+/// nothing timely for as long as `after` since the first of it, the subscription is stale with the cause
+/// [`Late`](crate::StaleCause::Late). So a snapshot with old times does no harm if timely data follows, and data that
+/// does not come is not late: that is for `stale_after` to say. In hours in which data may stay away for longer
+/// (`by_hours`), it may be late for as long.
 ///
 /// The lag is the clock here when the data was received, less the time that it carries. If data comes from the future,
 /// the server's clock is ahead, by at least so much: the most of it since the subscribe message is taken for the skew of
@@ -50,8 +51,7 @@ pub struct LagRule {
     /// How old data may be when it is received. From 1 ms to 365 days.
     #[serde(with = "duration")]
     pub limit: Duration,
-    /// How long there may be no timely data. From 1 ms to 365 days; not less than the usual time between two messages.
-    /// Default: `stale_after` of the subscription.
+    /// How long nothing but late data may come. From 1 ms to 365 days. Default: `stale_after` of the subscription.
     #[serde(with = "duration::option", default, skip_serializing_if = "Option::is_none")]
     pub after: Option<Duration>,
     /// How far the server's clock may be ahead of the clock here. A time that lies further ahead is none. From 1 ms to
@@ -101,7 +101,7 @@ impl LagRule {
         Self { pointer: pointer.into(), unit, limit, after: None, max_skew: MAX_SKEW }
     }
 
-    /// Sets how long there may be no timely data.
+    /// Sets how long nothing but late data may come.
     pub fn after(mut self, after: Duration) -> Self {
         self.after = Some(after);
         self
@@ -121,15 +121,16 @@ impl LagRule {
 
 /// How long data may say the same again and again.
 ///
-/// When the value at the pointer has not changed for as long as `after`, whatever data comes, the subscription is stale
-/// with the cause [`Frozen`](crate::StaleCause::Frozen). The time counts from the last data with another value than
-/// before, or from when the subscribe message was written. The value is compared as it is written, be it a number, a
-/// string, or a whole object. It is remembered when the subscription is made again, and over connections: what then
-/// says the same as before is not new, and no repair has helped.
+/// When data has come with the same value at the pointer as the data before it, and no other value for as long as
+/// `after` since the first such, the subscription is stale with the cause [`Frozen`](crate::StaleCause::Frozen). Data
+/// that does not come is not frozen. The value is compared as it is written, be it a number, a string, or a whole
+/// object. It is remembered when the subscription is made again, and over connections: what then says the same as
+/// before is not new, and no repair has helped. In hours in which data may stay away for longer (`by_hours`), it may
+/// say the same for as long.
 ///
 /// Data that has no value there says nothing new either, so that a rule that looks for the wrong field makes the
-/// subscription stale, and is not met in silence. Nor does a sign of life that is no data: a `keepalive`, or a number
-/// repeated as the `sequence` rule expects.
+/// subscription stale, and is not met in silence. A sign of life that is no data (a `keepalive`, or a number repeated
+/// as the `sequence` rule expects) is not looked at.
 ///
 /// In data (JSON, TOML): `{"pointer": "/price", "after": "5m"}`. It costs one scan of each message, of about 1 ns for
 /// each byte in front of the field, and of the value.
