@@ -58,6 +58,12 @@ impl Collector for Scrape {
 /// One series of each feed.
 type One<V> = fn(&Health) -> V;
 
+/// One histogram of each feed.
+type Distribution = fn(&Measures) -> &Histogram;
+
+/// One series of each subscription.
+type OneOf = fn(&SubscriptionHealth) -> Option<f64>;
+
 impl Scrape {
     fn feeds(&self) -> impl Iterator<Item = &Health> {
         self.feeds.iter().map(|feed| &feed.health)
@@ -234,7 +240,7 @@ impl Scrape {
     }
 
     fn histograms(&self, page: &mut Page<'_>) -> fmt::Result {
-        let all: [(&str, &str, fn(&Measures) -> &Histogram); 4] = [
+        let all: [(&str, &str, Distribution); 4] = [
             (
                 "livefeed_verdict_lateness",
                 "How long after its deadline each stale verdict came.",
@@ -287,7 +293,7 @@ impl Scrape {
             let labels = [("feed", feed), ("subscription", one.id.as_str()), ("state", one.state.name())];
             family.sample(labels, true)?;
         }
-        let all: [(&str, &str, fn(&SubscriptionHealth) -> Option<f64>); 4] = [
+        let all: [(&str, &str, OneOf); 4] = [
             (
                 "livefeed_subscription_last_signal_age",
                 "Since the subscription's last data, on whichever connection. Absent before the first.",
@@ -305,7 +311,7 @@ impl Scrape {
             ),
             (
                 "livefeed_subscription_lag",
-                "How far its last data was behind the time that it carries, where there is a rule for it.",
+                "How far its last data on this connection was behind the time that it carries, where there is a rule.",
                 |one| one.lag_seconds,
             ),
         ];
