@@ -1,6 +1,7 @@
 //! The configuration as data: defaults, refusals, and that secrets stay in.
 
 mod feeds;
+mod hours;
 mod rules;
 mod talk;
 mod terms;
@@ -82,7 +83,8 @@ fn every_default_is_the_documented_one() {
     for (owner, field, default) in sections.iter().chain(&top) {
         let section = owner.to_lowercase();
         let value = if owner == "FeedConfig" { &config[field] } else { &config[&section][field] };
-        if field == "url" || value.is_object() && !["headers", "defaults"].contains(&field.as_str()) {
+        if field == "url" || value.is_object() && !["headers", "defaults", "hours"].contains(&field.as_str())
+        {
             continue;
         }
         let default = default.as_ref().unwrap_or_else(|| panic!("{owner}.{field} names no default"));
@@ -111,6 +113,8 @@ fn json_round_trips() {
         "headers": {},
         "subprotocols": ["a", "b.v2"],
         "stale_after": "none",
+        "hours": {},
+        "by_hours": [],
         "subscriptions": [
             {"id": "a", "data": {"pointer": "/c", "equals": null}, "stale_after": "5s"},
             {"id": "b", "data": {"prefix": "42"}, "stale_after": "none"},
