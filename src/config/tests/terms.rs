@@ -79,6 +79,7 @@ fn every_field(text: &str, number: u64) -> Value {
         "probe": text,
         "data": {"text": text},
         "stale_after": format!("{number}s"),
+        "by_hours": [{"during": text, "stale_after": format!("{number}s")}],
         "first_data_within": format!("{number}s"),
         "ack": if number == 1 { "rule" } else { "none" },
         "ack_timeout": format!("{number}s"),
@@ -143,6 +144,7 @@ fn what_nobody_says_has_the_documented_default() {
         let default = default.unwrap_or_else(|| panic!("{field} names no default"));
         match field.as_str() {
             "stale_after" => assert_eq!(resolved[&field], json!(config.stale_after)),
+            "by_hours" => assert_eq!(resolved[&field], json!(config.by_hours)),
             "first_data_within" => assert_eq!(resolved[&field], resolved["stale_after"]),
             "ack" => assert_eq!((default.as_str(), &resolved[&field]), ("rule", &json!("none"))),
             "vars" => assert_eq!(default, "{}"),

@@ -6,7 +6,7 @@
 #[cfg(feature = "schedule")]
 mod calendar;
 
-#[cfg(all(test, feature = "schedule"))]
+#[cfg(test)]
 mod tests;
 
 #[cfg(feature = "schedule")]
