@@ -2,6 +2,7 @@
 
 mod feeds;
 mod rules;
+mod stale_after;
 mod talk;
 mod terms;
 
