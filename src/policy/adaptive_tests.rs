@@ -325,11 +325,24 @@ fn a_new_connection_keeps_what_is_known_and_the_gap_across_it_does_not_count() {
     fed.feed(100, SECOND);
     for _ in 0..10 {
         fed.learner.handle_break();
-        fed.feed(2, HOUR.min(SECOND)).now += HOUR;
+        fed.feed(2, SECOND).now += HOUR;
         fed.learner.handle_break();
         // Attended time starts anew with a connection.
         fed.now -= 2 * HOUR;
         fed.feed(1, SECOND);
+    }
+    assert_eq!(fed.is(), (4 * SECOND, LimitSource::Learned));
+}
+
+#[test]
+fn time_that_goes_backwards_is_no_gap() {
+    let mut fed = Fed::new(settings());
+    fed.now += 10 * HOUR;
+    fed.learner.handle_break();
+    fed.feed(100, SECOND);
+    for _ in 0..5 {
+        fed.now -= HOUR;
+        fed.feed(2, SECOND);
     }
     assert_eq!(fed.is(), (4 * SECOND, LimitSource::Learned));
 }
@@ -353,16 +366,15 @@ fn every_third_verdict_raises_the_limit_until_they_stop() {
 fn silence_that_goes_on_is_one_verdict() {
     let mut fed = Fed::new(settings());
     fed.feed(100, SECOND);
-    for _ in 0..100 {
-        fed.learner.handle_stale();
-        fed.learner.handle_break();
-        fed.learner.handle_stale();
-    }
-    assert_eq!(
-        fed.feed(2, HOUR).is(),
-        (4 * SECOND, LimitSource::Learned),
-        "one of the two is the first data"
-    );
+    let learned = (4 * SECOND, LimitSource::Learned);
+    // Repaired or not, with or without a new connection.
+    (0..100).for_each(|_| fed.learner.handle_stale());
+    fed.learner.handle_break();
+    (0..100).for_each(|_| fed.learner.handle_stale());
+    assert_eq!(fed.is(), learned);
+    // The data that ends it ends no gap; the next does.
+    assert_eq!(fed.feed(3, HOUR).is(), learned);
+    assert_eq!(fed.feed(1, HOUR).is().1, LimitSource::Ceiling);
 }
 
 #[test]
