@@ -323,3 +323,29 @@ fn resolve_target(
 fn listed(headers: BTreeMap<String, Secret>) -> Vec<(String, Secret)> {
     headers.into_iter().collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn a_learned_limit_is_compiled_with_its_ceiling_in_place_of_a_fixed_one() {
+        let secs = Duration::from_secs;
+        let learned = Adaptive::new().factor(3.0).floor(secs(2)).ceiling(secs(300)).warm_up(secs(9));
+        let settings =
+            adaptive::Settings { factor: 3.0, floor: secs(2), ceiling: secs(300), warm_up: secs(9) };
+        let mut config = FeedConfig::new("ws://feed.example/ws");
+        assert_eq!(plan(&config, Hooks::default()).unwrap().session.adaptive, None);
+        config.stale_after = learned.into();
+        let session = plan(&config, Hooks::default()).unwrap().session;
+        assert_eq!((session.stale_after, session.adaptive), (Some(secs(300)), Some(settings)));
+        let inherits = spec(&config, &Subscription::new("a")).want;
+        assert_eq!((inherits.limit, inherits.adaptive), (Some(secs(300)), Some(settings)));
+        assert_eq!(inherits.first_limit, Some(secs(300)));
+        let fixed = spec(&config, &Subscription::new("a").stale_after(secs(5))).want;
+        assert_eq!((fixed.limit, fixed.adaptive), (Some(secs(5)), None));
+        let none = spec(&config, &Subscription::new("a").no_stale_limit()).want;
+        assert_eq!((none.limit, none.adaptive), (None, None));
+    }
+}

@@ -3,6 +3,7 @@
 mod feeds;
 mod hours;
 mod rules;
+mod stale_after;
 mod talk;
 mod terms;
 
