@@ -165,9 +165,9 @@ pub mod lab;
 pub use class::{ErrorClass, NoticeAction, OnAckTimeout, OnGap, StaleCause};
 pub use config::{
     Ack, Alerts, Attempt, Batching, CodeRange, Connect, ConnectPacing, EndRule, FeedBuilder, FeedConfig,
-    FeedUrl, Keepalive, KeepaliveDue, Limit, Limits, NoDataAlert, Overflow, Pacing, PacingScope, Ping,
-    ProviderError, Queue, Reconnect, ReconnectAlert, RepairStep, RetryContext, Subscription, Target, Terms,
-    Tls, TlsVersion, Variables,
+    FeedUrl, HourLimit, Hours, Keepalive, KeepaliveDue, Limit, Limits, NoDataAlert, Overflow, Pacing,
+    PacingScope, Ping, ProviderError, Queue, Reconnect, ReconnectAlert, RepairStep, RetryContext,
+    Subscription, Target, Terms, Tls, TlsVersion, Variables, Window,
 };
 pub use crossbeam_channel;
 pub use dialect::{

@@ -4,6 +4,7 @@ mod alerts;
 mod builder;
 mod ends;
 mod hooks;
+mod hours;
 mod keepalive;
 mod ladder;
 mod limit;
@@ -22,6 +23,7 @@ pub use builder::FeedBuilder;
 pub use ends::{CodeRange, EndRule};
 pub use hooks::{Attempt, ProviderError, RetryContext, Target};
 pub(crate) use hooks::{Hooks, Provider};
+pub use hours::{HourLimit, Hours, Window};
 pub use keepalive::{Keepalive, KeepaliveDue};
 pub use ladder::RepairStep;
 pub use limit::Limit;
@@ -85,6 +87,14 @@ pub struct FeedConfig {
     /// what meets the matcher of a subscription; while one has no matcher, or there is none, every message that
     /// is not a heartbeat. Default: `60s`.
     pub stale_after: Limit,
+    /// Named hours, such as those of a market, which `by_hours` refers to. At most 100. Needs the feature `schedule`.
+    /// Default: `{}`.
+    #[serde(deserialize_with = "hours::named")]
+    pub hours: BTreeMap<String, Hours>,
+    /// Limits by hours, in place of `stale_after`: the first that applies counts. They hold for the connection, and for
+    /// subscriptions that have no `by_hours` of their own, whatever their `stale_after`. At most 32. Default: `[]`.
+    #[serde(deserialize_with = "table::many")]
+    pub by_hours: Vec<HourLimit>,
     /// What to get data for. Default: `[]`: whatever the server sends.
     pub subscriptions: Vec<Subscription>,
     /// What subscriptions leave out: each field but `id`. Default: `{}`.
@@ -163,6 +173,8 @@ impl Default for FeedConfig {
             headers: BTreeMap::new(),
             subprotocols: Vec::new(),
             stale_after: Limit::After(Duration::from_secs(60)),
+            hours: BTreeMap::new(),
+            by_hours: Vec::new(),
             subscriptions: Vec::new(),
             defaults: Terms::default(),
             heartbeats: Vec::new(),
@@ -232,6 +244,7 @@ impl FeedConfig {
     pub fn resolved(&self, subscription: &Subscription) -> Subscription {
         let mut terms = subscription.terms.or(&self.defaults);
         let stale_after = *terms.stale_after.get_or_insert(self.stale_after);
+        terms.by_hours.get_or_insert_with(|| self.by_hours.clone());
         terms.first_data_within.get_or_insert(stale_after);
         terms.ack.get_or_insert_with(|| if self.has_ack_rule() { Ack::Rule } else { Ack::None });
         terms.ack_timeout.get_or_insert(Terms::ACK_TIMEOUT);

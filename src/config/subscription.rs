@@ -1,7 +1,7 @@
 //! What the application wants data for.
 
 use super::terms::{Ack, Terms};
-use super::{Limit, RepairStep};
+use super::{HourLimit, Limit, RepairStep};
 use crate::class::OnAckTimeout;
 use crate::dialect::{Matcher, SequenceRule, Template, TemplateContext};
 use crate::message::{Sendable, SubscriptionId};
@@ -109,6 +109,12 @@ impl Subscription {
     /// Lets it be silent for as long as it likes.
     pub fn no_stale_limit(mut self) -> Self {
         self.terms.stale_after = Some(Limit::None);
+        self
+    }
+
+    /// Sets limits by hours, in place of `stale_after`: the first that applies counts.
+    pub fn by_hours(mut self, limits: impl IntoIterator<Item = HourLimit>) -> Self {
+        self.terms.by_hours = Some(limits.into_iter().collect());
         self
     }
 

@@ -1,11 +1,13 @@
 //! What is agreed about subscriptions: for one of them, or for all that say nothing else.
 
+use super::hours::HourLimit;
 use super::ladder::RepairStep;
 use super::limit::Limit;
 use super::vars::Variables;
 use crate::class::OnAckTimeout;
 use crate::dialect::{Matcher, SequenceRule, Template};
 use crate::duration;
+use crate::table;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -43,6 +45,10 @@ pub struct Terms {
     /// never starts is stale too. From 1 ms to 365 days, or `none`. Default: `stale_after` of the feed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stale_after: Option<Limit>,
+    /// Its limits by hours, in place of `stale_after`: the first that applies counts. `[]`: none, whatever the feed has.
+    /// At most 32. Default: `by_hours` of the feed.
+    #[serde(deserialize_with = "table::maybe_many", skip_serializing_if = "Option::is_none")]
+    pub by_hours: Option<Vec<HourLimit>>,
     /// How long the first data may take, in place of `stale_after`: for what is rare but begins with a snapshot, or
     /// the other way round. From 1 ms to 365 days, or `none`. Default: `stale_after`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -101,6 +107,7 @@ impl Terms {
             probe,
             data,
             stale_after,
+            by_hours,
             first_data_within,
             ack,
             ack_timeout,
@@ -117,6 +124,7 @@ impl Terms {
             probe: probe.or_else(|| others.probe.clone()),
             data: data.or_else(|| others.data.clone()),
             stale_after: stale_after.or(others.stale_after),
+            by_hours: by_hours.or_else(|| others.by_hours.clone()),
             first_data_within: first_data_within.or(others.first_data_within),
             ack: ack.or(others.ack),
             ack_timeout: ack_timeout.or(others.ack_timeout),

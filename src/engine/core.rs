@@ -7,6 +7,7 @@ use super::governor::Governor;
 use super::plan::{Plan, Spec};
 use super::queue::Queue;
 use super::record;
+use super::teller::Untold;
 use crate::clock::Stamp;
 use crate::dialect::{FrameVars, Matcher, Member, Variables};
 use crate::error::Error;
@@ -52,6 +53,10 @@ pub(crate) struct Core {
     pub(super) flush: bool,
     /// `on_wake` is owed: the queue was filled on a user's thread.
     wake_owed: bool,
+    /// Alerts for the application's callback.
+    pub(super) untold: Untold,
+    /// That callback has something to do.
+    tell: bool,
     pub(super) reader_waits: bool,
     pub(super) waiters: usize,
     /// The queue was nearly full, and has not got enough room since.
@@ -106,6 +111,8 @@ impl Core {
             handled: plan.handler.is_some(),
             flush: false,
             wake_owed: false,
+            untold: Untold::new(plan.on_alert.is_some()),
+            tell: false,
             reader_waits: false,
             waiters: 0,
             slow: false,
@@ -344,6 +351,10 @@ impl Core {
             if record::is_wanted(&event) {
                 self.log.push(event.clone());
             }
+            if let Event::Alert(alert) = &event {
+                self.untold.push(alert);
+                self.tell = true;
+            }
             self.queue.push(event);
         }
     }
@@ -361,6 +372,8 @@ impl Core {
             }
         }
         effects.ring = was_empty && !self.queue.is_empty();
+        effects.tell =
+            self.untold.is_wanted() && (std::mem::take(&mut self.tell) || self.session.closed().is_some());
         effects.room = self.reader_waits && (!self.queue.is_full() || self.session.is_ending());
         effects.changed = self.waiters > 0;
         if effects.ring && caller == Caller::User {
@@ -408,6 +421,8 @@ pub(super) struct Effects {
     pub(super) room: bool,
     /// Somebody waits for a state.
     pub(super) changed: bool,
+    /// The application's callback for alerts has something to do, or nothing more.
+    pub(super) tell: bool,
     pub(super) outcomes: Vec<(Sender<Outcome>, Outcome)>,
     pub(super) log: Vec<Event>,
 }

@@ -270,7 +270,7 @@ impl Feed {
     ///
     /// As [`wait_connected`](Self::wait_connected).
     pub fn wait_fresh(&self, timeout: Duration) -> Result<(), Error> {
-        self.engine.shared.wait(timeout, |core| core.session.is_fresh().then_some(Ok(())))
+        self.engine.shared.wait(timeout, |core| core.session.is_fresh(clock::mono()).then_some(Ok(())))
     }
 
     /// A snapshot of the feed's health. Cheap; never waits.

@@ -2,8 +2,8 @@
 
 use crate::clock;
 use crate::config::{
-    Ack, Alerts, Attempt, CodeRange, EndRule, FeedConfig, FeedUrl, Hooks, Keepalive, KeepaliveDue, Limit,
-    NoDataAlert, Overflow, Pacing, PacingScope, RepairStep, RetryContext, Subscription, Target, Terms,
+    self, Ack, Alerts, Attempt, CodeRange, EndRule, FeedConfig, FeedUrl, Hooks, Keepalive, KeepaliveDue,
+    Limit, NoDataAlert, Overflow, Pacing, PacingScope, RepairStep, RetryContext, Subscription, Target, Terms,
     TlsVersion,
 };
 use crate::dialect::{Dialect, Interval, Pointer, Rule, placeholder};
@@ -12,6 +12,7 @@ use crate::engine::plan::{self, Beat, Plan, Protocol, ProviderFailure, Spec};
 use crate::engine::queue::{self, Bounds};
 use crate::error::Error;
 use crate::policy::alarm::{self, no_data};
+use crate::policy::hours::{Calendar, HourLimit};
 use crate::policy::ladder::Rung;
 use crate::policy::pacing::{Of, Pace};
 use crate::policy::schedule::Mode;
@@ -35,6 +36,7 @@ pub(super) fn plan(config: &FeedConfig, hooks: Hooks) -> Result<Plan, Error> {
         },
         liveness: liveness::Settings { after: config.ping.after.duration(), timeout: config.ping.timeout },
         stale_after: config.stale_after.duration(),
+        adaptive: None,
         max_attempts: reconnect.max_attempts,
         max_downtime: reconnect.max_downtime.duration(),
         close_wait: config.close_timeout,
@@ -43,6 +45,8 @@ pub(super) fn plan(config: &FeedConfig, hooks: Hooks) -> Result<Plan, Error> {
         endpoints: config.endpoints.len() + 1,
         quarantine_after: config.quarantine_after.unwrap_or(u32::MAX),
         alarms: alarms(config),
+        calendars: calendars(config)?,
+        by_hours: by_hours(config, &config.by_hours),
     };
     let fatal = verdict::Settings {
         rules: config.ends.iter().map(end_rule).collect(),
@@ -74,6 +78,7 @@ pub(super) fn plan(config: &FeedConfig, hooks: Hooks) -> Result<Plan, Error> {
         write_timeout: config.limits.write_timeout,
         handler: hooks.handler,
         on_wake: hooks.on_wake,
+        on_alert: hooks.on_alert,
         provider: provider(config, hooks.provider)?,
         retry_policy: hooks.retry_policy.map(|policy| -> plan::RetryPolicy {
             Box::new(move |reason, context| {
@@ -112,7 +117,11 @@ pub(super) fn spec(config: &FeedConfig, subscription: &Subscription) -> Spec {
     Spec {
         want: Want {
             limit,
+            adaptive: None,
+            by_hours: by_hours(config, terms.by_hours.as_deref().unwrap_or_default()),
             first_limit: terms.first_data_within.map_or(limit, Limit::duration),
+            late: None,
+            frozen: None,
             payload: terms.subscribe.is_some(),
             can_end: terms.unsubscribe.is_some(),
             batch,
@@ -130,6 +139,27 @@ pub(super) fn spec(config: &FeedConfig, subscription: &Subscription) -> Spec {
         sequence: terms.sequence,
         cursor: terms.cursor.and_then(|cursor| Pointer::parse(&cursor).ok()),
     }
+}
+
+/// All named hours; their places are what [`hours_index`] says.
+fn calendars(config: &FeedConfig) -> Result<Vec<Arc<Calendar>>, Error> {
+    config.hours.iter().map(|(name, hours)| hours.compile(name).map(Arc::new)).collect()
+}
+
+/// Where hours of this name stand among the calendars of the session.
+pub(super) fn hours_index(config: &FeedConfig, name: &str) -> Option<usize> {
+    config.hours.keys().position(|known| known == name)
+}
+
+fn by_hours(config: &FeedConfig, limits: &[config::HourLimit]) -> Arc<[HourLimit]> {
+    let limits = limits.iter().filter_map(|entry| {
+        let (name, during) = match (&entry.during, &entry.outside) {
+            (Some(name), _) => (name, true),
+            (None, outside) => (outside.as_ref()?, false),
+        };
+        Some(HourLimit { hours: hours_index(config, name)?, during, limit: entry.stale_after.duration() })
+    });
+    limits.collect()
 }
 
 fn rung(step: RepairStep) -> Rung {
@@ -191,8 +221,15 @@ fn alarms(config: &FeedConfig) -> alarm::Settings {
 }
 
 fn no_data_limit(config: &FeedConfig, entry: &NoDataAlert) -> no_data::Limit {
-    let _ = config;
-    no_data::Limit { after: entry.after, hours: None }
+    let hours = match (&entry.during, &entry.outside) {
+        (Some(name), _) => Some((name, true, name.clone())),
+        (None, Some(name)) => Some((name, false, format!("outside {name}"))),
+        (None, None) => None,
+    };
+    let hours = hours.and_then(|(name, during, shown)| {
+        Some(no_data::Hours { index: hours_index(config, name)?, during, name: shown.into() })
+    });
+    no_data::Limit { after: entry.after, hours }
 }
 
 fn urls(config: &FeedConfig) -> impl Iterator<Item = &FeedUrl> {
@@ -239,7 +276,7 @@ fn transport(config: &FeedConfig) -> Result<transport::Settings, Error> {
 }
 
 /// Asked anew at each attempt: the application's provider, or the URL of the configuration.
-fn provider(config: &FeedConfig, own: Option<crate::config::Provider>) -> Result<plan::Provider, Error> {
+fn provider(config: &FeedConfig, own: Option<config::Provider>) -> Result<plan::Provider, Error> {
     let headers = config.headers.clone();
     let subprotocols = config.subprotocols.clone();
     let Some(mut own) = own else {

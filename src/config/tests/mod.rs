@@ -84,7 +84,9 @@ fn every_default_is_the_documented_one() {
     for (owner, field, default) in sections.iter().chain(alerts).chain(&top) {
         let section = owner.to_lowercase();
         let value = if owner == "FeedConfig" { &config[field] } else { &config[&section][field] };
-        if field == "url" || value.is_object() && !["headers", "defaults", "reconnects"].contains(&field.as_str()) {
+        if field == "url"
+            || value.is_object() && !["headers", "defaults", "reconnects"].contains(&field.as_str())
+        {
             continue;
         }
         let default = default.as_ref().unwrap_or_else(|| panic!("{owner}.{field} names no default"));

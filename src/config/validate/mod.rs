@@ -1,6 +1,7 @@
 //! Checks a configuration, once and for all. The first problem found is the error, with the field's path.
 
 mod alerts;
+mod hours;
 mod names;
 mod rules;
 mod subscriptions;
@@ -40,6 +41,8 @@ pub(super) fn validate(config: &FeedConfig, hooks: &Hooks) -> Checked {
     check_headers(&config.headers)?;
     check_subprotocols(&config.subprotocols)?;
     limit("stale_after", config.stale_after)?;
+    hours::check_hours(config)?;
+    hours::check_by_hours("by_hours", config, &config.by_hours)?;
     for (index, codec) in config.codecs.iter().enumerate() {
         codec.check().map_err(|problem| Error::config(format!("codecs[{index}]"), problem))?;
     }

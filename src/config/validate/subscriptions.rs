@@ -1,5 +1,6 @@
 //! Checks subscriptions, with what they take from `defaults`.
 
+use super::hours::check_by_hours;
 use super::names::Names;
 use super::rules::check_ack;
 use super::{Checked, LONGEST, SHORTEST, check_name, duration, limit, refuse};
@@ -84,6 +85,7 @@ fn check_terms(path: &str, config: &FeedConfig, terms: &Terms) -> Checked {
     {
         value.map_or(Ok(()), |value| limit(&at(field), value))?;
     }
+    terms.by_hours.as_ref().map_or(Ok(()), |limits| check_by_hours(&at("by_hours"), config, limits))?;
     terms.ack_timeout.map_or(Ok(()), |value| duration(&at("ack_timeout"), value))?;
     if terms.topic.as_deref() == Some("") {
         return refuse(at("topic"), "is empty: give what the server calls it, or leave it out");

@@ -6,6 +6,7 @@
 mod acks;
 mod alarms;
 mod ended;
+mod hours;
 mod notices;
 mod repair;
 mod replay;
@@ -15,9 +16,12 @@ mod up;
 #[cfg(test)]
 mod tests;
 
+use super::adaptive;
 use super::alarm;
 use super::backoff::{self, Backoff};
+use super::demand::{self, Demand};
 use super::freshness::Key;
+use super::hours::{Calendar, HourLimit, Timetable};
 use super::ladder::{Ladder, Rung};
 use super::liveness;
 use super::outbox::Outbox;
@@ -44,6 +48,8 @@ pub(crate) struct Settings {
     pub(crate) liveness: liveness::Settings,
     /// The connection's limit on the age of data; `None`: none.
     pub(crate) stale_after: Option<Duration>,
+    /// How that is learned; it is then the ceiling.
+    pub(crate) adaptive: Option<adaptive::Settings>,
     /// Attempts in a row that led to no data, after which the feed gives up.
     pub(crate) max_attempts: Option<u32>,
     /// Time without a connection, after which the feed gives up.
@@ -62,6 +68,11 @@ pub(crate) struct Settings {
     pub(crate) quarantine_after: u32,
     /// What a person is told of.
     pub(crate) alarms: alarm::Settings,
+    /// The hours that limits depend on.
+    pub(crate) calendars: Vec<Arc<Calendar>>,
+    /// The connection's limits by hours: the first that applies counts, in place of `stale_after`. Indices are those of
+    /// `calendars`.
+    pub(crate) by_hours: Arc<[HourLimit]>,
 }
 
 /// What the controller thread has to do.
@@ -103,6 +114,11 @@ pub(crate) struct Session {
     subscriptions: Subscriptions,
     outbox: Outbox,
     quarantine: Quarantine,
+    /// Which limits hold for the connection as a whole.
+    demand: Demand,
+    /// The hours, where they stand, and when to look at them again.
+    timetable: Timetable,
+    hours_at: Option<Instant>,
     /// What is done about the staleness of the connection as a whole.
     ladder: Ladder,
     /// The endpoint of this attempt or connection, or of the next.
@@ -138,8 +154,20 @@ pub(crate) struct Session {
 
 impl Session {
     pub(crate) fn new(settings: Settings, now: Stamp, seed: u64) -> Self {
-        let watch = Watch::new(settings.alarms.clone(), now.mono, &|_| false);
-        Self {
+        let timetable = Timetable::new(settings.calendars.clone(), now.wall);
+        let watch = Watch::new(settings.alarms.clone(), now.mono, &|index| timetable.is_open(index));
+        let limit = settings.stale_after;
+        let terms = demand::Terms {
+            limit,
+            first: limit,
+            adaptive: settings.adaptive,
+            by_hours: Arc::clone(&settings.by_hours),
+            ..demand::Terms::default()
+        };
+        let mut session = Self {
+            demand: Demand::new(terms, &timetable),
+            timetable,
+            hours_at: None,
             backoff: Backoff::new(settings.backoff.clone(), seed),
             quarantine: Quarantine::new(settings.quarantine_after),
             ladder: Ladder::new(Arc::clone(&settings.repair)),
@@ -165,7 +193,9 @@ impl Session {
             actions: VecDeque::new(),
             outcomes: VecDeque::new(),
             last_ticket: 0,
-        }
+        };
+        session.set_hours_deadline(now);
+        session
     }
 
     // ---- what the application asks for -------------------------------------------------------------------
@@ -173,7 +203,7 @@ impl Session {
     /// Wants a subscription, from now on and on each connection to come. The key of the one it takes the place of
     /// comes back too, and whether something is to be written to end it.
     pub(crate) fn handle_subscribe(&mut self, now: Stamp, want: Want) -> (Key, Option<(Key, bool)>) {
-        let (key, replaced) = self.subscriptions.insert(want);
+        let (key, replaced) = self.subscriptions.insert(want, &self.timetable);
         let mut ended = false;
         if let Some((old, before)) = &replaced {
             ended = self.withdraw(now.mono, *old, before);
@@ -267,6 +297,7 @@ impl Session {
     /// Time passed. Judges nothing: only an empty socket can be stale, see [`Self::handle_recv`] and
     /// [`Self::handle_empty`].
     pub(crate) fn handle_timeout(&mut self, now: Stamp) {
+        self.turn_hours(now);
         match &mut self.phase {
             Phase::Waiting { until } => {
                 if now.mono >= *until {
@@ -326,7 +357,8 @@ impl Session {
             Phase::Up(up) => up.timer(),
             Phase::Dialing | Phase::Closed(_) => None,
         };
-        [own, self.give_up_at(), self.alarm_deadline()].into_iter().flatten().min()
+        let hours = self.hours_at.filter(|_| self.closed().is_none());
+        [own, self.give_up_at(), hours, self.alarm_deadline()].into_iter().flatten().min()
     }
 
     /// When the reader should look at an empty socket, by the monotonic clock.

@@ -25,7 +25,7 @@ impl Session {
             return;
         }
         let elsewhere = self.settings.endpoints > 1;
-        let key = overdue.key;
+        let (key, cause) = (overdue.key, overdue.cause);
         let (subscription, rung) = match self.subscriptions.get_mut(key) {
             Some(entry) => {
                 let again = entry.want.can_end && entry.want.payload;
@@ -39,10 +39,14 @@ impl Session {
                 if entry.in_force {
                     entry.state = SubscriptionState::Stale;
                 }
-                entry.stale = true;
+                entry.stale = Some(cause);
+                if cause == StaleCause::Silent && entry.demand.handle_stale() {
+                    up.freshness.set(key, entry.limits());
+                }
                 (Some(entry.want.id.clone()), rung)
             }
             None if key == CONNECTION => {
+                self.demand.handle_stale();
                 let rung = self.ladder.next(|rung| match rung {
                     Rung::Probe(_) | Rung::Resubscribe(_) => false,
                     Rung::Reconnect => true,
@@ -64,18 +68,17 @@ impl Session {
             Rung::NextEndpoint => Repair::NextEndpoint,
         };
         let said = subscription.clone();
-        let cause = StaleCause::Silent;
         let stale = Stale { time: now.wall, epoch: self.epoch, subscription: said, cause, age, limit, next };
         self.events.push_back(Event::Stale(Box::new(stale)));
         match rung {
             Rung::Probe(patience) => {
                 self.outbox.push_probe(key);
                 // Counted from now, should it never be written; and anew once it is.
-                up.grant(key, patience, now.mono);
+                up.grant(key, cause, patience, now.mono);
                 self.be_patient(key, patience);
             }
             Rung::Resubscribe(patience) => {
-                up.freshness.hold(key);
+                up.freshness.hold(key, cause);
                 self.be_patient(key, patience);
                 self.make_again(now, key);
             }

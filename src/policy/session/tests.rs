@@ -12,6 +12,7 @@ use std::time::SystemTime;
 mod answers;
 mod contracts;
 mod doubts;
+mod judgement;
 mod model;
 mod repairs;
 mod simulation;
@@ -29,6 +30,7 @@ fn settings() -> Settings {
         },
         liveness: liveness::Settings { after: Some(20 * SECOND), timeout: 10 * SECOND },
         stale_after: Some(60 * SECOND),
+        adaptive: None,
         max_attempts: None,
         max_downtime: None,
         close_wait: 2 * SECOND,
@@ -44,6 +46,8 @@ fn settings() -> Settings {
             unmatched: false,
             cool_down: 600 * SECOND,
         },
+        calendars: Vec::new(),
+        by_hours: Arc::new([]),
     }
 }
 
@@ -57,6 +61,10 @@ fn want(id: &str, limit: Option<Duration>) -> Want {
         id: id.into(),
         limit,
         first_limit: limit,
+        adaptive: None,
+        late: None,
+        frozen: None,
+        by_hours: Arc::new([]),
         payload: true,
         can_end: true,
         batch: None,

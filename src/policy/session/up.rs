@@ -1,6 +1,7 @@
 //! The machine while a connection is up: clocks, verdicts, closing.
 
 use super::{Action, Phase, Session};
+use crate::class::StaleCause;
 use crate::clock::Stamp;
 use crate::error::EndReason;
 use crate::event::{Connected, Event};
@@ -8,9 +9,10 @@ use crate::health::SubscriptionState;
 use crate::message::SubscriptionId;
 use crate::policy::attention::Attention;
 use crate::policy::deadlines::Deadlines;
-use crate::policy::freshness::{CONNECTION, Freshness, Key};
+use crate::policy::freshness::{CONNECTION, Freshness, Key, Limits};
 use crate::policy::ledger::Ledger;
 use crate::policy::liveness::Liveness;
+use crate::policy::mark::Mark;
 use crate::policy::schedule::{self, Schedule};
 use crate::policy::subscriptions::{AckPolicy, Entry};
 use std::collections::{BTreeSet, HashMap};
@@ -59,6 +61,8 @@ pub(crate) struct Cycle<'a> {
     pub(crate) touched: &'a [(Key, u64)],
     /// The subscriptions for which there was a sign of life that is no data: it moves their deadlines, and nothing else.
     pub(crate) kept: &'a [Key],
+    /// What their data says, of those that have a rule for it: each once.
+    pub(crate) marks: &'a [Mark],
     /// The payload of the last ping.
     pub(crate) ping: Option<Bytes>,
     /// The Close frame: code and reason.
@@ -134,14 +138,14 @@ impl Up {
         self.ending.is_some() && !waiting
     }
 
-    pub(super) fn arm(&mut self, key: Key, limit: Duration, now: Instant) {
-        self.freshness.arm(key, limit, self.attention.attended(now));
+    pub(super) fn arm(&mut self, key: Key, limits: Limits, now: Instant) {
+        self.freshness.arm(key, limits, self.attention.attended(now));
     }
 
-    /// Data has so long for coming, from now on, whatever the limit.
-    pub(super) fn grant(&mut self, key: Key, patience: Duration, now: Instant) {
+    /// What is missing has so long for coming, from now on, whatever the limit.
+    pub(super) fn grant(&mut self, key: Key, cause: StaleCause, patience: Duration, now: Instant) {
         let at = self.attention.attended(now);
-        self.freshness.grant(key, at.checked_add(patience).unwrap_or(at));
+        self.freshness.grant(key, cause, at.checked_add(patience).unwrap_or(at));
     }
 
     /// The answer has so long for coming.
@@ -192,21 +196,21 @@ impl Up {
         self.paused = self.paused.max(Some(until));
     }
 
-    /// The pause is over: every clock starts anew.
-    pub(super) fn resume(&mut self, now: Instant) {
+    /// The pause is over: every clock starts anew. Says whether there was one.
+    pub(super) fn resume(&mut self, now: Instant) -> bool {
         if self.paused.take().is_some() {
             let at = self.attention.attended(now);
             self.freshness.restart(at);
             self.acks.restart(at);
             self.data_at = at;
+            return true;
         }
+        false
     }
 
     /// The same if it is time for it.
-    pub(super) fn end_pause(&mut self, now: Instant) {
-        if self.paused.is_some_and(|until| now >= until) {
-            self.resume(now);
-        }
+    pub(super) fn end_pause(&mut self, now: Instant) -> bool {
+        self.paused.is_some_and(|until| now >= until) && self.resume(now)
     }
 
     /// Whether there may be verdicts on data and answers.
@@ -306,10 +310,9 @@ impl Session {
         self.attempt = 0;
         self.totals.connections += 1;
         self.outbox.reopen();
+        self.demand.handle_break();
         let mut freshness = Freshness::default();
-        if let Some(limit) = self.settings.stale_after {
-            freshness.arm(CONNECTION, limit, now.mono);
-        }
+        freshness.arm(CONNECTION, self.demand.limits(true), now.mono);
         self.phase = Phase::Up(Box::new(Up {
             since: now.mono,
             attention: Attention::new(now.mono),
@@ -351,6 +354,7 @@ impl Session {
 
     /// One cycle of the reader.
     pub(crate) fn handle_recv(&mut self, now: Stamp, cycle: &Cycle<'_>) {
+        self.turn_hours(now);
         let Phase::Up(up) = &mut self.phase else { return };
         up.attention.handle_recv(now.mono, cycle.armed);
         if cycle.empty {
@@ -369,32 +373,43 @@ impl Session {
             up.last_message = Some(now);
         }
         if cycle.data > 0 {
-            up.freshness.handle_data(CONNECTION, at);
+            up.freshness.handle_data(CONNECTION, StaleCause::Silent, at);
+            if self.demand.handle_data(at) {
+                up.freshness.set(CONNECTION, self.demand.limits(false));
+            }
             up.data_at = at;
             up.last_data = Some(now);
             self.last_data = Some(now);
-            self.ladder.handle_data(at, self.settings.stale_after.unwrap_or_default());
+            self.ladder.handle_data(at, self.demand.limit().unwrap_or_default());
         }
+        for mark in cycle.marks {
+            self.handle_mark(mark, at);
+        }
+        let Phase::Up(up) = &mut self.phase else { return };
         for key in cycle.kept {
-            up.freshness.handle_data(*key, at);
-            if let Some(entry) = self.subscriptions.get_mut(*key).filter(|entry| entry.stale) {
-                (entry.stale, entry.patience) = (false, None);
-                if entry.state == SubscriptionState::Stale {
-                    entry.state = SubscriptionState::Confirmed;
-                }
+            up.freshness.handle_data(*key, StaleCause::Silent, at);
+            if let Some(entry) = self.subscriptions.get_mut(*key)
+                && entry.heal(StaleCause::Silent)
+                && entry.state == SubscriptionState::Stale
+            {
+                entry.state = SubscriptionState::Confirmed;
             }
         }
         let mut first = Vec::new();
         for (key, count) in cycle.touched {
-            up.freshness.handle_data(*key, at);
+            up.freshness.handle_data(*key, StaleCause::Silent, at);
             if let Some(entry) = self.subscriptions.get_mut(*key) {
                 entry.last_data = Some(now);
                 entry.messages += count;
-                entry.stale = false;
-                entry.patience = None;
-                entry.ladder.handle_data(at, entry.want.limit.unwrap_or_default());
+                entry.heal(StaleCause::Silent);
+                if entry.demand.handle_data(at) {
+                    up.freshness.set(*key, entry.limits());
+                }
+                if !entry.demand.is_particular() {
+                    entry.ladder.handle_data(at, entry.demand.limit().unwrap_or_default());
+                }
                 // Data of one that was not asked for yet is that of another, or of an older one.
-                if entry.in_force && entry.state != SubscriptionState::Live {
+                if entry.in_force && !entry.is_fed() {
                     first.push(*key);
                 }
             }
@@ -446,19 +461,48 @@ impl Session {
         if entry.state == SubscriptionState::Queued {
             return; // it is being made again: the data is what is left of before
         }
-        entry.state = SubscriptionState::Live;
-        // One whose answer was overdue was let go of, and is in force after all.
-        if entry.want.first_limit != entry.want.limit || !up.freshness.is_armed(key) {
-            match entry.want.limit {
-                Some(limit) => up.freshness.arm(key, limit, at),
-                None => up.freshness.disarm(key),
-            }
+        let before = entry.limits();
+        entry.state = if entry.stale.is_some() { SubscriptionState::Stale } else { SubscriptionState::Live };
+        let limits = entry.limits();
+        if !up.freshness.is_armed(key) {
+            // One whose answer was overdue was let go of, and is in force after all.
+            up.freshness.arm(key, limits, at);
+        } else if limits != before {
+            up.freshness.set(key, limits);
         }
         self.confirm(now, key, false);
     }
 
+    /// How timely and how new the data of a subscription was.
+    fn handle_mark(&mut self, mark: &Mark, at: Instant) {
+        let Phase::Up(up) = &mut self.phase else { return };
+        let Some(entry) = self.subscriptions.get_mut(mark.key) else { return };
+        if let Some(lag) = mark.lag {
+            entry.lag = Some((lag, mark.skew));
+        }
+        let mut healed = false;
+        for (cause, came) in [(StaleCause::Late, mark.timely), (StaleCause::Frozen, mark.advanced)] {
+            if came {
+                up.freshness.handle_data(mark.key, cause, at);
+                healed |= entry.heal(cause);
+            } else {
+                up.freshness.handle_lack(mark.key, cause, at);
+            }
+        }
+        if healed && entry.state == SubscriptionState::Stale {
+            entry.state = SubscriptionState::Live;
+        }
+        // A snapshot that is good once is no proof that a repair has helped: only what stays good leads back.
+        let good =
+            (mark.timely || entry.want.late.is_none()) && (mark.advanced || entry.want.frozen.is_none());
+        if good && entry.stale.is_none() {
+            entry.ladder.handle_data(at, entry.demand.longest().unwrap_or_default());
+        }
+    }
+
     /// A look at the socket at `now` found nothing to receive: now, and only now, there may be a verdict.
     pub(crate) fn handle_empty(&mut self, now: Stamp, suspended: Option<Duration>) {
+        self.turn_hours(now); // what these hours demand counts, and no more
         self.alarms_empty(now);
         let Phase::Up(up) = &mut self.phase else { return };
         if !up.is_open() {
@@ -479,7 +523,10 @@ impl Session {
             self.actions.push_back(Action::Abort);
             return;
         }
-        up.end_pause(now.mono);
+        if up.end_pause(now.mono) {
+            self.demands_break();
+        }
+        let Phase::Up(up) = &mut self.phase else { return };
         if !up.hold {
             self.judge_keepalives(now);
         }
