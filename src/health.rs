@@ -182,6 +182,9 @@ pub struct Health {
     pub stale_cause: Option<StaleCause>,
     /// The alerts that were raised and are not over, by their kind's name, each once.
     pub alerts: Vec<&'static str>,
+    /// Alerts that the callback for them was not told of, as it had too many before it (see
+    /// [`FeedBuilder::on_alert`](crate::FeedBuilder::on_alert)).
+    pub missed_alerts: u64,
     /// Each desired subscription.
     pub subscriptions: Vec<SubscriptionHealth>,
     /// Connections established so far.

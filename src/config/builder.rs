@@ -7,7 +7,7 @@ use super::{
 };
 use crate::dialect::{Codec, Dialect, LoginStep, Matcher, Rule, SequenceRule};
 use crate::error::{EndReason, Error};
-use crate::event::Event;
+use crate::event::{Alert, Event};
 use crate::policy::verdict::Decision;
 use crate::secret::Secret;
 use std::path::PathBuf;
@@ -285,6 +285,29 @@ impl FeedBuilder {
     /// Calls this when the queue stops being empty, on a livefeed thread: to ask a GUI for a repaint.
     pub fn on_wake(mut self, wake: impl Fn() + Send + Sync + 'static) -> Self {
         self.hooks.on_wake = Some(Arc::new(wake));
+        self
+    }
+
+    /// Calls this with each alert, raised, cleared or happened, on a thread of its own, `livefeed-alert`: it may take
+    /// its time, to send a mail or call a service, and delays nothing but the next alert. The alerts stand in the event
+    /// stream all the same.
+    ///
+    /// Up to 64 alerts wait for it. What finds no room is not told: it is counted in
+    /// [`Health::missed_alerts`](crate::Health::missed_alerts), and logged. It may call any method of the feed;
+    /// [`close`](crate::Feed::close) returns [`Error::WouldDeadlock`] there, and the feed is closing. A panic in it is
+    /// caught and reported. Closing a feed waits, within its limit, until all is told; dropping it waits for nothing.
+    ///
+    /// ```
+    /// use livefeed::{AlertStatus, Feed};
+    ///
+    /// let builder = Feed::builder("wss://feed.example/ws").on_alert(|alert| match alert.status {
+    ///     AlertStatus::Cleared => println!("over: {}", alert.kind),
+    ///     _ => println!("{}", alert.kind),
+    /// });
+    /// # drop(builder);
+    /// ```
+    pub fn on_alert(mut self, tell: impl Fn(&Alert) + Send + Sync + 'static) -> Self {
+        self.hooks.on_alert = Some(Box::new(tell));
         self
     }
 

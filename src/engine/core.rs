@@ -8,6 +8,7 @@ use super::plan::{Plan, Spec};
 use super::queue::Queue;
 use super::recent::Recent;
 use super::record;
+use super::teller::Untold;
 use crate::clock::Stamp;
 use crate::dialect::{FrameVars, Matcher, Member, Variables};
 use crate::error::Error;
@@ -54,6 +55,10 @@ pub(crate) struct Core {
     pub(super) flush: bool,
     /// `on_wake` is owed: the queue was filled on a user's thread.
     wake_owed: bool,
+    /// Alerts for the application's callback.
+    pub(super) untold: Untold,
+    /// That callback has something to do.
+    tell: bool,
     pub(super) reader_waits: bool,
     pub(super) waiters: usize,
     /// The queue was nearly full, and has not got enough room since.
@@ -112,6 +117,8 @@ impl Core {
             handled: plan.handler.is_some(),
             flush: false,
             wake_owed: false,
+            untold: Untold::new(plan.on_alert.is_some()),
+            tell: false,
             reader_waits: false,
             waiters: 0,
             slow: false,
@@ -339,6 +346,7 @@ impl Core {
         health.gaps += self.queue.gaps();
         health.queue_messages = self.queue.messages();
         health.queue_bytes = self.queue.bytes();
+        health.missed_alerts = self.untold.missed_ever();
         health
     }
 
@@ -367,6 +375,10 @@ impl Core {
                 self.log.push(event.clone());
             }
             self.recent.push(&event);
+            if let Event::Alert(alert) = &event {
+                self.untold.push(alert);
+                self.tell = true;
+            }
             self.queue.push(event);
         }
     }
@@ -384,6 +396,8 @@ impl Core {
             }
         }
         effects.ring = was_empty && !self.queue.is_empty();
+        effects.tell =
+            self.untold.is_wanted() && (std::mem::take(&mut self.tell) || self.session.closed().is_some());
         effects.room = self.reader_waits && (!self.queue.is_full() || self.session.is_ending());
         effects.changed = self.waiters > 0;
         if effects.ring && caller == Caller::User {
@@ -431,6 +445,8 @@ pub(super) struct Effects {
     pub(super) room: bool,
     /// Somebody waits for a state.
     pub(super) changed: bool,
+    /// The application's callback for alerts has something to do, or nothing more.
+    pub(super) tell: bool,
     pub(super) outcomes: Vec<(Sender<Outcome>, Outcome)>,
     pub(super) log: Vec<Event>,
 }

@@ -7,7 +7,7 @@ use crate::dialect::{
     Variables,
 };
 use crate::error::EndReason;
-use crate::event::Event;
+use crate::event::{Alert, Event};
 use crate::policy::schedule::Mode;
 use crate::policy::session;
 use crate::policy::subscriptions::Want;
@@ -44,6 +44,7 @@ pub(crate) struct ProviderFailure {
 pub(crate) type Provider = Box<dyn FnMut(&AttemptContext) -> Result<Target, ProviderFailure> + Send>;
 pub(crate) type Handler = Box<dyn FnMut(Event) + Send>;
 pub(crate) type OnWake = Arc<dyn Fn() + Send + Sync>;
+pub(crate) type OnAlert = Box<dyn Fn(&Alert) + Send + Sync>;
 /// The application's say on an end; `None` leaves it to the default policy.
 pub(crate) type RetryPolicy = Box<dyn Fn(&EndReason, &EndContext) -> Option<Decision> + Send>;
 
@@ -153,6 +154,7 @@ pub(crate) struct Plan {
     pub(crate) write_timeout: Duration,
     pub(crate) handler: Option<Handler>,
     pub(crate) on_wake: Option<OnWake>,
+    pub(crate) on_alert: Option<OnAlert>,
     pub(crate) provider: Provider,
     pub(crate) retry_policy: Option<RetryPolicy>,
 }

@@ -28,6 +28,8 @@ static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 thread_local! {
     /// The feed that the thread belongs to; 0: none.
     static OWNER: Cell<u64> = const { Cell::new(0) };
+    /// The feed whose alerts the thread tells; 0: none.
+    static TELLER: Cell<u64> = const { Cell::new(0) };
 }
 
 /// Whether the calling thread belongs to the feed of this id.
@@ -40,6 +42,16 @@ pub(crate) fn is_feed_thread() -> bool {
     OWNER.get() != 0
 }
 
+/// Where its changes are heard.
+pub(super) struct Wires {
+    /// Wakes the controller.
+    pub(super) kick: Sender<()>,
+    /// Wakes who tells alerts.
+    pub(super) tell: Sender<()>,
+    pub(super) orders: Sender<Order>,
+    pub(super) ring: Sender<Batch>,
+}
+
 /// The core behind its mutex, and everything that its changes set in motion.
 pub(crate) struct Shared {
     core: Mutex<Core>,
@@ -49,6 +61,7 @@ pub(crate) struct Shared {
     changed: Condvar,
     bell: Bell,
     kick: Sender<()>,
+    tell: Sender<()>,
     orders: Sender<Order>,
     on_wake: Option<OnWake>,
     /// Events go to a handler on the reader thread.
@@ -70,7 +83,8 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(plan: &mut Plan, kick: Sender<()>, orders: Sender<Order>, ring: Sender<Batch>) -> Self {
+    pub(super) fn new(plan: &mut Plan, wires: Wires) -> Self {
+        let Wires { kick, tell, orders, ring } = wires;
         let routes_version = Arc::new(AtomicU64::new(0));
         let core = Core::new(plan, Arc::clone(&routes_version));
         Self {
@@ -79,6 +93,7 @@ impl Shared {
             changed: Condvar::new(),
             bell: Bell::new(ring),
             kick,
+            tell,
             orders,
             on_wake: plan.on_wake.clone(),
             handled: plan.handler.is_some(),
@@ -132,6 +147,9 @@ impl Shared {
         }
         if effects.kick {
             let _ = self.kick.try_send(()); // full: it is awake already
+        }
+        if effects.tell {
+            let _ = self.tell.try_send(()); // full: it is awake already
         }
         if effects.ring {
             if self.handled {
@@ -345,6 +363,16 @@ impl Shared {
     /// Whether the calling thread is one of this feed's own, so that waiting for it would never end.
     pub(crate) fn is_own_thread(&self) -> bool {
         is_thread_of(self.id)
+    }
+
+    /// Marks the calling thread as the one that tells this feed's alerts.
+    pub(super) fn tell_on_this_thread(&self) {
+        TELLER.set(self.id);
+    }
+
+    /// Whether closing the feed would wait for the calling thread.
+    pub(crate) fn waits_for_this_thread(&self) -> bool {
+        self.is_own_thread() || TELLER.get() == self.id
     }
 
     /// Names the feed for [`is_thread_of`].

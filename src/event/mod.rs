@@ -1,6 +1,7 @@
 //! The one ordered stream: what happens to a feed, in the order in which it happened.
 
 mod alert;
+mod alert_text;
 
 pub use alert::{Alert, AlertKind, AlertStatus};
 

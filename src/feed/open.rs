@@ -78,6 +78,7 @@ pub(crate) fn plan(config: &FeedConfig, hooks: Hooks) -> Result<Plan, Error> {
         write_timeout: config.limits.write_timeout,
         handler: hooks.handler,
         on_wake: hooks.on_wake,
+        on_alert: hooks.on_alert,
         provider: provider(config, hooks.provider)?,
         retry_policy: hooks.retry_policy.map(|policy| -> plan::RetryPolicy {
             Box::new(move |reason, context| {
@@ -228,8 +229,15 @@ fn alarms(config: &FeedConfig) -> alarm::Settings {
 }
 
 fn no_data_limit(config: &FeedConfig, entry: &NoDataAlert) -> no_data::Limit {
-    let _ = config;
-    no_data::Limit { after: entry.after, hours: None }
+    let hours = match (&entry.during, &entry.outside) {
+        (Some(name), _) => Some((name, true, name.clone())),
+        (None, Some(name)) => Some((name, false, format!("outside {name}"))),
+        (None, None) => None,
+    };
+    let hours = hours.and_then(|(name, during, shown)| {
+        Some(no_data::Hours { index: hours_index(config, name)?, during, name: shown.into() })
+    });
+    no_data::Limit { after: entry.after, hours }
 }
 
 fn urls(config: &FeedConfig) -> impl Iterator<Item = &FeedUrl> {

@@ -271,6 +271,7 @@ mod tests {
             path: "/health".to_owned(),
             query: Some("feed=a%20b&max_age=5s".to_owned()),
             host: Some("localhost:9090".to_owned()),
+            accept: None,
             keep: true,
             body: false,
         };

@@ -1,5 +1,6 @@
 //! Checks what a person is told of.
 
+use super::hours::check_reference;
 use super::{Checked, duration, limit, range, refuse};
 use crate::config::{FeedConfig, NoDataAlert};
 
@@ -21,12 +22,7 @@ pub(super) fn check_alerts(config: &FeedConfig) -> Checked {
     for (index, entry) in alerts.no_data.iter().enumerate() {
         let path = format!("alerts.no_data[{index}]");
         duration(&format!("{path}.after"), entry.after)?;
-        match (&entry.during, &entry.outside) {
-            (Some(_), Some(_)) => return refuse(path, "has both `during` and `outside`: give one of them"),
-            (Some(name), None) => check_hours(config, &format!("{path}.during"), name)?,
-            (None, Some(name)) => check_hours(config, &format!("{path}.outside"), name)?,
-            (None, None) => {}
-        }
+        check_reference(&path, config, entry.during.as_deref(), entry.outside.as_deref(), false)?;
         let is_same = |other: &NoDataAlert| other == entry;
         if alerts.no_data.iter().take(index).any(is_same) {
             return refuse(path, "is there twice: leave one out");
@@ -34,8 +30,4 @@ pub(super) fn check_alerts(config: &FeedConfig) -> Checked {
     }
     limit("alerts.down", alerts.down)?;
     duration("alerts.cool_down", alerts.cool_down)
-}
-
-fn check_hours(_config: &FeedConfig, path: &str, name: &str) -> Checked {
-    refuse(path, format!("names the hours {name:?}, which are not in `hours`"))
 }

@@ -142,6 +142,7 @@ impl Alarms {
 
     /// Data came.
     pub(crate) fn handle_data(&mut self, at: Moment) {
+        self.settle(at.read);
         for index in 0..self.no_data.len() {
             let Some(watch) = self.no_data.get_mut(index) else { return };
             if let Some(age) = watch.handle_data(at.read, self.last_data) {
@@ -149,12 +150,13 @@ impl Alarms {
                 self.set(at.now, Topic::NoData(index), false, kind);
             }
         }
-        self.last_data = self.last_data.max(at.read);
+        self.last_data = at.read;
     }
 
     /// Nothing that was sent by now is data: the socket is empty, or there is no connection. `flooded`: or it is not
     /// empty, but has brought no data so far.
     pub(crate) fn handle_no_data(&mut self, at: Moment, flooded: bool) {
+        self.settle(at.read);
         for index in 0..self.no_data.len() {
             let Some(watch) = self.no_data.get_mut(index) else { return };
             if watch.judge(at.read, self.last_data, flooded) {
@@ -166,6 +168,7 @@ impl Alarms {
 
     /// Hours began or ended.
     pub(crate) fn handle_hours(&mut self, at: Moment, is_open: &dyn Fn(usize) -> bool) {
+        self.settle(at.read);
         for index in 0..self.no_data.len() {
             let Some(watch) = self.no_data.get_mut(index) else { return };
             if let Some(age) = watch.handle_hours(at.read, self.last_data, is_open) {
@@ -294,6 +297,15 @@ impl Alarms {
     }
 
     // ---- shared steps ------------------------------------------------------------------------------------
+
+    /// That a process was stopped is known only after it went on: then reading time is less than it seemed to be.
+    fn settle(&mut self, read: Duration) {
+        self.last_data = self.last_data.min(read);
+        self.no_data.iter_mut().for_each(|watch| watch.settle(read));
+        if let Some((_, last)) = &mut self.unmatched {
+            *last = read.min(*last);
+        }
+    }
 
     fn is_on(&self, topic: &Topic) -> bool {
         self.standing.get(topic).is_some_and(|standing| standing.alarm.is_on())
@@ -427,3 +439,6 @@ fn no_data(watch: &NoData, age: Duration) -> AlertKind {
     let hours = limit.hours.as_ref().map(|hours| hours.name.to_string());
     AlertKind::NoData { age, limit: limit.after, hours }
 }
+
+#[cfg(test)]
+mod tests;

@@ -62,6 +62,11 @@ impl NoData {
         std::mem::take(&mut self.over).then_some(age)
     }
 
+    /// There is no more reading time than this.
+    pub(crate) fn settle(&mut self, read: Duration) {
+        self.hours_since = self.hours_since.map(|since| since.min(read));
+    }
+
     /// Data came. Gives the age at the end of one that was over its limit.
     pub(crate) fn handle_data(&mut self, read: Duration, last_data: Duration) -> Option<Duration> {
         std::mem::take(&mut self.over).then(|| self.age(read, last_data))

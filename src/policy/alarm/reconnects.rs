@@ -66,6 +66,11 @@ impl Reconnects {
         at.checked_add(self.within)
     }
 
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.ends.len()
+    }
+
     /// What is to be said.
     pub(crate) fn kind(&self) -> AlertKind {
         let count = u32::try_from(self.ends.len()).unwrap_or(u32::MAX);

@@ -79,6 +79,14 @@ impl Session {
         });
     }
 
+    /// Other hours have begun.
+    pub(super) fn alarms_hours(&mut self, now: Stamp) {
+        let Some(at) = self.moment(now) else { return };
+        let timetable = &self.timetable;
+        self.watch.alarms.handle_hours(at, &|index| timetable.is_open(index));
+        self.say_alarms(now, at);
+    }
+
     /// The server refused or ended a subscription, and it is not tried again on this connection.
     pub(super) fn alarms_refused(&mut self, now: Stamp, subscription: SubscriptionId, detail: String) {
         self.alarm(now, |alarms, at| alarms.handle_refused(at, subscription, detail));
@@ -101,13 +109,6 @@ impl Session {
     /// A subscription is wanted no more.
     pub(super) fn alarms_withdrawn(&mut self, now: Stamp, id: &SubscriptionId) {
         self.alarm(now, |alarms, at| alarms.handle_withdrawn(at, id));
-    }
-
-    /// Other hours have begun.
-    pub(super) fn alarms_hours(&mut self, now: Stamp) {
-        let timetable = std::mem::take(&mut self.timetable);
-        self.alarm(now, |alarms, at| alarms.handle_hours(at, &|index| timetable.is_open(index)));
-        self.timetable = timetable;
     }
 
     /// A learned limit is at its ceiling, with the slowest gap and the ceiling, or no longer. For the key of a
@@ -170,12 +171,21 @@ impl Session {
 
     /// Reports something, and says what is to be said.
     fn alarm(&mut self, now: Stamp, report: impl FnOnce(&mut Alarms, Moment)) {
+        let Some(at) = self.moment(now) else { return };
+        report(&mut self.watch.alarms, at);
+        self.say_alarms(now, at);
+    }
+
+    /// Now, on both clocks, unless the feed is being closed.
+    fn moment(&self, now: Stamp) -> Option<Moment> {
         if self.closing.is_some() || self.closed().is_some() {
-            return;
+            return None;
         }
         let passed = now.mono.saturating_duration_since(self.watch.opened);
-        let at = Moment { now: now.mono, read: passed.saturating_sub(self.away(now.mono)) };
-        report(&mut self.watch.alarms, at);
+        Some(Moment { now: now.mono, read: passed.saturating_sub(self.away(now.mono)) })
+    }
+
+    fn say_alarms(&mut self, now: Stamp, at: Moment) {
         for key in self.quarantine.take_released() {
             if let Some(entry) = self.subscriptions.get(key) {
                 self.watch.alarms.handle_released(at, &entry.want.id);

@@ -180,6 +180,7 @@ impl Session {
             learned_gap: self.demand.learned(),
             stale_cause: self.stale_cause(),
             alerts: self.watch.raised(),
+            missed_alerts: 0,
             subscriptions: subscriptions.collect(),
             connections: self.totals.connections,
             last_end: self.last_end.clone(),
