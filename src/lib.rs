@@ -136,6 +136,7 @@
 //! | `native-tls-vendored` | no | the same with an OpenSSL that is built along |
 //! | `gzip` | no | the codecs [`Codec::Gzip`] and [`Codec::Deflate`] |
 //! | `lab` | no | the module `lab`: a feed server that misbehaves on demand, for tests |
+//! | `monitor` | no | `Monitor`: an HTTP endpoint that says how feeds are, for probes, monitors and people |
 //!
 //! Logging goes through the `log` crate, with targets that begin with `livefeed`. At the level `trace` the crate
 //! `tungstenite` logs what is received, and with it any token that a server sends: keep its targets below that where
@@ -154,10 +155,13 @@ mod feed;
 mod health;
 mod history;
 mod message;
+#[cfg(feature = "monitor")]
+mod monitor;
 mod panics;
 mod policy;
 mod secret;
 mod table;
+mod thread;
 mod transport;
 
 #[cfg(feature = "lab")]
@@ -184,6 +188,8 @@ pub use event::{
 pub use feed::{Feed, FeedSet, Iter, Receipt, SetIter};
 pub use health::{Health, LimitSource, State, SubscriptionHealth, SubscriptionState};
 pub use message::{Message, Payload, Sendable, SubscriptionId};
+#[cfg(feature = "monitor")]
+pub use monitor::{Monitor, MonitorBuilder};
 pub use policy::session::Outcome;
 pub use policy::verdict::Decision;
 pub use secret::Secret;

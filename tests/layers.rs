@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 /// What everything may use.
 const NOUNS: &[&str] = &[
     "class", "clock", "duration", "error", "event", "health", "history", "message", "panics", "secret",
-    "table",
+    "table", "thread",
 ];
 
 /// Each module of the crate, and what it may use: all nouns, and the modules named here.
@@ -28,6 +28,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("panics", &[]),
     ("secret", &[]),
     ("table", &[]),
+    ("thread", &[]),
     ("transport", &[]),
     ("policy", &[]),
     ("dialect", &[]),
@@ -56,6 +57,7 @@ const IMPURE: &[&str] = &[
     "clock::mono",
     "clock::suspended",
     "std::thread",
+    "crate::thread",
     "std::net::Tcp",
     "std::fs",
     "rand::random",

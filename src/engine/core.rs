@@ -12,6 +12,7 @@ use crate::clock::Stamp;
 use crate::dialect::{FrameVars, Matcher, Member, Variables};
 use crate::error::Error;
 use crate::event::{AlertKind, Event};
+use crate::health::Health;
 use crate::message::{Content, Message, SubscriptionId};
 use crate::policy::approach::{self, Wait};
 use crate::policy::outbox::{Out, OutKind};
@@ -368,6 +369,16 @@ impl Core {
             self.panics.insert(callback, now.mono);
             self.session.alert(now, AlertKind::CallbackPanicked { callback, message });
         }
+    }
+
+    /// The health but for what belongs to the process.
+    pub(super) fn health(&self, name: &str, now: Instant) -> Health {
+        let mut health = self.session.health(name, now);
+        health.dropped = self.queue.dropped();
+        health.gaps += self.queue.gaps();
+        health.queue_messages = self.queue.messages();
+        health.queue_bytes = self.queue.bytes();
+        health
     }
 
     /// Takes all events that wait.

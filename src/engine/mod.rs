@@ -21,12 +21,14 @@ mod recent;
 mod record;
 mod routes;
 pub(crate) mod shared;
-mod thread;
+#[cfg(feature = "monitor")]
+pub(crate) mod snapshot;
 mod writer;
 
 use crate::clock::{self, Stamp};
 use crate::error::{CloseReason, Error};
 use crate::panics;
+use crate::thread;
 use bell::Batch;
 use controller::Controller;
 use core::Caller;

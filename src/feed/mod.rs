@@ -4,6 +4,8 @@ mod open;
 mod request;
 mod send;
 mod set;
+#[cfg(feature = "monitor")]
+mod source;
 
 use crate::clock::{self, Stamp};
 use crate::config::{FeedBuilder, FeedConfig, FeedUrl, Subscription};
@@ -17,6 +19,8 @@ use crate::message::{Message, Sendable, SubscriptionId};
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 pub use send::Receipt;
 pub use set::{FeedSet, SetIter};
+#[cfg(feature = "monitor")]
+pub(crate) use source::Source;
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -182,7 +182,8 @@ impl Browser {
 
     /// The size of the window, in CSS pixels, and the colours the user prefers.
     pub(crate) fn look(&mut self, width: u32, height: u32, scheme: &str) {
-        let metrics = json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600});
+        let metrics =
+            json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600});
         self.call("Emulation.setDeviceMetricsOverride", metrics);
         let features = json!([{"name": "prefers-color-scheme", "value": scheme}]);
         self.call("Emulation.setEmulatedMedia", json!({"features": features}));
@@ -200,6 +201,12 @@ impl Browser {
 
 impl Drop for Browser {
     fn drop(&mut self) {
+        // Its own processes end with it only if it ends by itself; a browser that does not is killed.
+        self.session.clear();
+        let close = json!({"id": 0, "method": "Browser.close"}).to_string();
+        if self.socket.send(Message::text(close)).is_ok() {
+            while self.socket.read().is_ok() {}
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
         let _ = std::fs::remove_dir_all(&self.profile);

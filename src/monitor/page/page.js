@@ -70,17 +70,16 @@ class Card {
     if (!open) return;
     this.showCharts(feed);
     this.showFacts(health);
-    this.showSubscriptions(health.subscriptions);
+    this.showSubscriptions(health);
     this.showEvents(feed.recent);
   }
 
   showAge(health) {
     const age = health.last_signal_age_seconds;
-    const limit = health.stale_after_seconds;
     const [figure, unit] = age === null ? ["–", ""] : span(age);
     write(this.part(".head .age strong"), figure);
     write(this.part(".head .age .unit"), unit);
-    this.part(".head .age").classList.toggle("late", age !== null && limit !== null && age > limit);
+    this.part(".head .age").classList.toggle("late", isOver(health));
     const said = age === null ? "no data yet" : "since the last data";
     write(this.part(".head .limit"), `${said} · ${limitText(health).join(", ")}`);
   }
@@ -125,23 +124,25 @@ class Card {
     while (list.children.length > wanted.length) list.lastElementChild.remove();
   }
 
-  showSubscriptions(subscriptions) {
+  showSubscriptions(health) {
+    const { subscriptions } = health;
     this.part(".subscriptions").hidden = subscriptions.length === 0;
-    const ranked = subscriptions.map((subscription) => [subscriptionState(subscription.state).rank, subscription]);
-    this.showCounts(subscriptions);
+    const all = subscriptions.map((subscription) => ({ subscription, state: shownState(subscription, health) }));
+    this.showCounts(all);
     const filter = this.part(".filter");
     filter.hidden = subscriptions.length <= FEW_ROWS;
     const word = filter.hidden ? "" : filter.value.trim().toLowerCase();
-    const found = ranked.filter(([, subscription]) => subscription.id.toLowerCase().includes(word));
-    found.sort(([a], [b]) => b - a); // trouble first; otherwise as they were made
-    const troubled = found.filter(([rank]) => rank >= TROUBLE).length;
+    const found = all.filter(({ subscription }) => subscription.id.toLowerCase().includes(word));
+    const rank = ({ state }) => subscriptionState(state).rank;
+    found.sort((a, b) => rank(b) - rank(a)); // trouble first; otherwise as they were made
+    const troubled = found.filter((entry) => rank(entry) >= TROUBLE).length;
     const few = Math.max(FEW_ROWS, Math.min(troubled, MOST_TROUBLED));
-    const shown = found.slice(0, this.allRows || word ? MOST_ROWS : few).map(([, subscription]) => subscription);
+    const shown = found.slice(0, this.allRows || word ? MOST_ROWS : few);
     const more = this.part(".subscriptions .more");
     more.hidden = word !== "" || found.length <= few;
     mark(more, "aria-expanded", String(this.allRows));
     write(more, this.allRows ? "Show fewer" : `Show ${found.length > MOST_ROWS ? count(MOST_ROWS) + " of" : "all"} ${count(found.length)}`);
-    const nodes = shown.map((subscription) => this.row(subscription));
+    const nodes = shown.map(({ subscription, state }) => this.row(subscription, state));
     arrange(this.part(".rows"), nodes);
     if (this.rows.size > 2 * nodes.length + 100) {
       const kept = new Set(nodes);
@@ -149,9 +150,9 @@ class Card {
     }
   }
 
-  showCounts(subscriptions) {
+  showCounts(all) {
     const counts = new Map();
-    for (const { state } of subscriptions) counts.set(state, (counts.get(state) ?? 0) + 1);
+    for (const { state } of all) counts.set(state, (counts.get(state) ?? 0) + 1);
     const ordered = [...counts].sort(([a], [b]) => subscriptionState(b).rank - subscriptionState(a).rank);
     const text = JSON.stringify(ordered);
     const list = this.part(".counts");
@@ -165,26 +166,28 @@ class Card {
     }));
   }
 
-  row(subscription) {
+  row(subscription, key) {
     let node = this.rows.get(subscription.id);
     if (!node) {
       node = stamp("row");
       node.querySelector(".id").textContent = subscription.id;
       this.rows.set(subscription.id, node);
     }
-    const state = subscriptionState(subscription.state);
+    const state = subscriptionState(key);
     mark(node, "data-tone", state.tone);
-    mark(node, "data-state", subscription.state);
+    mark(node, "data-state", key);
     const [, stateCell, ageCell, limitCell, messagesCell] = node.children;
     drawIcon(stateCell.firstElementChild, state.icon);
     const [word, cause] = stateCell.lastElementChild.children;
     write(word, state.word);
-    write(cause, subscription.stale_cause === null ? "" : lookUp(CAUSES, subscription.stale_cause, subscription.stale_cause));
+    const why = subscription.stale_cause === null ? [] : [lookUp(CAUSES, subscription.stale_cause, subscription.stale_cause)];
+    if (key !== subscription.state) why.push(`now ${subscriptionState(subscription.state).word}`);
+    write(cause, why.join(", "));
     const age = subscription.last_signal_age_seconds;
     const limit = subscription.stale_after_seconds;
     const lag = subscription.lag_seconds ?? null;
     write(ageCell, age === null ? "–" : time(age));
-    ageCell.classList.toggle("late", age !== null && limit !== null && age > limit);
+    ageCell.classList.toggle("late", isOver(subscription));
     const [text, source] = limitText(subscription, false);
     const rest = [source, lag === null ? "" : `lag ${time(Math.max(0, lag))}`].filter(Boolean).join(", ");
     if (limitCell.dataset.text !== `${text} ${rest}`) {
@@ -219,6 +222,19 @@ class Card {
   }
 }
 
+/** Whether the data is older than its limit. */
+function isOver({ last_signal_age_seconds: age, stale_after_seconds: limit }) {
+  return age !== null && limit !== null && age > limit;
+}
+
+/** The state as it is shown: one that is stale and was made again has another one meanwhile, and is stale all the same. */
+function shownState(subscription, health) {
+  const { state } = subscription;
+  if (subscription.stale_cause !== null) return "stale";
+  const again = ["queued", "sent", "confirmed"].includes(state);
+  return health.state === "stale" && again && isOver(subscription) ? "stale" : state;
+}
+
 /** A limit and where it comes from; without `named` it stands under a title. */
 function limitText({ stale_after_seconds: limit, limit_source: key, learned_gap_seconds: gap }, named = true) {
   let source = lookUp(SOURCES, key, String(key));
@@ -247,7 +263,7 @@ function why(health) {
     case "waiting":
       return `The next attempt is in ${time(health.next_attempt_in_seconds ?? 0)}.${last}`;
     case "stale": {
-      const stale = inState("stale");
+      const stale = health.subscriptions.filter((subscription) => shownState(subscription, health) === "stale");
       const cause = health.stale_cause ?? stale[0]?.stale_cause ?? "silent";
       const lack = lookUp(CAUSES, cause, cause);
       const ages = stale.map((subscription) => subscription.last_signal_age_seconds).filter((age) => age !== null);
