@@ -85,8 +85,7 @@ fn it_shows_what_a_feed_goes_through() {
     assert!(icon.as_str().unwrap().starts_with("data:image/svg+xml,"), "{icon}");
     // Both charts have something to draw once a second is over, and the limit is drawn where there is one.
     browser.wait_for("document.querySelectorAll('.chart .line[d^=M]').length === 2");
-    browser
-        .wait_for("/ [1-9]\\d* in the last second/.test(' ' + document.querySelector('.chart').ariaLabel)");
+    browser.wait_for("/ [1-9]\\d* messages? in the last/.test(document.querySelector('.chart').ariaLabel)");
     let bounds = browser.eval("document.querySelector('.chart + .chart .bound').getAttribute('d')");
     assert!(bounds.as_str().unwrap().starts_with("M0 "), "the feed has a limit of a minute: {bounds}");
     browser.picture("fresh-light");
@@ -146,7 +145,12 @@ fn it_says_when_nobody_answers() {
     assert_eq!(browser.text(".card .head .why"), "It was fresh when livefeed last answered.");
     let said = browser.text("#silence");
     assert!(said.starts_with("No answer from livefeed for "), "{said}");
-    assert!(said.contains("What stands below is how it was then."), "{said}");
+    assert!(said.contains("It can't be reached. What stands below is how it was then."), "{said}");
+    assert_eq!(browser.text(".card .head .age"), "?", "an age that is not known is not shown");
+    assert_eq!(
+        browser.eval("document.querySelector('.chart .axis').lastElementChild.textContent"),
+        "last answer"
+    );
     assert_eq!(browser.eval("document.title"), "No answer from livefeed – livefeed");
     assert_eq!(browser.text("#summary .text"), "No answer");
     browser.picture("silent-light");
