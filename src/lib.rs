@@ -117,6 +117,12 @@
 //! [`LoginStep`]s come before all that, within the budget of the attempt; [`Keepalive`]s while the connection is up.
 //! [`Feed::request`] asks a question. What rules can't express, a [`Dialect`] can.
 //!
+//! # Monitoring
+//!
+//! [`Feed::health`] is a snapshot of everything that there is to know about a feed; [`Health::last_signal_age`] is the
+//! figure to watch. With the feature `monitor` a `Monitor` answers over HTTP for any number of feeds: `/health` for
+//! probes and monitors, `/metrics` for Prometheus, and a page for people.
+//!
 //! # Errors
 //!
 //! A call fails with [`Error`], which says whether to retry ([`Error::is_retryable`]). A wrong configuration fails in

@@ -130,3 +130,74 @@ fn decode(text: &str) -> Result<String, String> {
     }
     String::from_utf8(bytes).map_err(|_| "the query is not UTF-8".to_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_query_is_read() {
+        let read = |feeds: &[&str], max_age: Option<u64>| Query {
+            feeds: feeds.iter().map(|feed| (*feed).to_owned()).collect(),
+            max_age: max_age.map(Duration::from_millis),
+        };
+        for (query, expected) in [
+            ("", read(&[], None)),
+            ("feed=a", read(&["a"], None)),
+            ("feed=a&feed=b&feed=a", read(&["a", "b", "a"], None)),
+            ("feed=a%20b+c%2Bd%26", read(&["a b c+d&"], None)),
+            ("f%65ed=%C3%A9", read(&["\u{e9}"], None)),
+            ("feed=%00", read(&["\0"], None)),
+            ("feed=a=b&", read(&["a=b"], None)),
+            ("feed", read(&[""], None)),
+            ("&&max_age=5&", read(&[], Some(5000))),
+            ("max_age=5s&feed=a", read(&["a"], Some(5000))),
+            ("max_age=0.5", read(&[], Some(500))),
+            ("max_age=500ms", read(&[], Some(500))),
+            ("max_age=1m+30s", read(&[], Some(90_000))),
+            ("max_age=.5", read(&[], Some(500))),
+        ] {
+            assert_eq!(parse(query), Ok(expected), "{query}");
+        }
+        for query in [
+            "max_age=5&max_age=5",
+            "max_age=",
+            "max_age",
+            "max_age=0",
+            "max_age=0s",
+            "max_age=-1",
+            "max_age=5x",
+            "max_age=inf",
+            "max_age=NaN",
+            "max_age=1e3",
+            "max_age=.",
+            "max_age=1.2.3",
+            "max_age=99999999999999999999999",
+            "max_age=99999999999999y",
+            "maxage=5",
+            "Feed=a",
+            "feed=%",
+            "feed=%4",
+            "feed=%4g",
+            "feed=%FF",
+            "%",
+            "x",
+        ] {
+            assert!(parse(query).is_err(), "{query}: {:?}", parse(query));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_query_is_answered(query in "\\PC{0,60}") {
+            let _ = parse(&query);
+        }
+
+        #[test]
+        fn a_name_comes_through_its_encoding(name in "\\PC{0,20}") {
+            let encoded: String = name.bytes().map(|byte| format!("%{byte:02x}")).collect();
+            prop_assert_eq!(decode(&encoded), Ok(name));
+        }
+    }
+}

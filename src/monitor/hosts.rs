@@ -44,3 +44,57 @@ fn name(host: &str) -> Option<&str> {
     };
     port.bytes().all(|byte| byte.is_ascii_digit()).then_some(name)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn on_loopback_only_this_machine_is_asked() {
+        let hosts = Hosts::new(true, vec!["dash.example".to_owned()]);
+        for host in [
+            "localhost",
+            "LOCALHOST:80",
+            "localhost.",
+            "a.localhost:9090",
+            "127.0.0.1",
+            "127.0.0.1:9090",
+            "10.0.0.7:1",
+            "[::1]",
+            "[::1]:9090",
+            "dash.example",
+            "Dash.Example.:443",
+            "localhost:",
+        ] {
+            assert!(hosts.allow(Some(host)), "{host}");
+        }
+        for host in [
+            "evil.example",
+            "",
+            ":80",
+            "localhost.evil.example",
+            "notlocalhost",
+            "127.0.0.1.evil.example",
+            "[::1",
+            "[x]",
+            "[::1]x",
+            "localhost:x",
+            "127.1",
+            "a.dash.example",
+            "u@localhost:1",
+            "::1",
+            "localhost..",
+            "localhost:80:80",
+        ] {
+            assert!(!hosts.allow(Some(host)), "{host}");
+        }
+        assert!(hosts.allow(None));
+    }
+
+    #[test]
+    fn elsewhere_any_name_will_do_until_some_are_given() {
+        assert!(Hosts::new(false, vec![]).allow(Some("any.example")));
+        assert!(!Hosts::new(false, vec!["a".to_owned()]).allow(Some("any.example")));
+        assert!(Hosts::new(false, vec!["a".to_owned()]).allow(Some("10.0.0.1:80")));
+    }
+}

@@ -232,3 +232,169 @@ fn reason(status: u16) -> &'static str {
         _ => "",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::time::{Duration, Instant};
+
+    fn complete(text: &str) -> Request {
+        match parse(text.as_bytes()) {
+            Parsed::Complete(request, length) => {
+                assert_eq!(length, text.len(), "{text:?}");
+                request
+            }
+            other => panic!("{text:?}: {other:?}"),
+        }
+    }
+
+    fn status(received: &[u8]) -> u16 {
+        match parse(received) {
+            Parsed::Bad(response) => response.status,
+            other => panic!("{:?}: {other:?}", String::from_utf8_lossy(received)),
+        }
+    }
+
+    #[test]
+    fn a_request_is_read() {
+        let request = complete("GET /health?feed=a%20b&max_age=5s HTTP/1.1\r\nHost: localhost:9090\r\n\r\n");
+        let expected = Request {
+            method: Method::Get,
+            path: "/health".to_owned(),
+            query: Some("feed=a%20b&max_age=5s".to_owned()),
+            host: Some("localhost:9090".to_owned()),
+            keep: true,
+            body: false,
+        };
+        assert_eq!(request, expected);
+        assert_eq!(complete("HEAD / HTTP/1.0\n\n").method, Method::Head);
+        assert_eq!(complete("BREW / HTTP/1.0\r\n\r\n").method, Method::Other);
+        assert_eq!(complete("\r\n\r\nGET / HTTP/1.0\r\n\r\n").path, "/");
+        assert_eq!(complete("GET /? HTTP/1.0\r\n\r\n").query.as_deref(), Some(""));
+    }
+
+    #[test]
+    fn the_target_may_be_absolute() {
+        for (target, host, path) in [
+            ("http://a:1/health?feed=x", "a:1", "/health"),
+            ("HTTP://a/", "a", "/"),
+            ("https://a", "a", "/"),
+            ("http://a?x", "a", "/"),
+            ("/http://b/", "h", "/http://b/"),
+            ("*", "h", "*"),
+        ] {
+            let request = complete(&format!("GET {target} HTTP/1.1\r\nHost: h\r\n\r\n"));
+            assert_eq!((request.host.as_deref(), &*request.path), (Some(host), path), "{target}");
+        }
+        for target in ["health", "ftp://a/", "a:80", "://"] {
+            assert_eq!(
+                status(format!("GET {target} HTTP/1.1\r\nHost: h\r\n\r\n").as_bytes()),
+                400,
+                "{target}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_connection_stays_open_as_asked() {
+        for (version, fields, keep) in [
+            ("1.1", "", true),
+            ("1.1", "Connection: close", false),
+            ("1.1", "Connection: Keep-Alive, CLOSE", false),
+            ("1.1", "Connection: upgrade", true),
+            ("1.0", "", false),
+            ("1.0", "connection: keep-alive", true),
+            ("1.1", "Content-Length: 0", true),
+            ("1.1", "Content-Length: 1", false),
+            ("1.1", "Transfer-Encoding: chunked", false),
+        ] {
+            let fields = if fields.is_empty() { String::new() } else { format!("{fields}\r\n") };
+            let request = complete(&format!("GET / HTTP/{version}\r\nHost: h\r\n{fields}\r\n"));
+            assert_eq!(request.keep, keep, "{version} {fields}");
+            assert_eq!(request.body, fields.contains('1') || fields.contains("chunked"), "{fields}");
+        }
+    }
+
+    #[test]
+    fn what_can_not_be_understood_is_refused() {
+        let fields = |fields: &str| format!("GET / HTTP/1.1\r\n{fields}\r\n\r\n").into_bytes();
+        for (received, expected) in [
+            (fields("X: 1"), 400), // no host
+            (fields("Host: a\r\nHost: a"), 400),
+            (fields("Host: a\r\nContent-Length: x"), 400),
+            (fields("Host: a\r\nContent-Length: -1"), 400),
+            (fields("Host: a\r\nContent-Length:"), 400),
+            (fields("Host: a\r\nContent-Length: 1\r\nContent-Length: 2"), 400),
+            (fields("Host: a\r\n folded"), 400),
+            (fields("Host: a\r\nb c: d"), 400),
+            (fields("Host: a\r\nX: \0"), 400),
+            (b"GET /\0 HTTP/1.1\r\n\r\n".to_vec(), 400),
+            (b"GET / HTTP/2.0\r\n\r\n".to_vec(), 505),
+            (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(), 505),
+            (b"\x16\x03\x01\x02\x00\x01".to_vec(), 400),
+            (b"\0".to_vec(), 400),
+            (b"GET  / HTTP/1.1\r\n\r\n".to_vec(), 400),
+            (format!("GET /{}", "a".repeat(HEAD)).as_bytes()[..HEAD].to_vec(), 414),
+            (fields(&format!("Host: a\r\nX: {}", "a".repeat(HEAD)))[..HEAD].to_vec(), 431),
+            (fields(&(0..=FIELDS).map(|n| format!("X{n}: a\r\n")).collect::<String>()), 431),
+        ] {
+            assert_eq!(status(&received), expected, "{:?}", String::from_utf8_lossy(&received));
+        }
+        assert_eq!(status(b"GET / HTTP/1.1\r\nHost: \xe9\r\n\r\n"), 400);
+    }
+
+    #[test]
+    fn the_time_may_be_any() {
+        let mono = Instant::now();
+        let long = Duration::from_secs(300_000_000_000);
+        for wall in [UNIX_EPOCH - Duration::from_secs(1), UNIX_EPOCH, SystemTime::now(), UNIX_EPOCH + long] {
+            let bytes = Response::error(404, "x").encode(Stamp { mono, wall }, true, true);
+            let dated = String::from_utf8(bytes).unwrap().contains("\r\nDate: ");
+            assert_eq!(dated, wall >= UNIX_EPOCH && wall < UNIX_EPOCH + long, "{wall:?}");
+        }
+    }
+
+    const SAMPLE: &[u8] =
+        b"GET http://h:1/health?feed=a HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_answered(received in prop::collection::vec(any::<u8>(), 0..200)) {
+            if let Parsed::Complete(_, length) = parse(&received) {
+                prop_assert!((1..=received.len()).contains(&length));
+            }
+        }
+
+        #[test]
+        fn a_request_may_be_garbled(at in 0..SAMPLE.len(), byte: u8, cut in 0..SAMPLE.len(), twice: bool) {
+            let mut received = SAMPLE.to_vec();
+            received[at] = byte;
+            if twice {
+                received.splice(cut..cut, SAMPLE.iter().copied());
+            } else {
+                received.truncate(cut);
+            }
+            if let Parsed::Complete(_, length) = parse(&received) {
+                prop_assert!((1..=received.len()).contains(&length));
+            }
+        }
+
+        #[test]
+        fn where_it_is_split_makes_no_difference(
+            names in prop::collection::vec("[A-Za-z][a-z-]{0,8}", 0..6),
+            values in prop::collection::vec("[ -~]{0,12}", 6),
+            path in "/[!-~&&[^?]]{0,20}",
+        ) {
+            let fields: String =
+                names.iter().zip(&values).map(|(name, value)| format!("X-{name}: {value}\r\n")).collect();
+            let text = format!("GET {path} HTTP/1.1\r\n{fields}Host: h\r\n\r\n");
+            let request = complete(&text);
+            prop_assert_eq!(&request.path, &path);
+            prop_assert_eq!(request.host.as_deref(), Some("h"));
+            for end in 0..text.len() {
+                prop_assert!(matches!(parse(&text.as_bytes()[..end]), Parsed::Partial), "at {}", end);
+            }
+        }
+    }
+}

@@ -102,11 +102,12 @@ impl Server {
                     ErrorKind::Interrupted | ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset => {
                         continue;
                     }
+                    // It may be a descriptor that is lacking.
+                    _ if evict(conns, now) => continue,
                     _ => {
                         if !failed {
                             log::warn!(target: TARGET, "could not accept a connection: {error}");
                         }
-                        evict(conns, now); // it may be that which is lacking
                         return Some(now + PAUSE);
                     }
                 },
@@ -125,10 +126,50 @@ impl Server {
     }
 }
 
-/// Gives up the connection that is the first to go.
-fn evict(conns: &mut Vec<Conn>, now: Instant) {
+/// Gives up the connection that is the first to go; `false`: none may.
+fn evict(conns: &mut Vec<Conn>, now: Instant) -> bool {
     let free = conns.iter().enumerate().filter(|(_, conn)| conn.free_at() <= now);
-    if let Some((index, _)) = free.min_by_key(|(_, conn)| conn.rank()) {
+    let first = free.min_by_key(|(_, conn)| conn.rank()).map(|(index, _)| index);
+    first.is_some_and(|index| {
         conns.remove(index);
+        true
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::thread;
+    use std::io::{Read, Write};
+    use std::net::TcpStream;
+
+    #[test]
+    #[allow(clippy::disallowed_methods, reason = "a client of the tests")]
+    fn an_answer_that_panics_ends_nothing() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let addr = listener.local_addr().unwrap();
+        let (rope, bell) = wait::bell().unwrap();
+        let (stop, stopped) = crossbeam_channel::bounded(0);
+        let answer = |request: &Request| {
+            assert_ne!(request.path, "/panic", "as it was to be");
+            Response::new(200, "text/plain", request.path.clone())
+        };
+        let (max_connections, timeout) = (8, Duration::from_secs(10));
+        let server =
+            Server { listener, bell, stop: stopped, max_connections, timeout, answer: Box::new(answer) };
+        let thread = thread::spawn("monitor-test".to_owned(), move || server.run()).unwrap();
+        let mut client = TcpStream::connect(addr).unwrap();
+        client.set_read_timeout(Some(timeout)).unwrap();
+        client.write_all(b"GET /panic HTTP/1.1\r\nHost: h\r\n\r\nGET /fine HTTP/1.0\r\n\r\n").unwrap();
+        let mut text = String::new();
+        client.read_to_string(&mut text).unwrap();
+        let first = text.find("HTTP/1.1 500 Internal Server Error\r\n");
+        let second = text.find("HTTP/1.1 200 OK\r\n");
+        assert!(first == Some(0) && second > first && text.ends_with("/fine"), "{text}");
+        assert!(!text.contains("as it was"), "{text}");
+        drop(stop);
+        rope.pull();
+        thread.join().unwrap();
     }
 }
