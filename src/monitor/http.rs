@@ -271,10 +271,13 @@ mod tests {
             path: "/health".to_owned(),
             query: Some("feed=a%20b&max_age=5s".to_owned()),
             host: Some("localhost:9090".to_owned()),
+            accept: None,
             keep: true,
             body: false,
         };
         assert_eq!(request, expected);
+        let both = complete("GET / HTTP/1.0\r\nAccept: text/plain; q=0.5\r\naccept:  */*\r\n\r\n");
+        assert_eq!(both.accept.as_deref(), Some("text/plain; q=0.5,*/*"));
         assert_eq!(complete("HEAD / HTTP/1.0\n\n").method, Method::Head);
         assert_eq!(complete("BREW / HTTP/1.0\r\n\r\n").method, Method::Other);
         assert_eq!(complete("\r\n\r\nGET / HTTP/1.0\r\n\r\n").path, "/");
