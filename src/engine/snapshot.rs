@@ -3,7 +3,9 @@
 use super::shared::Shared;
 use crate::clock;
 use crate::health::{Health, State};
+use crate::history::{Beat, Note};
 use crate::measures::Measures;
+use crate::policy::pulse::Pulse;
 use crate::transport;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -14,9 +16,17 @@ pub(crate) struct Snapshot {
     pub(crate) taken: Instant,
     pub(crate) health: Health,
     pub(crate) measures: Measures,
+    pulse: Pulse,
+    /// The last events, the newest first.
+    pub(crate) recent: Vec<Note>,
 }
 
 impl Snapshot {
+    /// What came in each of the last seconds, the oldest first.
+    pub(crate) fn beats(&self) -> Vec<Beat> {
+        self.pulse.read(self.taken)
+    }
+
     /// The same of a feed that has ended since: it is closed, and what was old is older.
     pub(crate) fn of_the_past(mut self, now: Instant) -> Self {
         let passed = now.saturating_duration_since(self.taken);
@@ -41,10 +51,12 @@ impl Shared {
     pub(crate) fn snapshot(&self) -> Snapshot {
         let taken = clock::mono();
         let core = self.lock();
-        let (health, measures) = (core.health(self.name(), taken), core.session.measures().clone());
+        let health = core.health(self.name(), taken);
+        let measures = core.session.measures().clone();
+        let (pulse, recent) = (core.session.pulse().clone(), core.recent.read());
         drop(core);
         let health = Health { abandoned_lookups: transport::abandoned_lookups(), ..health };
-        Snapshot { taken, health, measures }
+        Snapshot { taken, health, measures, pulse, recent }
     }
 
     pub(crate) fn last_words(&self) -> LastWords {

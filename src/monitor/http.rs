@@ -276,6 +276,8 @@ mod tests {
             body: false,
         };
         assert_eq!(request, expected);
+        let both = complete("GET / HTTP/1.0\r\nAccept: text/plain; q=0.5\r\naccept:  */*\r\n\r\n");
+        assert_eq!(both.accept.as_deref(), Some("text/plain; q=0.5,*/*"));
         assert_eq!(complete("HEAD / HTTP/1.0\n\n").method, Method::Head);
         assert_eq!(complete("BREW / HTTP/1.0\r\n\r\n").method, Method::Other);
         assert_eq!(complete("\r\n\r\nGET / HTTP/1.0\r\n\r\n").path, "/");

@@ -351,8 +351,8 @@ fn answer(request: &Request, hosts: &Hosts, sources: &Sources, metrics_subscript
         "/live" => Response::json(200, &serde_json::json!({"status": "live"})),
         "/health" => health::answer(&sources.all(), request.query.as_deref()),
         "/metrics" => metrics::answer(&sources.all(), request.accept.as_deref(), metrics_subscriptions),
-        "/" => page::html(),
         "/data" => page::data(&sources.all()),
-        _ => Response::error(404, "there are /, /health, /live, /metrics and /data"),
+        path => page::part(path)
+            .unwrap_or_else(|| Response::error(404, "there are /, /health, /live, /metrics and /data")),
     }
 }

@@ -201,6 +201,12 @@ impl Browser {
 
 impl Drop for Browser {
     fn drop(&mut self) {
+        // Its own processes end with it only if it ends by itself; a browser that does not is killed.
+        self.session.clear();
+        let close = json!({"id": 0, "method": "Browser.close"}).to_string();
+        if self.socket.send(Message::text(close)).is_ok() {
+            while self.socket.read().is_ok() {}
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
         let _ = std::fs::remove_dir_all(&self.profile);

@@ -25,7 +25,7 @@ class Card {
     this.allRows = false;
     this.allEvents = false;
     this.part(".name").textContent = name;
-    this.rate = new Chart("Data messages a second", { stepped: true, show: count, round: roundUpCount, scale: count });
+    this.rate = new Chart("Data per second", { stepped: true, show: count, round: roundUpCount, scale: count });
     this.age = new Chart("Age of the data", { stepped: false, show: limitTime, round: roundUpTime, scale: scaleTime });
     this.part(".charts").append(this.rate.node, this.age.node);
     drawIcon(this.part(".fold"), "down");
@@ -65,24 +65,23 @@ class Card {
     drawIcon(this.part(".head .state .icon"), state.icon);
     write(this.part(".head .word"), state.word);
     write(this.part(".why"), silent ? `It was ${was.word.toLowerCase()} when livefeed last answered.` : why(health));
-    this.showAge(health);
+    this.showAge(health, silent);
     this.showAlerts(health.alerts);
     if (!open) return;
-    this.showCharts(feed);
+    this.showCharts(feed, silent);
     this.showFacts(health);
-    this.showSubscriptions(health.subscriptions);
+    this.showSubscriptions(health);
     this.showEvents(feed.recent);
   }
 
-  showAge(health) {
+  showAge(health, silent) {
     const age = health.last_signal_age_seconds;
-    const limit = health.stale_after_seconds;
-    const [figure, unit] = age === null ? ["–", ""] : span(age);
+    const [figure, unit] = silent ? ["?", ""] : age === null ? ["–", ""] : span(age);
     write(this.part(".head .age strong"), figure);
     write(this.part(".head .age .unit"), unit);
-    this.part(".head .age").classList.toggle("late", age !== null && limit !== null && age > limit);
-    const said = age === null ? "no data yet" : "since the last data";
-    write(this.part(".head .limit"), `${said} · ${limitText(health).join(", ")}`);
+    this.part(".head .age").classList.toggle("late", !silent && isOver(health));
+    const said = age === null ? "no data yet" : silent ? `the last data was ${time(age)} old then` : "since the last data";
+    write(this.part(".head .limit"), silent ? said : `${said} · ${limitText(health).join(", ")}`);
   }
 
   showAlerts(alerts) {
@@ -100,12 +99,12 @@ class Card {
     }));
   }
 
-  showCharts({ health, messages, ages }) {
+  showCharts({ health, messages, ages }, silent) {
     const last = messages.length === 0 ? 0 : messages[messages.length - 1];
-    this.rate.draw(messages, { now: `${count(last)} in the last second`, limit: null });
+    this.rate.draw(messages, { now: `${many(last, "message", "messages")} in the last`, limit: null, silent });
     const age = health.last_signal_age_seconds;
     const limit = health.stale_after_seconds;
-    this.age.draw(ages, { now: age === null ? "no data yet" : `${time(age)} now`, limit });
+    this.age.draw(ages, { now: age === null ? "no data yet" : `${time(age)} now`, limit, silent });
   }
 
   showFacts(health) {
@@ -125,23 +124,25 @@ class Card {
     while (list.children.length > wanted.length) list.lastElementChild.remove();
   }
 
-  showSubscriptions(subscriptions) {
+  showSubscriptions(health) {
+    const { subscriptions } = health;
     this.part(".subscriptions").hidden = subscriptions.length === 0;
-    const ranked = subscriptions.map((subscription) => [subscriptionState(subscription.state).rank, subscription]);
-    this.showCounts(subscriptions);
+    const all = subscriptions.map((subscription) => ({ subscription, state: shownState(subscription, health) }));
+    this.showCounts(all);
     const filter = this.part(".filter");
     filter.hidden = subscriptions.length <= FEW_ROWS;
     const word = filter.hidden ? "" : filter.value.trim().toLowerCase();
-    const found = ranked.filter(([, subscription]) => subscription.id.toLowerCase().includes(word));
-    found.sort(([a], [b]) => b - a); // trouble first; otherwise as they were made
-    const troubled = found.filter(([rank]) => rank >= TROUBLE).length;
+    const found = all.filter(({ subscription }) => subscription.id.toLowerCase().includes(word));
+    const rank = ({ state }) => subscriptionState(state).rank;
+    found.sort((a, b) => rank(b) - rank(a)); // trouble first; otherwise as they were made
+    const troubled = found.filter((entry) => rank(entry) >= TROUBLE).length;
     const few = Math.max(FEW_ROWS, Math.min(troubled, MOST_TROUBLED));
-    const shown = found.slice(0, this.allRows || word ? MOST_ROWS : few).map(([, subscription]) => subscription);
+    const shown = found.slice(0, this.allRows || word ? MOST_ROWS : few);
     const more = this.part(".subscriptions .more");
     more.hidden = word !== "" || found.length <= few;
     mark(more, "aria-expanded", String(this.allRows));
     write(more, this.allRows ? "Show fewer" : `Show ${found.length > MOST_ROWS ? count(MOST_ROWS) + " of" : "all"} ${count(found.length)}`);
-    const nodes = shown.map((subscription) => this.row(subscription));
+    const nodes = shown.map(({ subscription, state }) => this.row(subscription, state));
     arrange(this.part(".rows"), nodes);
     if (this.rows.size > 2 * nodes.length + 100) {
       const kept = new Set(nodes);
@@ -149,9 +150,9 @@ class Card {
     }
   }
 
-  showCounts(subscriptions) {
+  showCounts(all) {
     const counts = new Map();
-    for (const { state } of subscriptions) counts.set(state, (counts.get(state) ?? 0) + 1);
+    for (const { state } of all) counts.set(state, (counts.get(state) ?? 0) + 1);
     const ordered = [...counts].sort(([a], [b]) => subscriptionState(b).rank - subscriptionState(a).rank);
     const text = JSON.stringify(ordered);
     const list = this.part(".counts");
@@ -165,26 +166,28 @@ class Card {
     }));
   }
 
-  row(subscription) {
+  row(subscription, key) {
     let node = this.rows.get(subscription.id);
     if (!node) {
       node = stamp("row");
       node.querySelector(".id").textContent = subscription.id;
       this.rows.set(subscription.id, node);
     }
-    const state = subscriptionState(subscription.state);
+    const state = subscriptionState(key);
     mark(node, "data-tone", state.tone);
-    mark(node, "data-state", subscription.state);
+    mark(node, "data-state", key);
     const [, stateCell, ageCell, limitCell, messagesCell] = node.children;
     drawIcon(stateCell.firstElementChild, state.icon);
     const [word, cause] = stateCell.lastElementChild.children;
     write(word, state.word);
-    write(cause, subscription.stale_cause === null ? "" : lookUp(CAUSES, subscription.stale_cause, subscription.stale_cause));
+    const why = subscription.stale_cause === null ? [] : [lookUp(CAUSES, subscription.stale_cause, subscription.stale_cause)];
+    if (key !== subscription.state) why.push(`now ${subscriptionState(subscription.state).word}`);
+    write(cause, why.join(", "));
     const age = subscription.last_signal_age_seconds;
     const limit = subscription.stale_after_seconds;
     const lag = subscription.lag_seconds ?? null;
     write(ageCell, age === null ? "–" : time(age));
-    ageCell.classList.toggle("late", age !== null && limit !== null && age > limit);
+    ageCell.classList.toggle("late", isOver(subscription));
     const [text, source] = limitText(subscription, false);
     const rest = [source, lag === null ? "" : `lag ${time(Math.max(0, lag))}`].filter(Boolean).join(", ");
     if (limitCell.dataset.text !== `${text} ${rest}`) {
@@ -210,13 +213,27 @@ class Card {
       item.dataset.tone = lookUp(TONES, note.weight, "none");
       const when = make("time", "", clock(new Date(note.time)));
       when.dateTime = note.time;
-      const what = make("span", "text", note.text);
+      const what = make("span", "text");
+      what.append(make("bdi", "", note.text));
       if (note.times > 1) what.append(" ", make("small", "", `and ${count(note.times - 1)} before`));
       item.append(when, make("span", "what", note.name), what);
       return item;
     }));
     if (notes.length === 0) list.append(make("li", "none", "None yet."));
   }
+}
+
+/** Whether the data is older than its limit. */
+function isOver({ last_signal_age_seconds: age, stale_after_seconds: limit }) {
+  return age !== null && limit !== null && age > limit;
+}
+
+/** The state as it is shown: one that is stale and was made again has another one meanwhile, and is stale all the same. */
+function shownState(subscription, health) {
+  const { state } = subscription;
+  if (subscription.stale_cause !== null) return "stale";
+  const again = ["queued", "sent", "confirmed"].includes(state);
+  return health.state === "stale" && again && isOver(subscription) ? "stale" : state;
 }
 
 /** A limit and where it comes from; without `named` it stands under a title. */
@@ -229,7 +246,7 @@ function limitText({ stale_after_seconds: limit, limit_source: key, learned_gap_
 
 /** Why a feed is in its state, in a sentence. */
 function why(health) {
-  const last = health.last_end === null ? "" : ` The last one: ${health.last_end}.`;
+  const last = health.last_end === null ? "" : ` The last one: ${within(health.last_end)}.`;
   const inState = (...states) => health.subscriptions.filter(({ state }) => states.includes(state));
   switch (health.state) {
     case "fresh":
@@ -247,25 +264,25 @@ function why(health) {
     case "waiting":
       return `The next attempt is in ${time(health.next_attempt_in_seconds ?? 0)}.${last}`;
     case "stale": {
-      const stale = inState("stale");
+      const stale = health.subscriptions.filter((subscription) => shownState(subscription, health) === "stale");
       const cause = health.stale_cause ?? stale[0]?.stale_cause ?? "silent";
       const lack = lookUp(CAUSES, cause, cause);
       const ages = stale.map((subscription) => subscription.last_signal_age_seconds).filter((age) => age !== null);
       const longest = cause !== "silent" || ages.length === 0 ? "" : ` for ${stale.length > 1 ? "up to " : ""}${time(Math.max(...ages))}`;
-      const of = stale.length > 0 ? ` of ${stale.length > 1 ? many(stale.length, "", "subscriptions") : stale[0].id}` : "";
+      const of = stale.length > 0 ? ` of ${stale.length > 1 ? many(stale.length, "", "subscriptions") : within(stale[0].id)}` : "";
       return `${lack[0].toUpperCase()}${lack.slice(1)}${of}${longest}. The repair is under way.`;
     }
     case "closing":
       return "It is being closed.";
     case "closed":
-      return `It is over: ${health.closed ?? "closed"}. No data will come.`;
+      return `It is over: ${within(health.closed ?? "closed")}. No data will come.`;
     default:
       return "";
   }
 }
 
 function naming(subscriptions) {
-  if (subscriptions.length === 1) return `${subscriptions[0].id} is`;
+  if (subscriptions.length === 1) return `${within(subscriptions[0].id)} is`;
   return `${count(subscriptions.length)} subscriptions are`;
 }
 
@@ -333,11 +350,11 @@ function drawSilence(silent) {
   document.body.classList.toggle("silent", silent);
   const box = byId("silence");
   if (silent) {
-    drawIcon(box.querySelector(".icon"), "question");
+    drawIcon(box.querySelector(".icon"), UNREACHABLE.icon);
     const known = answer === null ? "" : " What stands below is how it was then.";
-    write(box.querySelector("strong"), `No answer from livefeed for ${time(Math.round(unheard() / 1000))}`);
+    write(box.querySelector("strong"), `No answer from livefeed for ${wholeTime(unheard() / 1000)}`);
     write(box.querySelector("p > span"), `${failure}${known}`.trim());
-    showSummary(UNKNOWN, "No answer", "No answer from livefeed");
+    showSummary(UNREACHABLE, "No answer", "No answer from livefeed");
   }
   box.hidden = !silent;
 }
@@ -380,7 +397,7 @@ function summarize(feeds, troubled) {
   const [, health] = worst;
   const alerts = feeds.reduce((sum, feed) => sum + feed.health.alerts.length, 0);
   let text;
-  if (feeds.length === 1) text = `${health.name}: ${state.word.toLowerCase()}`;
+  if (feeds.length === 1) text = `${within(health.name)}: ${state.word.toLowerCase()}`;
   else if (state.rank === 0) text = `All ${feeds.length} feeds are fresh`;
   else if (troubled.length === 0) text = `All ${feeds.length} feeds are well`;
   else text = `${troubled.length} of ${feeds.length} feeds in trouble`;
@@ -388,7 +405,7 @@ function summarize(feeds, troubled) {
     text += `, ${many(alerts, "alert", "alerts")}`;
     if (state.rank < TROUBLE) state = { ...state, tone: "bad", icon: "warning" };
   }
-  const first = state.rank >= TROUBLE && feeds.length > 1 ? `${state.word}: ${health.name}` : text;
+  const first = state.rank >= TROUBLE && feeds.length > 1 ? `${state.word}: ${within(health.name)}` : text;
   showSummary(state, text, first);
 }
 
@@ -406,7 +423,7 @@ function announce(feeds) {
   const changed = [];
   for (const { health } of feeds) {
     const { name, state } = health;
-    if (before.has(name) && before.get(name) !== state) changed.push(`${name} is ${feedState(state).word.toLowerCase()}`);
+    if (before.has(name) && before.get(name) !== state) changed.push(`${within(name)} is ${feedState(state).word.toLowerCase()}`);
     before.set(name, state);
   }
   for (const name of before.keys()) if (!feeds.some(({ health }) => health.name === name)) before.delete(name);
@@ -435,7 +452,9 @@ async function ask() {
     announce(answer.feeds);
     write(byId("updated"), `as of ${clock(new Date())} · livefeed ${answer.version}`);
   } catch (error) {
-    failure = patience.signal.aborted ? "It does not answer in time." : `It can't be reached, or something is wrong: ${error.message}.`;
+    if (patience.signal.aborted) failure = "It does not answer in time.";
+    else if (error instanceof TypeError) failure = "It can't be reached.";
+    else failure = `Something is wrong: ${error.message}.`;
   } finally {
     clearTimeout(timer);
     asking = false;

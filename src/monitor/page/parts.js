@@ -33,6 +33,8 @@ const STATES = {
 
 const UNKNOWN = { word: "Unknown", tone: "none", rank: 8, icon: "question" };
 
+const UNREACHABLE = { word: "No answer", tone: "over", rank: 9, icon: "cut" };
+
 const TROUBLE = 3;
 
 const CAUSES = { silent: "no data", late: "no timely data", frozen: "no new data" };
@@ -78,6 +80,11 @@ function subscriptionState(key) {
   return lookUp(STATES, key, { word: String(key), tone: "none", rank: 1, icon: "question" });
 }
 
+/** A text of others within a sentence: what turns the direction of writing would turn the sentence. */
+function within(text) {
+  return text.replace(/[\u200e\u200f\u202a-\u202e\u2066-\u2069]/g, "");
+}
+
 /** A number of seconds for people: the figure and its unit. */
 function span(seconds) {
   if (seconds < 9.95) return [seconds < 0.995 ? seconds.toFixed(2) : seconds.toFixed(1), "s"];
@@ -92,6 +99,12 @@ function span(seconds) {
 
 function time(seconds) {
   return span(seconds).join(" ");
+}
+
+/** The same without fractions. */
+function wholeTime(seconds) {
+  const whole = Math.round(seconds);
+  return whole < 10 ? `${whole} s` : time(whole);
 }
 
 /** A limit for people: as it was written, not to a hundredth. */
@@ -169,6 +182,7 @@ const ICONS = {
   stop: `${RING}M9 9h6v6h-6z`,
   cross: "M8.2 3h7.6L21 8.2v7.6L15.8 21H8.2L3 15.8V8.2zM9 9l6 6M15 9l-6 6",
   question: `${RING}M9.4 9.6a2.7 2.7 0 1 1 3.9 2.5c-.9.4-1.3 1-1.3 1.8M12 16.8v.01`,
+  cut: "M10 7H8a5 5 0 0 0 0 10h2M14 7h2a5 5 0 0 1 0 10h-2M4 3.5l16 17",
   down: "M6 9.5l6 6l6-6",
 };
 
@@ -240,7 +254,7 @@ class Chart {
     this.scale = scale;
   }
 
-  draw(values, { now, limit }) {
+  draw(values, { now, limit, silent }) {
     const known = values.filter((value) => value !== null);
     const most = Math.max(0, ...known);
     const top = this.round(Math.max(most, limit ?? 0) * 1.02);
@@ -279,7 +293,8 @@ class Chart {
       bound.style.top = share < 0.5 ? `calc(${100 * share}% + 2px)` : "auto";
       bound.style.bottom = share < 0.5 ? "auto" : `calc(${100 * (1 - share)}% + 2px)`;
     }
-    write(this.part(".now"), now);
+    write(this.part(".now"), silent ? "" : now);
+    write(this.part(".axis").lastElementChild, silent ? "last answer" : "now");
     write(this.part(".most"), this.scale(top));
     const bounded = limit === null ? "" : `, limit ${this.show(limit)}`;
     mark(this.node, "aria-label", `${this.title}, last two minutes: ${now}, at most ${this.show(most)}${bounded}`);

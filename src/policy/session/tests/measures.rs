@@ -116,7 +116,7 @@ fn alerts_are_counted_by_kind() {
         world.session.alert(world.now, AlertKind::Unmatched { messages });
     }
     let kind = AlertKind::Unmatched { messages: 3 };
-    let over = Alert { time: world.now.wall, epoch: 0, status: AlertStatus::Cleared, kind };
+    let over = crate::event::Alert { time: world.now.wall, epoch: 0, status: AlertStatus::Cleared, kind };
     world.session.events.push_back(Event::Alert(Box::new(over)));
     world.settle();
     assert_eq!(world.names(), ["alert", "alert", "alert"]);
