@@ -8,7 +8,7 @@ use crate::engine::decoder::Sink;
 use crate::engine::intake::{Intake, Setting};
 use crate::engine::plan::Plan;
 use crate::engine::routes::Routes;
-use crate::engine::shared::Shared;
+use crate::engine::shared::{Shared, Wires};
 use crate::message::Payload;
 use crate::policy::session::Established;
 use crossbeam_channel::bounded;
