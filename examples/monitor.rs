@@ -2,6 +2,8 @@
 //!
 //! It runs for as long as a number of seconds is given, else until it is stopped.
 
+#![allow(clippy::disallowed_methods, reason = "a program of its own may read clocks")]
+
 use livefeed::lab::{Lab, Script, Topic};
 use livefeed::{Event, Feed, Matcher, Monitor, Subscription};
 use std::time::{Duration, Instant};
