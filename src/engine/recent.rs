@@ -1,5 +1,6 @@
 //! The last lifecycle events in short, for people who look at a feed. Payloads never come here.
 
+use super::record;
 use crate::error::CloseReason;
 use crate::event::{AlertKind, AlertStatus, Event, Gap, GapCause};
 use crate::history::{Note, Weight};
@@ -103,6 +104,7 @@ fn weight(event: &Event) -> Weight {
             _ => Weight::Bad,
         },
         Event::Closed(closed) if closed.reason == CloseReason::ByUser => Weight::Plain,
+        Event::Disconnected(end) if record::is_asked_for(end) => Weight::Plain,
         Event::Stale(_) | Event::Refused(_) | Event::Ended(_) | Event::Disconnected(_) | Event::Closed(_) => {
             Weight::Bad
         }
@@ -338,6 +340,8 @@ mod tests {
         let closed = |reason| Event::Closed(Box::new(Closed { time: TIME, epoch: 1, reason }));
         assert_eq!(weight(&closed(CloseReason::ByUser)), Weight::Plain);
         assert_eq!(weight(&closed(CloseReason::Fatal(EndReason::Eof))), Weight::Bad);
+        assert_eq!(weight(&disconnected(EndReason::Eof)), Weight::Bad);
+        assert_eq!(weight(&disconnected(EndReason::Reconnect)), Weight::Plain);
         let alert = |status| {
             let kind = AlertKind::Down { down: Duration::from_secs(300), last: Some(EndReason::Eof) };
             Event::Alert(Box::new(Alert { time: TIME, epoch: 1, status, kind }))

@@ -16,7 +16,7 @@ const SLOTS: usize = SECONDS + 1;
 #[derive(Debug, Clone, Copy, Default)]
 struct Slot {
     messages: u32,
-    /// When the newest came, in milliseconds from the second's beginning, plus 1; 0: none came.
+    /// When the newest came, in milliseconds from the second's beginning, plus 1; 0: none came, or the second is not over.
     newest: u16,
 }
 
@@ -27,6 +27,10 @@ pub(crate) struct Pulse {
     /// The newest second that is known of, and its place in the ring.
     second: u64,
     place: usize,
+    /// When that second is over.
+    end: Instant,
+    /// The newest data.
+    newest: Option<Instant>,
     ring: [Slot; SLOTS],
     /// The newest data that came before all that the ring holds.
     before: Option<Instant>,
@@ -34,19 +38,26 @@ pub(crate) struct Pulse {
 
 impl Pulse {
     pub(crate) fn new(now: Instant) -> Self {
-        Self { origin: now, second: 0, place: 0, ring: [Slot::default(); SLOTS], before: None }
+        let mut pulse = Self {
+            origin: now,
+            second: 0,
+            place: 0,
+            end: now,
+            newest: None,
+            ring: [Slot::default(); SLOTS],
+            before: None,
+        };
+        pulse.end = pulse.start(1);
+        pulse
     }
 
     /// Data came: so many messages. A time before that of the data before counts as in the same second.
     pub(crate) fn handle_data(&mut self, now: Instant, messages: u64) {
-        let since = now.saturating_duration_since(self.origin);
-        let second = since.as_secs();
-        if second > self.second {
-            self.advance(second);
+        if now >= self.end {
+            self.advance(now.saturating_duration_since(self.origin).as_secs());
         }
+        self.newest = self.newest.max(Some(now));
         if let Some(slot) = self.ring.get_mut(self.place) {
-            let at = if second == self.second { since.subsec_millis() } else { 0 };
-            slot.newest = slot.newest.max(u16::try_from(at + 1).unwrap_or(u16::MAX));
             slot.messages = slot.messages.saturating_add(u32::try_from(messages).unwrap_or(u32::MAX));
         }
     }
@@ -73,8 +84,14 @@ impl Pulse {
 
     /// Begins a later second, with nothing in those between.
     fn advance(&mut self, second: u64) {
+        let start = self.start(self.second);
+        if let Some(since) = self.newest.and_then(|at| at.checked_duration_since(start))
+            && let Some(slot) = self.ring.get_mut(self.place)
+        {
+            slot.newest = u16::try_from(since.as_millis().min(999) + 1).unwrap_or(0);
+        }
         // Of the seconds that the ring has no room for, only the newest data matters.
-        let skipped = second - self.second;
+        let skipped = second.saturating_sub(self.second);
         for _ in 0..skipped.min(SLOTS as u64) {
             self.place = (self.place + 1) % SLOTS;
             self.second += 1;
@@ -85,6 +102,7 @@ impl Pulse {
             }
         }
         self.second = second;
+        self.end = self.start(second.saturating_add(1));
     }
 
     /// What came in a second that the ring holds.

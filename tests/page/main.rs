@@ -4,10 +4,12 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
+    clippy::disallowed_methods,
     reason = "a test that fails here says enough"
 )]
 
 mod browser;
+mod data;
 
 use browser::Browser;
 use livefeed::lab::{Command, Lab, Script, Topic};

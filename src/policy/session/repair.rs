@@ -122,6 +122,7 @@ impl Session {
         }
         entry.made_again = Some(now.mono);
         entry.gap |= entry.in_force;
+        entry.demand.handle_break();
         up.acks.disarm(key);
         up.expect_late(now.mono, entry);
         up.ledger.let_go(entry.frame, key);

@@ -1,7 +1,7 @@
 //! What the machine measures of itself.
 
 use super::*;
-use crate::event::{Alert, AlertKind, AlertStatus};
+use crate::event::{AlertKind, AlertStatus};
 use crate::measures::Histogram;
 use crate::policy::mark::Mark;
 use crate::policy::schedule::{Mode, Times};
