@@ -81,7 +81,7 @@ fn traces() -> Vec<Trace> {
                 48,
                 Box::new(|at, random| {
                     let day = at.as_secs_f64() / 86_400.0 * std::f64::consts::TAU;
-                    let mean = 10_f64.powf(-0.7 * day.cos() * -1.0);
+                    let mean = 10_f64.powf(0.7 * day.cos());
                     secs(-mean * unit(random).ln())
                 }),
             )
