@@ -105,8 +105,9 @@ impl Session {
     /// it, or one is not to be had.
     fn is_data_owed(&self) -> bool {
         let limited = |entry: &Entry| {
-            !(entry.demand.limits(false).is_none() && entry.demand.limits(true).is_none())
-                && !entry.demand.is_quiet()
+            let demand = &entry.demand;
+            let none = demand.limits(false).is_none() && demand.limits(true).is_none();
+            !none && !demand.is_quiet()
         };
         let owed =
             |entry: &Entry| entry.is_off() || (limited(entry) && entry.state != SubscriptionState::Live);
