@@ -144,6 +144,7 @@
 //! | `native-tls` | yes | `wss://` through the operating system's TLS library (OpenSSL on Linux) |
 //! | `native-tls-vendored` | no | the same with an OpenSSL that is built along |
 //! | `gzip` | no | the codecs [`Codec::Gzip`] and [`Codec::Deflate`] |
+//! | `schedule` | no | named hours in any time zone: [`FeedConfig::hours`] and [`FeedConfig::by_hours`] |
 //! | `lab` | no | the module `lab`: a feed server that misbehaves on demand, for tests |
 //! | `monitor` | no | `Monitor`: an HTTP endpoint that says how feeds are, for probes, monitors and people |
 //!

@@ -212,7 +212,8 @@ fn wait_for(feed: &Feed, what: &str, mut wanted: impl FnMut(&Event) -> bool) {
 /// The figures of the page lie between those of the health before and after it.
 fn assert_agree(page: &Page, before: &Health, after: &Health) {
     let feed = ("feed", &*before.name);
-    let figures: [(&str, fn(&Health) -> u64); 12] = [
+    type Figure = fn(&Health) -> u64;
+    let figures: [(&str, Figure); 12] = [
         ("livefeed_messages_total", |health| health.messages),
         ("livefeed_received_bytes_total", |health| health.bytes),
         ("livefeed_unmatched_messages_total", |health| health.unmatched),

@@ -42,6 +42,18 @@ fn its_configuration_is_valid() {
 }
 
 #[test]
+fn its_hours_are_valid() {
+    let readme = include_str!("../README.md");
+    let (_, rest) = readme.split_once("## Market hours").unwrap();
+    let (_, rest) = rest.split_once("```json\n").unwrap();
+    let (json, _) = rest.split_once("```").unwrap();
+    let mut config = FeedConfig::from_json(json).unwrap();
+    config.url = "ws://feed.example/ws".into();
+    config.validate().unwrap();
+    assert_eq!((config.hours.len(), config.by_hours.len()), (2, 2));
+}
+
+#[test]
 fn its_tables_hold_each_default() {
     let config = FeedConfig::new("ws://h/");
     let subscription = serde_json::to_value(config.resolved(&Subscription::new("a"))).unwrap();

@@ -333,6 +333,7 @@ fn listed(headers: BTreeMap<String, Secret>) -> Vec<(String, Secret)> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test that can't make its configuration fails")]
 mod tests {
     use super::*;
     use std::time::Duration;
@@ -355,5 +356,37 @@ mod tests {
         assert_eq!((fixed.limit, fixed.adaptive), (Some(secs(5)), None));
         let none = spec(&config, &Subscription::new("a").no_stale_limit()).want;
         assert_eq!((none.limit, none.adaptive), (None, None));
+    }
+
+    #[cfg(feature = "schedule")]
+    #[test]
+    fn limits_by_hours_find_their_calendars() {
+        let hours = |from, to| config::Hours::new("UTC").window("daily", from, to);
+        let mut config = FeedConfig::new("ws://h/");
+        config.hours = [("late", hours("20:00", "24:00")), ("early", hours("00:00", "04:00"))]
+            .map(|(name, hours)| (name.to_owned(), hours))
+            .into();
+        let second = Duration::from_secs(1);
+        config.by_hours =
+            vec![config::HourLimit::during("late", second), config::HourLimit::outside("early", Limit::None)];
+        config.defaults.by_hours = Some(config.by_hours.iter().rev().cloned().collect());
+        config.subscriptions =
+            vec![Subscription::new("a"), Subscription::new("b").by_hours([config.by_hours[0].clone()])];
+        config.validate().unwrap();
+        let plan = plan(&config, Hooks::default()).unwrap();
+        let open: Vec<_> = plan
+            .session
+            .calendars
+            .iter()
+            .map(|hours| hours.at(std::time::SystemTime::UNIX_EPOCH).open)
+            .collect();
+        assert_eq!(open, [true, false], "early, late");
+        let late = HourLimit { hours: 1, during: true, limit: Some(second) };
+        let early = HourLimit { hours: 0, during: false, limit: None };
+        assert_eq!(*plan.session.by_hours, [late, early]);
+        assert_eq!(*plan.specs[0].want.by_hours, [early, late]);
+        assert_eq!(*plan.specs[1].want.by_hours, [late]);
+        config.defaults.by_hours = None;
+        assert_eq!(*spec(&config, &config.subscriptions[0]).want.by_hours, [late, early]);
     }
 }

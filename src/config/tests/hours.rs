@@ -56,18 +56,6 @@ fn hours_round_trip_and_are_built() {
     assert_eq!(config.validate().is_ok(), cfg!(feature = "schedule"));
 }
 
-#[cfg(not(feature = "schedule"))]
-#[test]
-fn a_build_without_time_zones_says_so() {
-    let (path, problem) = config_error(open(json!({"hours": {"nyse": nyse()}})));
-    assert_eq!(path, "hours.nyse");
-    assert!(problem.contains("feature `schedule`"), "{problem}");
-    assert_eq!(
-        config_error(open(json!({"by_hours": [{"during": "a", "stale_after": "1s"}]}))).0,
-        "by_hours[0].during"
-    );
-}
-
 #[test]
 fn what_is_no_such_thing_is_refused_as_it_is_read() {
     let window = r#"{"from": "09:00", "to": "10:00"}"#;

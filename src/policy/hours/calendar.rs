@@ -91,8 +91,10 @@ impl Calendar {
             true => (self.opened(today, at), self.closes(today, at)),
             false => (self.closed(today, at), self.opens(today, at)),
         };
+        // Whatever the rules of a time zone are, the answer must not hold for no time at all.
+        let soon = at.saturating_add(SignedDuration::from_secs(1)).unwrap_or(self.latest);
         let from = SystemTime::from(from.max(self.earliest));
-        let until = SystemTime::from(until.min(self.latest));
+        let until = SystemTime::from(if until > at { until } else { soon }.min(self.latest));
         Span { open, from, until: until.min(limit) }
     }
 

@@ -1,7 +1,6 @@
 //! Several hours side by side, and clocks that go on, jump ahead and are set back.
 
-use super::{shown, utc};
-use crate::config::Hours;
+use super::{Hours, calendar, shown, utc};
 use crate::policy::hours::{Calendar, HourLimit, Timetable};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -61,8 +60,8 @@ fn a_clock_that_is_set_back_takes_the_hours_with_it() {
 
 #[test]
 fn hours_that_never_close_never_turn() {
-    let always = Hours::new("Europe/London").window("daily", "00:00", "24:00").compile("always").unwrap();
-    let past = Hours::new("UTC").window_on("2020-01-01", "00:00", "01:00").compile("past").unwrap();
+    let always = calendar(&Hours::new("Europe/London").window("daily", "00:00", "24:00"));
+    let past = calendar(&Hours::new("UTC").window_on("2020-01-01", "00:00", "01:00"));
     let start = utc("2026-05-01T10:00:00Z");
     let mut table = Timetable::new(vec![Arc::new(always), Arc::new(past)], start);
     let opened = table.opened_at(0);

@@ -1,7 +1,6 @@
 //! Markets and odd hours of real time zones, by what their clocks did and will do.
 
-use super::{assert_changes, calendar, shown, utc};
-use crate::config::Hours;
+use super::{Hours, assert_changes, calendar, shown, utc};
 use std::time::SystemTime;
 
 fn nyse() -> Hours {
@@ -259,9 +258,12 @@ fn what_never_changes_is_looked_for_within_bounds() {
     let mut open = Hours::new("Europe/London").window("daily", "00:00", "24:00");
     let mut date: jiff::civil::Date = "2024-01-01".parse().unwrap();
     for _ in 0..2_000 {
-        closed = closed.closed_on(date.to_string());
-        open =
-            open.window_on(date.to_string(), "00:00", "12:00").window_on(date.to_string(), "11:00", "24:00");
+        closed = closed.closed_on(&date.to_string());
+        open = open.window_on(&date.to_string(), "00:00", "12:00").window_on(
+            &date.to_string(),
+            "11:00",
+            "24:00",
+        );
         date = date.tomorrow().unwrap();
     }
     for (hours, is_open) in [(closed, false), (open, true)] {
