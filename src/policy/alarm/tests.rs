@@ -170,6 +170,7 @@ fn what_is_over_before_the_cool_down_is_was_never_said() {
     assert!(world.alarms.next_deadline().is_some());
     world.alarms.handle_slow_consumer(world.at, false, 1, 2);
     assert_eq!(world.alarms.next_deadline(), Some(world.start + 5 * MINUTE), "only that of down");
+    assert!(world.alarms.pending.is_empty());
     world.alarms.handle_connected(world.at);
     world.pass(60 * MINUTE);
     assert_eq!(world.said(), []);
@@ -217,6 +218,16 @@ fn reading_time_that_turns_out_to_be_less_puts_nothing_off_for_long() {
     world.alarms.handle_no_data(world.at, false);
     assert_eq!(world.alarms.no_data_at(), Some(11 * MINUTE));
     assert_eq!(world.alarms.unmatched_over(), Some(2 * MINUTE));
+
+    // The same with hours that began in between.
+    let hours = no_data::Hours { index: 0, during: true, name: "h".into() };
+    let no_data = Arc::new([no_data::Limit { after: MINUTE, hours: Some(hours) }]);
+    let mut world = World::new(Settings { no_data, ..settings() });
+    world.at.read = 60 * MINUTE;
+    world.alarms.handle_hours(world.at, &|_| true);
+    world.at.read = MINUTE;
+    world.alarms.handle_no_data(world.at, false);
+    assert_eq!(world.alarms.no_data_at(), Some(2 * MINUTE));
 }
 
 #[test]
@@ -433,5 +444,16 @@ proptest! {
         prop_assert!(standing.into_iter().all(|standing| standing.alarm.is_on() == standing.alarm.is_raised()));
         prop_assert!(world.alarms.pending.is_empty());
         prop_assert_eq!(world.alarms.next_deadline(), None);
+        // And all is forgotten some time after it is over.
+        let at = world.at;
+        let topics: Vec<Topic> = world.alarms.standing.keys().cloned().collect();
+        for topic in topics {
+            world.alarms.clear(at.now, &topic);
+        }
+        for _ in 0..2 {
+            world.at.now += cool_down;
+            world.alarms.forget(world.at.now);
+        }
+        prop_assert!(world.alarms.standing.is_empty() && world.alarms.remembered.is_empty());
     }
 }

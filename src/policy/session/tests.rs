@@ -9,6 +9,7 @@ use crate::policy::subscriptions::AckPolicy;
 use crate::policy::verdict;
 use std::time::SystemTime;
 
+mod alarms;
 mod answers;
 mod contracts;
 mod doubts;
