@@ -140,36 +140,79 @@ fn evict(conns: &mut Vec<Conn>, now: Instant) -> bool {
 mod tests {
     use super::*;
     use crate::thread;
+    use crossbeam_channel::bounded;
     use std::io::{Read, Write};
-    use std::net::TcpStream;
+    use std::net::{SocketAddr, TcpStream};
 
-    #[test]
-    #[allow(clippy::disallowed_methods, reason = "a client of the tests")]
-    fn an_answer_that_panics_ends_nothing() {
+    const CEILING: Duration = Duration::from_secs(10);
+
+    /// Runs a server of a few connections for as long as `run` does, with its address.
+    fn served(answer: impl Fn(&Request) -> Response + Send + 'static, run: impl FnOnce(SocketAddr)) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
         let addr = listener.local_addr().unwrap();
         let (rope, bell) = wait::bell().unwrap();
-        let (stop, stopped) = crossbeam_channel::bounded(0);
+        let (stop, stopped) = bounded(0);
+        let (max_connections, timeout) = (8, CEILING);
+        let server =
+            Server { listener, bell, stop: stopped, max_connections, timeout, answer: Box::new(answer) };
+        let thread = thread::spawn("monitor-test".to_owned(), move || server.run()).unwrap();
+        run(addr);
+        drop(stop);
+        rope.pull();
+        thread.join().unwrap();
+    }
+
+    #[allow(clippy::disallowed_methods, reason = "a client of the tests")]
+    fn ask(addr: SocketAddr, request: &str) -> TcpStream {
+        let mut client = TcpStream::connect(addr).unwrap();
+        client.set_read_timeout(Some(CEILING)).unwrap();
+        client.write_all(request.as_bytes()).unwrap();
+        client
+    }
+
+    fn told(mut client: TcpStream) -> String {
+        let mut text = String::new();
+        client.read_to_string(&mut text).unwrap();
+        text
+    }
+
+    #[test]
+    fn an_answer_that_panics_ends_nothing() {
         let answer = |request: &Request| {
             assert_ne!(request.path, "/panic", "as it was to be");
             Response::new(200, "text/plain", request.path.clone())
         };
-        let (max_connections, timeout) = (8, Duration::from_secs(10));
-        let server =
-            Server { listener, bell, stop: stopped, max_connections, timeout, answer: Box::new(answer) };
-        let thread = thread::spawn("monitor-test".to_owned(), move || server.run()).unwrap();
-        let mut client = TcpStream::connect(addr).unwrap();
-        client.set_read_timeout(Some(timeout)).unwrap();
-        client.write_all(b"GET /panic HTTP/1.1\r\nHost: h\r\n\r\nGET /fine HTTP/1.0\r\n\r\n").unwrap();
-        let mut text = String::new();
-        client.read_to_string(&mut text).unwrap();
-        let first = text.find("HTTP/1.1 500 Internal Server Error\r\n");
-        let second = text.find("HTTP/1.1 200 OK\r\n");
-        assert!(first == Some(0) && second > first && text.ends_with("/fine"), "{text}");
-        assert!(!text.contains("as it was"), "{text}");
-        drop(stop);
-        rope.pull();
-        thread.join().unwrap();
+        served(answer, |addr| {
+            let text = told(ask(addr, "GET /panic HTTP/1.1\r\nHost: h\r\n\r\nGET /fine HTTP/1.0\r\n\r\n"));
+            let first = text.find("HTTP/1.1 500 Internal Server Error\r\n");
+            let second = text.find("HTTP/1.1 200 OK\r\n");
+            assert!(first == Some(0) && second > first && text.ends_with("/fine"), "{text}");
+            assert!(!text.contains("as it was"), "{text}");
+        });
+    }
+
+    #[test]
+    fn whoever_has_asked_is_answered_before_it_has_to_go() {
+        let (blocked, at_work) = bounded::<()>(0);
+        let (go, going) = bounded::<()>(0);
+        let answer = move |request: &Request| {
+            if request.path == "/block" {
+                blocked.send(()).unwrap();
+                let _ = going.recv_timeout(CEILING);
+            }
+            Response::new(200, "text/plain", "")
+        };
+        served(answer, |addr| {
+            let blocking = ask(addr, "GET /block HTTP/1.0\r\n\r\n");
+            at_work.recv_timeout(CEILING).unwrap();
+            // While nothing is accepted: more than there are places for, after one that asks.
+            let good = ask(addr, "GET /good HTTP/1.0\r\n\r\n");
+            let slow: Vec<_> = (0..40).map(|_| ask(addr, "GET")).collect();
+            go.send(()).unwrap();
+            assert!(told(good).starts_with("HTTP/1.1 200"));
+            assert!(told(blocking).starts_with("HTTP/1.1 200"));
+            drop(slow);
+        });
     }
 }

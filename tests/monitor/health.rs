@@ -159,16 +159,29 @@ fn closed_feeds_stay_until_they_are_removed() {
 #[test]
 fn a_feed_that_gave_up_says_why_after_it_was_dropped() {
     let lab = Lab::start(Script::refuse(401)).unwrap();
-    let feed = feed(&lab, "a").open().unwrap();
+    let held = Arc::new(());
+    let kept = Arc::clone(&held);
+    let feed = feed(&lab, "a").on_wake(move || drop(Arc::clone(&kept))).open().unwrap();
     let monitor = monitor();
     monitor.add(&feed).unwrap();
-    // Nobody asks before it is gone.
     while feed.recv_timeout(CEILING).is_ok() {}
     drop(feed);
+    // Nobody asks before it is gone for good.
+    wait_for_the_end(&held);
     let body = get(&monitor, "/health").json();
     assert_eq!(body["status"], "closed");
     assert!(body["feeds"][0]["closed"].as_str().unwrap().contains("401"), "{body}");
     assert_eq!(body["feeds"][0]["ends"].as_object().unwrap().len(), 1, "{body}");
+}
+
+/// Waits until nobody else has it.
+#[track_caller]
+fn wait_for_the_end(held: &Arc<()>) {
+    let deadline = Instant::now() + CEILING;
+    while Arc::strong_count(held) > 1 {
+        assert!(Instant::now() < deadline, "it is kept {} times", Arc::strong_count(held) - 1);
+        std::thread::yield_now();
+    }
 }
 
 #[test]
@@ -185,11 +198,7 @@ fn the_monitor_keeps_nothing_of_a_feed_alive() {
         }
         drop(feed);
     }
-    let deadline = Instant::now() + CEILING;
-    while Arc::strong_count(&held) > 1 {
-        assert!(Instant::now() < deadline, "{} of 20 feeds are kept", Arc::strong_count(&held) - 1);
-        std::thread::yield_now();
-    }
+    wait_for_the_end(&held);
     let body = get(&monitor, "/health").json();
     assert!(body["feeds"].as_array().unwrap().iter().all(|feed| feed["state"] == "closed"), "{body}");
 }

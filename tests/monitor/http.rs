@@ -122,6 +122,15 @@ fn a_body_is_thrown_away_and_the_answer_still_arrives() {
             assert_eq!(client.rest(), b"", "what follows is no request");
         }
     }
+    // Also one that is sent when the answer is there: the connection is not torn down under it.
+    let mut client = Client::new(monitor.local_addr());
+    client.send("POST /live HTTP/1.1\r\nHost: localhost\r\nContent-Length: 50000\r\n\r\n");
+    assert_eq!(client.answer(true).status, 405);
+    for _ in 0..5 {
+        client.send([b'x'; 10_000]);
+        std::thread::park_timeout(ms(20)); // for a reset to arrive
+    }
+    assert_eq!(client.rest(), b"");
     // A body that looks like a request is none.
     let mut client = Client::new(monitor.local_addr());
     let inner = "GET /live HTTP/1.1\r\nHost: localhost\r\n\r\n";
