@@ -444,3 +444,21 @@ fn no_secret_is_on_the_page() {
         assert!(body.contains("livefeed_up") && !body.contains("canary"), "{body}");
     }
 }
+
+#[test]
+fn the_readme_names_each_metric_and_no_other() {
+    let lab = Lab::start(topics()).unwrap();
+    let feed = feed(&lab, "a").open().unwrap();
+    let monitor = Monitor::bind("127.0.0.1:0").unwrap();
+    monitor.add(&feed).unwrap();
+    let page = get(&monitor, None).body;
+    let types = page.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));
+    let served: BTreeMap<&str, &str> = types.collect();
+    let mut told = BTreeMap::new();
+    for row in include_str!("../README.md").lines().filter(|line| line.starts_with("| `livefeed_")) {
+        let mut cells = row.split(" | ");
+        let (names, kind) = (cells.next().unwrap(), cells.next().unwrap());
+        told.extend(names.trim_start_matches("| ").split(", ").map(|name| (name.trim_matches('`'), kind)));
+    }
+    assert_eq!(served, told);
+}
