@@ -1,6 +1,5 @@
 //! What the machine says of itself: counts, gaps, health.
 
-use super::up::Up;
 use super::{Phase, Session};
 use crate::class::StaleCause;
 use crate::clock::Stamp;
@@ -25,6 +24,43 @@ pub(super) struct Totals {
     pub(super) sequence_gaps: u64,
     pub(super) refused: u64,
     pub(super) ended: u64,
+}
+
+/// How it stands with the data of a connection. There may be many subscriptions, and all else waits meanwhile: so each
+/// is looked at once.
+#[derive(Debug, Default)]
+struct Standing {
+    /// When the connection began, and the time; `None`: there is none.
+    since: Option<(Instant, Instant)>,
+    /// What is missing, on the connection or for a subscription, while that is stale.
+    stale: Option<StaleCause>,
+    /// The connection ends for that.
+    verdict: bool,
+    /// A subscription with a limit has had no data yet on this connection, though these are no quiet hours for it, or one is
+    /// not to be had.
+    owed: bool,
+    /// Data is missing that would be owed at other hours.
+    excused: bool,
+}
+
+impl Standing {
+    fn add(&mut self, entry: &Entry) {
+        let Some((since, now)) = self.since else { return };
+        let demand = &entry.demand;
+        let limited = || !(demand.limits(false).is_none() && demand.limits(true).is_none());
+        let waits = entry.state != SubscriptionState::Live && !demand.is_quiet() && limited();
+        self.owed |= entry.is_off() || waits;
+        self.excused |= is_missing(demand, entry.last_data.filter(|stamp| stamp.mono >= since), now);
+        if !self.verdict {
+            self.stale = self.stale.into_iter().chain(entry.stale).min();
+        }
+    }
+}
+
+/// Whether there was no data for as long as it may be missing at other hours.
+fn is_missing(demand: &Demand, last: Option<Stamp>, now: Instant) -> bool {
+    let age = last.map(|stamp| now.saturating_duration_since(stamp.mono));
+    demand.is_quiet() && age.is_none_or(|age| demand.usual().is_some_and(|usual| age >= usual))
 }
 
 /// The gap of a subscription that was made anew on the same connection.
@@ -76,53 +112,34 @@ impl Session {
     }
 
     pub(crate) fn state(&self, now: Instant) -> State {
+        let mut standing = self.standing(now);
+        self.subscriptions.iter().for_each(|(_, entry)| standing.add(entry));
+        self.state_of(&standing)
+    }
+
+    fn state_of(&self, standing: &Standing) -> State {
         match &self.phase {
             Phase::Closed(_) => State::Closed,
             _ if self.closing.is_some() => State::Closing,
             Phase::Waiting { .. } => State::Waiting,
             Phase::Dialing => State::Connecting,
-            Phase::Up(up) if matches!(up.ending, Some(EndReason::Stale { .. })) => State::Stale,
-            Phase::Up(_) if self.stale_cause().is_some() => State::Stale,
-            Phase::Up(_) if self.is_data_owed() => State::Live,
-            Phase::Up(up) if self.is_excused(up, now) => State::Quiet,
+            Phase::Up(_) if standing.stale.is_some() => State::Stale,
+            Phase::Up(_) if standing.owed => State::Live,
+            Phase::Up(_) if standing.excused => State::Quiet,
             Phase::Up(up) if up.last_data.is_some() => State::Fresh,
             Phase::Up(_) => State::Live,
         }
     }
 
-    /// What is missing, on the connection or for a subscription, while that is stale.
-    fn stale_cause(&self) -> Option<StaleCause> {
-        match &self.phase {
-            Phase::Up(up) => match &up.ending {
-                Some(EndReason::Stale { cause, .. }) => Some(*cause),
-                _ => self.subscriptions.iter().filter_map(|(_, entry)| entry.stale).min(),
-            },
-            _ => None,
-        }
-    }
-
-    /// Whether a subscription with a limit has had no data yet on this connection, though these are no quiet hours for
-    /// it, or one is not to be had.
-    fn is_data_owed(&self) -> bool {
-        let limited = |entry: &Entry| {
-            let demand = &entry.demand;
-            let none = demand.limits(false).is_none() && demand.limits(true).is_none();
-            !none && !demand.is_quiet()
+    /// How the connection stands, its subscriptions apart.
+    fn standing(&self, now: Instant) -> Standing {
+        let Phase::Up(up) = &self.phase else { return Standing::default() };
+        let (verdict, stale) = match &up.ending {
+            Some(EndReason::Stale { cause, .. }) => (true, Some(*cause)),
+            _ => (false, None),
         };
-        let owed =
-            |entry: &Entry| entry.is_off() || (limited(entry) && entry.state != SubscriptionState::Live);
-        self.subscriptions.iter().any(|(_, entry)| owed(entry))
-    }
-
-    /// Whether data is missing that would be owed at other hours.
-    fn is_excused(&self, up: &Up, now: Instant) -> bool {
-        let missing = |demand: &Demand, last: Option<Stamp>| {
-            let age = last.map(|stamp| now.saturating_duration_since(stamp.mono));
-            demand.is_quiet() && age.is_none_or(|age| demand.usual().is_some_and(|usual| age >= usual))
-        };
-        let here = |entry: &Entry| entry.last_data.filter(|stamp| stamp.mono >= up.since);
-        missing(&self.demand, up.last_data)
-            || self.subscriptions.iter().any(|(_, entry)| missing(&entry.demand, here(entry)))
+        let excused = is_missing(&self.demand, up.last_data, now);
+        Standing { since: Some((up.since, now)), stale, verdict, owed: false, excused }
     }
 
     pub(crate) fn is_fresh(&self, now: Instant) -> bool {
@@ -148,12 +165,13 @@ impl Session {
     /// The session's part of a snapshot; the queue's and the process's figures are filled in by the engine.
     pub(crate) fn health(&self, name: &str, now: Instant) -> Health {
         let age = |stamp: Option<Stamp>| stamp.map(|stamp| now.saturating_duration_since(stamp.mono));
+        let mut standing = self.standing(now);
         let (up, waiting) = match &self.phase {
             Phase::Up(up) => (Some(up), None),
             Phase::Waiting { until } => (None, Some(until.saturating_duration_since(now))),
             Phase::Dialing | Phase::Closed(_) => (None, None),
         };
-        let subscriptions = self.subscriptions.iter().map(|(_, entry)| SubscriptionHealth {
+        let subscription = |entry: &Entry| SubscriptionHealth {
             id: entry.want.id.clone(),
             state: shown(entry, age(entry.last_data)),
             last_signal_age: age(entry.last_data),
@@ -164,10 +182,15 @@ impl Session {
             lag_seconds: entry.lag.map(|(lag, _)| seconds(lag)),
             skew_seconds: entry.lag.map(|(_, skew)| seconds(skew)),
             messages: entry.messages,
-        });
+        };
+        let look = |(_, entry)| {
+            standing.add(entry);
+            subscription(entry)
+        };
+        let subscriptions = self.subscriptions.iter().map(look).collect();
         Health {
             name: name.to_owned(),
-            state: self.state(now),
+            state: self.state_of(&standing),
             epoch: self.epoch,
             attempt: self.attempt,
             up: up.map(|up| now.saturating_duration_since(up.since)),
@@ -179,10 +202,10 @@ impl Session {
             stale_after: self.demand.limit(),
             limit_source: self.demand.source(),
             learned_gap: self.demand.learned(),
-            stale_cause: self.stale_cause(),
+            stale_cause: standing.stale,
             alerts: self.watch.raised(),
             missed_alerts: 0,
-            subscriptions: subscriptions.collect(),
+            subscriptions,
             connections: self.totals.connections,
             last_end: self.last_end.clone(),
             ends: self.totals.ends.clone(),
