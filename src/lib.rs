@@ -159,10 +159,11 @@ mod error;
 mod event;
 mod feed;
 mod health;
-mod history;
 mod message;
 #[cfg(feature = "monitor")]
 mod monitor;
+#[cfg(feature = "monitor")]
+mod note;
 mod panics;
 mod policy;
 mod secret;

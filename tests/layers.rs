@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 
 /// What everything may use.
 const NOUNS: &[&str] = &[
-    "class", "clock", "duration", "error", "event", "health", "history", "message", "panics", "secret",
-    "table", "thread",
+    "class", "clock", "duration", "error", "event", "health", "message", "note", "panics", "secret", "table",
+    "thread",
 ];
 
 /// Each module of the crate, and what it may use: all nouns, and the modules named here.
@@ -23,8 +23,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("error", &[]),
     ("event", &[]),
     ("health", &[]),
-    ("history", &[]),
     ("message", &[]),
+    ("note", &[]),
     ("panics", &[]),
     ("secret", &[]),
     ("table", &[]),
