@@ -2,8 +2,8 @@
 
 use super::hooks::{Attempt, Hooks, ProviderError, RetryContext, Target};
 use super::{
-    Alerts, Batching, Connect, EndRule, FeedConfig, FeedUrl, HourLimit, Hours, Keepalive, Limit, Limits,
-    Overflow, Pacing, Ping, Queue, Reconnect, Subscription, Tls, validate,
+    Alerts, Batching, Connect, EndRule, FeedConfig, FeedUrl, HourLimit, Hours, Keepalive, Limits, Overflow,
+    Pacing, Ping, Queue, Reconnect, StaleAfter, Subscription, Tls, validate,
 };
 use crate::dialect::{Codec, Dialect, LoginStep, Matcher, Rule, SequenceRule};
 use crate::error::{EndReason, Error};
@@ -73,15 +73,15 @@ impl FeedBuilder {
         self
     }
 
-    /// Sets how long there may be no data.
-    pub fn stale_after(mut self, limit: impl Into<Limit>) -> Self {
+    /// Sets how long there may be no data, or how that is learned.
+    pub fn stale_after(mut self, limit: impl Into<StaleAfter>) -> Self {
         self.config.stale_after = limit.into();
         self
     }
 
     /// Lets the feed be without data for as long as it likes, and each subscription that sets no limit of its own.
     pub fn no_stale_limit(mut self) -> Self {
-        self.config.stale_after = Limit::None;
+        self.config.stale_after = StaleAfter::None;
         self
     }
 

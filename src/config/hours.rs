@@ -11,9 +11,10 @@ use std::marker::PhantomData;
 /// When something is open: windows of local time by day of the week, and the dates on which others hold. A value of
 /// `hours`, by whose name limits and alerts refer to it.
 ///
-/// Times are those of the clocks of the time zone, also where these are set forward or back. A time that they skip
-/// stands for the instant of the skip; where an hour comes twice, a window begins with its first pass and ends with its
-/// last. Windows may overlap, and two that touch are one. Needs the feature `schedule`.
+/// Times are those of the clocks of the time zone, also where these are set forward or back: a window lasts from the
+/// first instant at which they show `from` or later, until the last before which they show less than `to`. So a time that
+/// they skip stands for the instant of the skip, and of an hour that comes twice both passes count. Windows may overlap,
+/// and two that touch are one. Needs the feature `schedule`.
 ///
 /// ```
 /// use livefeed::Hours;

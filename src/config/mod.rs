@@ -12,6 +12,7 @@ mod pacing;
 mod pem;
 mod reading;
 mod sections;
+mod stale_after;
 mod subscription;
 mod terms;
 mod url;
@@ -29,6 +30,7 @@ pub use ladder::RepairStep;
 pub use limit::Limit;
 pub use pacing::{Batching, ConnectPacing, Pacing, PacingScope};
 pub use sections::{Connect, Limits, Overflow, Ping, Queue, Reconnect, Tls, TlsVersion};
+pub use stale_after::{Adaptive, StaleAfter};
 pub use subscription::Subscription;
 pub use terms::{Ack, Terms};
 pub use url::FeedUrl;
@@ -82,11 +84,12 @@ pub struct FeedConfig {
     pub headers: BTreeMap<String, Secret>,
     /// The subprotocols to offer, the preferred one first (RFC 6455 section 1.9). Default: `[]`.
     pub subprotocols: Vec<String>,
-    /// How long there may be no data before the connection counts as stale, or `none`. Also the limit of
-    /// subscriptions that have none of their own. From 1 ms to 365 days. Costs nothing while data flows. Data is
+    /// How long there may be no data before the connection counts as stale, or `none`, or a limit that is
+    /// learned from the data ([`Adaptive`]). Also the limit of
+    /// subscriptions that have none of their own, each of which learns for itself. From 1 ms to 365 days. Costs nothing while data flows. Data is
     /// what meets the matcher of a subscription; while one has no matcher, or there is none, every message that
     /// is not a heartbeat. Default: `60s`.
-    pub stale_after: Limit,
+    pub stale_after: StaleAfter,
     /// Named hours, such as those of a market, which `by_hours` refers to. At most 100. Needs the feature `schedule`.
     /// Default: `{}`.
     #[serde(deserialize_with = "hours::named")]
@@ -172,7 +175,7 @@ impl Default for FeedConfig {
             name: None,
             headers: BTreeMap::new(),
             subprotocols: Vec::new(),
-            stale_after: Limit::After(Duration::from_secs(60)),
+            stale_after: StaleAfter::After(Duration::from_secs(60)),
             hours: BTreeMap::new(),
             by_hours: Vec::new(),
             subscriptions: Vec::new(),
@@ -236,7 +239,7 @@ impl FeedConfig {
     /// if neither says anything.
     ///
     /// ```
-    /// use livefeed::{FeedConfig, Limit, Subscription};
+    /// use livefeed::{FeedConfig, Subscription};
     ///
     /// let config = FeedConfig::new("wss://feed.example/ws");
     /// assert_eq!(config.resolved(&Subscription::new("btc")).terms.stale_after, Some(config.stale_after));
@@ -244,8 +247,14 @@ impl FeedConfig {
     pub fn resolved(&self, subscription: &Subscription) -> Subscription {
         let mut terms = subscription.terms.or(&self.defaults);
         let stale_after = *terms.stale_after.get_or_insert(self.stale_after);
+        terms.first_data_within.get_or_insert(stale_after.fixed());
         terms.by_hours.get_or_insert_with(|| self.by_hours.clone());
-        terms.first_data_within.get_or_insert(stale_after);
+        if let Some(lag) = &mut terms.lag {
+            lag.after = lag.after.or(stale_after.longest());
+        }
+        if let (Some(frozen), Some(sequence)) = (&mut terms.frozen, &terms.sequence) {
+            frozen.pointer = frozen.pointer.take().or_else(|| sequence.number().map(str::to_owned));
+        }
         terms.ack.get_or_insert_with(|| if self.has_ack_rule() { Ack::Rule } else { Ack::None });
         terms.ack_timeout.get_or_insert(Terms::ACK_TIMEOUT);
         terms.on_ack_timeout.get_or_insert_default();

@@ -6,12 +6,14 @@ use super::book::Book;
 use super::governor::Governor;
 use super::plan::{Plan, Spec};
 use super::queue::Queue;
+use super::recent::Recent;
 use super::record;
 use super::teller::Untold;
 use crate::clock::Stamp;
 use crate::dialect::{FrameVars, Matcher, Member, Variables};
 use crate::error::Error;
 use crate::event::{AlertKind, Event};
+use crate::health::Health;
 use crate::message::{Content, Message, SubscriptionId};
 use crate::policy::approach::{self, Wait};
 use crate::policy::outbox::{Out, OutKind};
@@ -68,6 +70,10 @@ pub(crate) struct Core {
     spare: VecDeque<Event>,
     /// Events to be logged after the lock.
     log: Vec<Event>,
+    /// The last events in short.
+    pub(super) recent: Recent,
+    /// Gaps of the queue that were taken note of.
+    overflows: u64,
 }
 
 /// What the reader does next.
@@ -121,6 +127,8 @@ impl Core {
             panics: HashMap::new(),
             spare: VecDeque::new(),
             log: Vec::new(),
+            recent: Recent::default(),
+            overflows: 0,
         };
         for spec in std::mem::take(&mut plan.specs) {
             core.subscribe(Stamp::now(), spec);
@@ -163,6 +171,10 @@ impl Core {
                 self.queue.discard(batch);
             } else {
                 self.queue.append(batch, bytes);
+            }
+            if self.queue.gaps() != self.overflows {
+                self.overflows = self.queue.gaps();
+                self.recent.push_overflow(now.wall);
             }
         }
         if self.queue.is_nearly_full() {
@@ -327,6 +339,17 @@ impl Core {
         }
     }
 
+    /// The health but for what belongs to the process.
+    pub(super) fn health(&self, name: &str, now: Instant) -> Health {
+        let mut health = self.session.health(name, now);
+        health.dropped = self.queue.dropped();
+        health.gaps += self.queue.gaps();
+        health.queue_messages = self.queue.messages();
+        health.queue_bytes = self.queue.bytes();
+        health.missed_alerts = self.untold.missed_ever();
+        health
+    }
+
     /// Takes all events that wait.
     pub(super) fn claim(&mut self) -> VecDeque<Event> {
         let spare = std::mem::take(&mut self.spare);
@@ -351,6 +374,7 @@ impl Core {
             if record::is_wanted(&event) {
                 self.log.push(event.clone());
             }
+            self.recent.push(&event);
             if let Event::Alert(alert) = &event {
                 self.untold.push(alert);
                 self.tell = true;

@@ -13,20 +13,24 @@ pub(crate) mod governor;
 mod heard;
 mod intake;
 mod login;
+mod marks;
 mod order;
 pub(crate) mod plan;
 pub(crate) mod queue;
 mod reader;
+mod recent;
 mod record;
 mod routes;
 pub(crate) mod shared;
+#[cfg(feature = "monitor")]
+pub(crate) mod snapshot;
 mod teller;
-mod thread;
 mod writer;
 
 use crate::clock::{self, Stamp};
 use crate::error::{CloseReason, Error};
 use crate::panics;
+use crate::thread;
 use bell::Batch;
 use controller::Controller;
 use core::Caller;

@@ -3,7 +3,8 @@
 use super::governor::Governor;
 use super::queue::Bounds;
 use crate::dialect::{
-    Codec, Dialect, Interval, LoginStep, Matcher, Pointer, Rule, SequenceRule, Template, Variables,
+    Codec, Dialect, FrozenRule, Interval, LagRule, LoginStep, Matcher, Pointer, Rule, SequenceRule, Template,
+    Variables,
 };
 use crate::error::EndReason;
 use crate::event::{Alert, Event};
@@ -68,8 +69,22 @@ pub(crate) struct Spec {
     /// What its data looks like; may depend on what is known only on a connection.
     pub(crate) data: Option<Matcher>,
     pub(crate) sequence: Option<SequenceRule>,
+    pub(crate) lag: Option<LagRule>,
+    pub(crate) frozen: Option<FrozenRule>,
     /// Where its messages have what the next connection takes up from.
     pub(crate) cursor: Option<Pointer>,
+}
+
+impl Spec {
+    /// Whether something is to be seen in its data that a new subscribe message makes anew.
+    pub(super) fn is_followed(&self) -> bool {
+        self.sequence.is_some() || self.lag.is_some() || self.frozen.is_some()
+    }
+
+    /// Whether its data is to be looked into, beside finding out whose it is.
+    pub(super) fn is_watched(&self) -> bool {
+        self.is_followed() || self.cursor.is_some()
+    }
 }
 
 /// What is sent again and again while a connection is up.

@@ -7,7 +7,8 @@ use crate::message::SubscriptionId;
 /// The target of all log records.
 pub(super) const TARGET: &str = "livefeed";
 
-fn is_asked_for(end: &Disconnected) -> bool {
+/// Whether the application, or the server in good order, wanted it.
+pub(super) fn is_asked_for(end: &Disconnected) -> bool {
     matches!(end.reason, EndReason::ClosedByUser | EndReason::Reconnect | EndReason::ServerNotice { .. })
 }
 

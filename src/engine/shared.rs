@@ -8,6 +8,8 @@ use super::core::{Caller, Core, Effects, Next};
 use super::order::{Link, Order};
 use super::plan::{OnWake, Plan};
 use super::record;
+#[cfg(feature = "monitor")]
+use super::snapshot::LastWords;
 use crate::clock::{self, Stamp};
 use crate::error::{CloseReason, Error};
 use crate::event::Event;
@@ -75,6 +77,9 @@ pub(crate) struct Shared {
     /// Odd while the reader is in `recv`; counts on with each.
     pub(super) turns: Arc<AtomicU64>,
     routes_version: Arc<AtomicU64>,
+    /// For hosts that look on when this is gone.
+    #[cfg(feature = "monitor")]
+    pub(super) last_words: LastWords,
 }
 
 impl Shared {
@@ -101,6 +106,8 @@ impl Shared {
             link: Mutex::new(None),
             turns: Arc::new(AtomicU64::new(0)),
             routes_version,
+            #[cfg(feature = "monitor")]
+            last_words: LastWords::default(),
         }
     }
 
@@ -344,16 +351,8 @@ impl Shared {
 
     pub(crate) fn health(&self) -> Health {
         let now = clock::mono();
-        let core = self.lock();
-        let mut health = core.session.health(&self.name, now);
-        health.dropped = core.queue.dropped();
-        health.gaps += core.queue.gaps();
-        health.queue_messages = core.queue.messages();
-        health.queue_bytes = core.queue.bytes();
-        health.missed_alerts = core.untold.missed_ever();
-        drop(core);
-        health.abandoned_lookups = transport::abandoned_lookups();
-        health
+        let health = self.lock().health(&self.name, now);
+        Health { abandoned_lookups: transport::abandoned_lookups(), ..health }
     }
 
     /// Marks the calling thread as one of this feed's own.

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 const BUCKETS: usize = 12;
 /// How much time a bucket holds at least, in nanoseconds.
 const BUCKET: u64 = 10 * 60 * 1_000_000_000;
-/// How many times the gap that counts a bucket holds at least: rare data is remembered for longer.
+/// How many times the third slowest gap a bucket holds at least: rare data is remembered for longer.
 const BUCKET_GAPS: u64 = 4;
 /// How many times the gap that counts must have been seen before it is believed.
 const WARM_GAPS: u64 = 10;
@@ -177,7 +177,7 @@ impl Learner {
     #[cold]
     fn turn(&mut self) {
         let [current, ..] = &self.buckets;
-        if current.time < self.gap.saturating_mul(BUCKET_GAPS) {
+        if current.time < self.slowest.third().saturating_mul(BUCKET_GAPS) {
             return;
         }
         self.closed += 1;
@@ -216,3 +216,7 @@ impl Learner {
 fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+#[path = "adaptive_tests.rs"]
+mod adaptive_tests;

@@ -111,6 +111,12 @@ impl Demand {
         }
     }
 
+    /// The slowest recent gap and the ceiling, if that is why the limit is no longer.
+    pub(crate) fn at_ceiling(&self) -> Option<(Duration, Duration)> {
+        let learner = self.learner.as_ref().filter(|learner| learner.source() == LimitSource::Ceiling)?;
+        Some((learner.learned()?, learner.limit()))
+    }
+
     /// The slowest recent gap, if the limit is learned and enough is known.
     pub(crate) fn learned(&self) -> Option<Duration> {
         self.learner.as_ref().and_then(Learner::learned)
@@ -139,8 +145,8 @@ impl Demand {
             return false;
         }
         let Some(learner) = &mut self.learner else { return false };
-        let before = learner.limit();
+        let before = (learner.limit(), learner.source());
         lesson(learner);
-        learner.limit() != before
+        (learner.limit(), learner.source()) != before
     }
 }

@@ -31,15 +31,14 @@ pub(crate) struct Want {
     pub(crate) id: SubscriptionId,
     /// Its own freshness limit; `None`: none.
     pub(crate) limit: Option<Duration>,
+    /// How its limit is learned; `limit` is then the ceiling. `None`: it is not.
     /// How `limit` is learned; it is then the ceiling.
     pub(crate) adaptive: Option<adaptive::Settings>,
     /// The limit until the first data of a connection; `None`: none until then.
     pub(crate) first_limit: Option<Duration>,
-    /// So long only data that is not timely may come; `None`: there is no rule on event time, or it has no limit. To be
-    /// counted from the first such data, as by [`Mark`](super::mark::Mark), after the last that was timely: data that
-    /// does not come is not late.
+    /// How long nothing but late data may come, by its [`Mark`](super::mark::Mark)s; `None`: there is no rule on event time.
     pub(crate) late: Option<Duration>,
-    /// So long data may come and say nothing new; `None`: there is no rule for it. To be counted in the same way.
+    /// How long nothing but data that says nothing new may come; `None`: there is no rule for it.
     pub(crate) frozen: Option<Duration>,
     /// Its limits by hours: the first that applies counts, in place of `limit`. Indices are those of the session's
     /// `calendars`.

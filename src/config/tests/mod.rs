@@ -1,7 +1,9 @@
 //! The configuration as data: defaults, refusals, and that secrets stay in.
 
 mod feeds;
+mod hours;
 mod rules;
+mod stale_after;
 mod talk;
 mod terms;
 
@@ -85,7 +87,7 @@ fn every_default_is_the_documented_one() {
         let section = owner.to_lowercase();
         let value = if owner == "FeedConfig" { &config[field] } else { &config[&section][field] };
         if field == "url"
-            || value.is_object() && !["headers", "defaults", "reconnects"].contains(&field.as_str())
+            || value.is_object() && !["headers", "defaults", "hours", "reconnects"].contains(&field.as_str())
         {
             continue;
         }
@@ -115,6 +117,8 @@ fn json_round_trips() {
         "headers": {},
         "subprotocols": ["a", "b.v2"],
         "stale_after": "none",
+        "hours": {},
+        "by_hours": [],
         "subscriptions": [
             {"id": "a", "data": {"pointer": "/c", "equals": null}, "stale_after": "5s"},
             {"id": "b", "data": {"prefix": "42"}, "stale_after": "none"},

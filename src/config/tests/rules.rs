@@ -17,6 +17,8 @@ fn whole() -> Value {
             "on_ack_timeout": "retry", "topic": "trades.${symbol}",
             "sequence": {"contiguous": "/seq", "per": "/symbol", "repeats": true,
                          "reset": {"pointer": "/seq", "equals": 1}, "on_gap": "resubscribe"},
+            "lag": {"pointer": "/ts", "unit": "ms", "limit": "5s", "after": "30s", "max_skew": "1s"},
+            "frozen": {"pointer": "/price", "after": "5m"},
             "cursor": "/offset", "repair": ["probe:5s", "resubscribe:10s", "reconnect", "next_endpoint"]
         },
         "subscriptions": [

@@ -25,9 +25,15 @@ pub(super) fn check_by_hours(path: &str, config: &FeedConfig, limits: &[HourLimi
         let path = format!("{path}[{index}]");
         check_reference(&path, config, entry.during.as_deref(), entry.outside.as_deref(), true)?;
         limit(&format!("{path}.stale_after"), entry.stale_after)?;
-        let is_covered = |other: &HourLimit| other.during == entry.during && other.outside == entry.outside;
-        if let Some(before) = limits[..index].iter().position(is_covered) {
+        let before = &limits[..index];
+        let is_same = |other: &HourLimit| other.during == entry.during && other.outside == entry.outside;
+        if let Some(before) = before.iter().position(is_same) {
             return refuse(path, format!("can never apply: [{before}] has the same hours, and comes first"));
+        }
+        let opposite =
+            |one: &HourLimit| one.during.is_some() && before.iter().any(|other| other.outside == one.during);
+        if before.iter().any(opposite) {
+            return refuse(path, "can never apply: of those before it one applies at any time");
         }
     }
     Ok(())

@@ -1,9 +1,9 @@
 //! When hours are open: windows of local time, by day of the week and by date, in one time zone.
 
 use super::Span;
-use jiff::Timestamp;
 use jiff::civil::{Date, Time};
 use jiff::tz::{AmbiguousOffset, TimeZone};
+use jiff::{SignedDuration, Timestamp};
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::time::{Duration, SystemTime};
@@ -11,11 +11,12 @@ use std::time::{Duration, SystemTime};
 /// How far ahead a span may reach at the most.
 const AHEAD: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
-/// Without a change for so many days beyond all exceptions there is none to be found.
-const QUIET_DAYS: usize = 16;
+/// Without a change for so many days beyond all exceptions there is none to be found: two weeks, as one window may be
+/// skipped, and a margin.
+const QUIET_DAYS: usize = 20;
 
 /// So many days are looked at, at the most, in each direction.
-const MOST_DAYS: usize = 400;
+const MOST_DAYS: usize = 100;
 
 /// Times outside of these years get no calendar: the clock is not set.
 const YEARS: (i16, i16) = (1900, 9000);
@@ -90,8 +91,10 @@ impl Calendar {
             true => (self.opened(today, at), self.closes(today, at)),
             false => (self.closed(today, at), self.opens(today, at)),
         };
+        // Whatever the rules of a time zone are, the answer must not hold for no time at all.
+        let soon = at.saturating_add(SignedDuration::from_secs(1)).unwrap_or(self.latest);
         let from = SystemTime::from(from.max(self.earliest));
-        let until = SystemTime::from(until.min(self.latest));
+        let until = SystemTime::from(if until > at { until } else { soon }.min(self.latest));
         Span { open, from, until: until.min(limit) }
     }
 
@@ -220,10 +223,14 @@ impl Calendar {
         let local = date.to_datetime(time);
         let offset = match self.zone.to_ambiguous_timestamp(local).offset() {
             AmbiguousOffset::Unambiguous { offset } => offset,
-            AmbiguousOffset::Fold { before, after } => match last {
-                true => after,
-                false => before,
-            },
+            AmbiguousOffset::Fold { before, after } if last => {
+                let again = after.to_timestamp(local).ok()?;
+                let second = SignedDuration::from_secs(1);
+                // Clocks that are set back to just this time show nothing less any more.
+                let is_least = self.zone.to_offset(again.checked_sub(second).ok()?) != after;
+                if is_least { before } else { after }
+            }
+            AmbiguousOffset::Fold { before, .. } => before,
             AmbiguousOffset::Gap { after, .. } => {
                 // By the clock after the skip it is before it.
                 let before = after.to_timestamp(local).ok()?;
@@ -235,5 +242,5 @@ impl Calendar {
 }
 
 fn shifted(date: Date, days: i64) -> Option<Date> {
-    date.checked_add(jiff::SignedDuration::from_hours(24 * days)).ok()
+    date.checked_add(SignedDuration::from_hours(24 * days)).ok()
 }

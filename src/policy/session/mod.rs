@@ -8,6 +8,7 @@ mod alarms;
 mod ended;
 mod hours;
 mod notices;
+mod recv;
 mod repair;
 mod replay;
 mod report;
@@ -25,11 +26,13 @@ use super::hours::{Calendar, HourLimit, Timetable};
 use super::ladder::{Ladder, Rung};
 use super::liveness;
 use super::outbox::Outbox;
+use super::pulse::Pulse;
 use super::quarantine::Quarantine;
 use super::subscriptions::{Subscriptions, Want};
 use crate::clock::Stamp;
 use crate::error::{CloseReason, EndReason, Error};
-use crate::event::{Connecting, Event};
+use crate::event::{AlertStatus, Connecting, Event};
+use crate::measures::Measures;
 use crate::message::{Content, SubscriptionId};
 #[allow(unused_imports, reason = "the engine takes it up next")]
 pub(crate) use acks::About;
@@ -48,7 +51,7 @@ pub(crate) struct Settings {
     pub(crate) liveness: liveness::Settings,
     /// The connection's limit on the age of data; `None`: none.
     pub(crate) stale_after: Option<Duration>,
-    /// How that is learned; it is then the ceiling.
+    /// How that limit is learned; `stale_after` is then the ceiling. `None`: it is not.
     pub(crate) adaptive: Option<adaptive::Settings>,
     /// Attempts in a row that led to no data, after which the feed gives up.
     pub(crate) max_attempts: Option<u32>,
@@ -66,13 +69,13 @@ pub(crate) struct Settings {
     pub(crate) endpoints: usize,
     /// How often a subscription is to be blamed for the end of a connection before it is left out.
     pub(crate) quarantine_after: u32,
-    /// What a person is told of.
-    pub(crate) alarms: alarm::Settings,
     /// The hours that limits depend on.
     pub(crate) calendars: Vec<Arc<Calendar>>,
     /// The connection's limits by hours: the first that applies counts, in place of `stale_after`. Indices are those of
     /// `calendars`.
     pub(crate) by_hours: Arc<[HourLimit]>,
+    /// What a person is told of.
+    pub(crate) alarms: alarm::Settings,
 }
 
 /// What the controller thread has to do.
@@ -144,6 +147,8 @@ pub(crate) struct Session {
     /// The last data, on whichever connection.
     last_data: Option<Stamp>,
     totals: Totals,
+    measures: Measures,
+    pulse: Pulse,
     /// What a person is told of.
     watch: Watch,
     events: VecDeque<Event>,
@@ -188,6 +193,8 @@ impl Session {
             closing: None,
             last_data: None,
             totals: Totals::default(),
+            measures: Measures::default(),
+            pulse: Pulse::new(now.mono),
             watch,
             events: VecDeque::new(),
             actions: VecDeque::new(),
@@ -331,7 +338,13 @@ impl Session {
     // ---- what is to be done ------------------------------------------------------------------------------
 
     pub(crate) fn poll_event(&mut self) -> Option<Event> {
-        self.events.pop_front()
+        let event = self.events.pop_front()?;
+        if let Event::Alert(alert) = &event
+            && alert.status != AlertStatus::Cleared
+        {
+            *self.measures.alerts.entry(alert.kind.name()).or_default() += 1;
+        }
+        Some(event)
     }
 
     pub(crate) fn has_actions(&self) -> bool {
@@ -394,6 +407,11 @@ impl Session {
     /// Whether there is a connection, if only one that is ending.
     pub(crate) fn is_up(&self) -> bool {
         matches!(self.phase, Phase::Up(_))
+    }
+
+    /// How much data came in each of the last seconds.
+    pub(crate) fn pulse(&self) -> &Pulse {
+        &self.pulse
     }
 
     pub(crate) fn epoch(&self) -> u64 {

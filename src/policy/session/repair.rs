@@ -26,6 +26,7 @@ impl Session {
         }
         let elsewhere = self.settings.endpoints > 1;
         let (key, cause) = (overdue.key, overdue.cause);
+        let learned;
         let (subscription, rung) = match self.subscriptions.get_mut(key) {
             Some(entry) => {
                 let again = entry.want.can_end && entry.want.payload;
@@ -40,13 +41,11 @@ impl Session {
                     entry.state = SubscriptionState::Stale;
                 }
                 entry.stale = Some(cause);
-                if cause == StaleCause::Silent && entry.demand.handle_stale() {
-                    up.freshness.set(key, entry.limits());
-                }
+                learned = cause == StaleCause::Silent && entry.demand.handle_stale();
                 (Some(entry.want.id.clone()), rung)
             }
             None if key == CONNECTION => {
-                self.demand.handle_stale();
+                learned = self.demand.handle_stale();
                 let rung = self.ladder.next(|rung| match rung {
                     Rung::Probe(_) | Rung::Resubscribe(_) => false,
                     Rung::Reconnect => true,
@@ -61,6 +60,7 @@ impl Session {
         };
         let (age, limit) = (overdue.age, overdue.limit);
         self.totals.stale_verdicts += 1;
+        self.measures.lateness.observe(overdue.late);
         let next = match rung {
             Rung::Probe(_) => Repair::Probe,
             Rung::Resubscribe(_) => Repair::Resubscribe,
@@ -70,6 +70,10 @@ impl Session {
         let said = subscription.clone();
         let stale = Stale { time: now.wall, epoch: self.epoch, subscription: said, cause, age, limit, next };
         self.events.push_back(Event::Stale(Box::new(stale)));
+        if learned {
+            self.handle_learned(now, key);
+        }
+        let Phase::Up(up) = &mut self.phase else { return };
         match rung {
             Rung::Probe(patience) => {
                 self.outbox.push_probe(key);
@@ -118,6 +122,7 @@ impl Session {
         }
         entry.made_again = Some(now.mono);
         entry.gap |= entry.in_force;
+        entry.demand.handle_break();
         up.acks.disarm(key);
         up.expect_late(now.mono, entry);
         up.ledger.let_go(entry.frame, key);

@@ -53,6 +53,16 @@ impl Session {
                     entry.in_force = false; // it is made again
                 }
             }
+            Out::Ping => {
+                if let Phase::Up(up) = &mut self.phase {
+                    up.handle_ping_out(now.mono, None);
+                }
+            }
+            Out::Keepalive { index, .. } => {
+                if let Phase::Up(up) = &mut self.phase {
+                    up.handle_ping_out(now.mono, Some(*index));
+                }
+            }
             _ => {}
         }
         Some(out)

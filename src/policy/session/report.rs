@@ -7,6 +7,7 @@ use crate::clock::Stamp;
 use crate::error::{CloseReason, EndReason};
 use crate::event::{Event, Gap, GapCause};
 use crate::health::{Health, State, SubscriptionHealth, SubscriptionState};
+use crate::measures::Measures;
 use crate::policy::demand::Demand;
 use crate::policy::subscriptions::Entry;
 use std::collections::BTreeMap;
@@ -104,8 +105,9 @@ impl Session {
     /// it, or one is not to be had.
     fn is_data_owed(&self) -> bool {
         let limited = |entry: &Entry| {
-            !(entry.demand.limits(false).is_none() && entry.demand.limits(true).is_none())
-                && !entry.demand.is_quiet()
+            let demand = &entry.demand;
+            let none = demand.limits(false).is_none() && demand.limits(true).is_none();
+            !none && !demand.is_quiet()
         };
         let owed =
             |entry: &Entry| entry.is_off() || (limited(entry) && entry.state != SubscriptionState::Live);
@@ -136,6 +138,11 @@ impl Session {
             Phase::Closed(reason) => Some(reason),
             _ => None,
         }
+    }
+
+    /// What was measured so far.
+    pub(crate) fn measures(&self) -> &Measures {
+        &self.measures
     }
 
     /// The session's part of a snapshot; the queue's and the process's figures are filled in by the engine.

@@ -14,6 +14,7 @@ mod answers;
 mod contracts;
 mod doubts;
 mod judgement;
+mod measures;
 mod model;
 mod repairs;
 mod simulation;
@@ -40,6 +41,8 @@ fn settings() -> Settings {
         batch_members: 1,
         endpoints: 1,
         quarantine_after: 3,
+        calendars: Vec::new(),
+        by_hours: Arc::new([]),
         alarms: alarm::Settings {
             reconnects: None,
             no_data: Arc::new([]),
@@ -47,8 +50,6 @@ fn settings() -> Settings {
             unmatched: false,
             cool_down: 600 * SECOND,
         },
-        calendars: Vec::new(),
-        by_hours: Arc::new([]),
     }
 }
 
@@ -61,8 +62,8 @@ fn want(id: &str, limit: Option<Duration>) -> Want {
     Want {
         id: id.into(),
         limit,
-        first_limit: limit,
         adaptive: None,
+        first_limit: limit,
         late: None,
         frozen: None,
         by_hours: Arc::new([]),

@@ -277,7 +277,13 @@ fn all_can_be_made_again() {
 fn keepalives_are_written_and_their_answers_awaited() {
     let mut world = World::new(settings());
     world.dial();
-    let times = Times { mode: Mode::Every, period: 5 * SECOND, first_after: None, within: Some(2 * SECOND) };
+    let times = Times {
+        mode: Mode::Every,
+        period: 5 * SECOND,
+        first_after: None,
+        within: Some(2 * SECOND),
+        ping: false,
+    };
     let established =
         Established { took: MS, peer: ([127, 0, 0, 1], 1).into(), subprotocol: None, schedules: vec![times] };
     assert!(world.session.handle_connected(world.now, established, world.suspended));
