@@ -15,6 +15,7 @@ mod freshness;
 mod login;
 mod login_refused;
 mod notices;
+mod observe;
 mod pacing;
 mod proto;
 mod reading;

@@ -3,6 +3,7 @@
 mod feeds;
 mod hours;
 mod rules;
+mod stale_after;
 mod talk;
 mod terms;
 
@@ -77,13 +78,16 @@ fn means(text: &str, value: &Value) -> bool {
 #[test]
 fn every_default_is_the_documented_one() {
     let sections = documented(include_str!("../sections.rs"));
+    let alerts = documented(include_str!("../alerts.rs"));
+    let alerts = alerts.iter().filter(|(owner, ..)| owner == "Alerts");
     let top = documented(include_str!("../mod.rs"));
     let config = serde_json::to_value(FeedConfig::default()).unwrap();
     let mut checked = 0;
-    for (owner, field, default) in sections.iter().chain(&top) {
+    for (owner, field, default) in sections.iter().chain(alerts).chain(&top) {
         let section = owner.to_lowercase();
         let value = if owner == "FeedConfig" { &config[field] } else { &config[&section][field] };
-        if field == "url" || value.is_object() && !["headers", "defaults", "hours"].contains(&field.as_str())
+        if field == "url"
+            || value.is_object() && !["headers", "defaults", "hours", "reconnects"].contains(&field.as_str())
         {
             continue;
         }
@@ -128,7 +132,6 @@ fn json_round_trips() {
         "sequence": {"contiguous": "/n"},
         "deliver_heartbeats": true,
         "deliver_control": true,
-        "alert_unmatched": true,
         "keepalives": [{"idle_sent": "5s", "ping": true}],
         "pacing": [{"sends": 5, "per": "1s", "of": "subscribes", "shared": true}],
         "batch": null,
@@ -147,6 +150,10 @@ fn json_round_trips() {
             "max_downtime": "1h", "fatal_statuses": [401], "fatal_when_never_up": false
         },
         "queue": {"messages": 1, "bytes": 1000, "overflow": "drop_oldest"},
+        "alerts": {
+            "reconnects": {"more_than": 3, "within": "1m"}, "no_data": [{"after": "10m"}, {"after": "1h"}],
+            "down": "none", "unmatched": true, "cool_down": "1h"
+        },
         "limits": {
             "message_bytes": 1000, "upgrade_response_bytes": 1024, "send_bytes": 2000, "subscribe_bytes": 3000,
             "write_timeout": "1s", "read_buffer_bytes": 4096
@@ -406,7 +413,7 @@ fn the_builder_fills_in_the_same_struct() {
         .batch(1, 1000)
         .deliver_heartbeats(true)
         .deliver_control(true)
-        .alert_unmatched(true)
+        .alerts(|alerts| alerts.unmatched = true)
         .keepalive(Keepalive::every(Duration::from_secs(2)).first_after(Duration::from_secs(1)))
         .pacing(Pacing::new(5, Duration::from_secs(1)).of(PacingScope::Application).shared())
         .end_rule(EndRule::codes(4001, Decision::RetryAfter(Duration::from_secs(5))))
@@ -431,7 +438,7 @@ fn the_builder_fills_in_the_same_struct() {
         "heartbeats": [{"text": "pong"}], "deliver_heartbeats": true, "connect": {"nodelay": false},
         "rules": [{"when": {"text": "x"}, "is": "ignored"}], "codecs": ["items"],
         "login": [{"expect": {"text": "hello"}}], "sequence": {"contiguous": "/n"}, "batch": {"members": 1, "bytes": 1000},
-        "deliver_control": true, "alert_unmatched": true,
+        "deliver_control": true, "alerts": {"unmatched": true},
         "keepalives": [{"every": "2s", "ping": true, "first_after": "1s"}],
         "pacing": [{"sends": 5, "per": "1s", "of": "application", "shared": true}],
         "ends": [{"codes": [4001], "then": {"retry_after": "5s"}}], "quarantine_after": 2,

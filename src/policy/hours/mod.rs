@@ -56,7 +56,7 @@ pub(crate) struct HourLimit {
 }
 
 /// All hours of a feed, as they stand at one time.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Timetable {
     entries: Vec<(Arc<Calendar>, Span)>,
     /// From when until when all the spans hold.

@@ -1,10 +1,14 @@
 //! What the machine says of itself: counts, gaps, health.
 
+use super::up::Up;
 use super::{Phase, Session};
+use crate::class::StaleCause;
 use crate::clock::Stamp;
 use crate::error::{CloseReason, EndReason};
 use crate::event::{Event, Gap, GapCause};
-use crate::health::{Health, LimitSource, State, SubscriptionHealth, SubscriptionState};
+use crate::health::{Health, State, SubscriptionHealth, SubscriptionState};
+use crate::measures::Measures;
+use crate::policy::demand::Demand;
 use crate::policy::subscriptions::Entry;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -37,12 +41,18 @@ pub(super) fn resubscribed(now: Stamp, epoch: u64, entry: &Entry) -> Event {
     }))
 }
 
-/// The state as it is shown: one that is live has become quiet after half its limit.
+/// The state as it is shown: one that is live has become quiet after half of its usual limit; and one that need have no
+/// data in these hours, and has none, is quiet too.
 fn shown(entry: &Entry, age: Option<Duration>) -> SubscriptionState {
-    match (entry.state, age, entry.want.limit) {
+    match (entry.state, age, entry.demand.usual()) {
         (SubscriptionState::Live, Some(age), Some(limit)) if age > limit / 2 => SubscriptionState::Quiet,
+        (SubscriptionState::Confirmed, ..) if entry.demand.is_quiet() => SubscriptionState::Quiet,
         (state, ..) => state,
     }
+}
+
+fn seconds(nanos: i64) -> f64 {
+    Duration::from_nanos(nanos.unsigned_abs()).as_secs_f64().copysign(if nanos < 0 { -1.0 } else { 1.0 })
 }
 
 impl Session {
@@ -65,29 +75,58 @@ impl Session {
         })));
     }
 
-    pub(crate) fn state(&self) -> State {
+    pub(crate) fn state(&self, now: Instant) -> State {
         match &self.phase {
             Phase::Closed(_) => State::Closed,
             _ if self.closing.is_some() => State::Closing,
             Phase::Waiting { .. } => State::Waiting,
             Phase::Dialing => State::Connecting,
             Phase::Up(up) if matches!(up.ending, Some(EndReason::Stale { .. })) => State::Stale,
-            Phase::Up(_) if self.subscriptions.iter().any(|(_, entry)| entry.stale) => State::Stale,
-            Phase::Up(up) if up.last_data.is_some() && !self.is_data_owed() => State::Fresh,
+            Phase::Up(_) if self.stale_cause().is_some() => State::Stale,
+            Phase::Up(_) if self.is_data_owed() => State::Live,
+            Phase::Up(up) if self.is_excused(up, now) => State::Quiet,
+            Phase::Up(up) if up.last_data.is_some() => State::Fresh,
             Phase::Up(_) => State::Live,
         }
     }
 
-    /// Whether a subscription with a limit has had no data yet on this connection, or one is not to be had.
+    /// What is missing, on the connection or for a subscription, while that is stale.
+    fn stale_cause(&self) -> Option<StaleCause> {
+        match &self.phase {
+            Phase::Up(up) => match &up.ending {
+                Some(EndReason::Stale { cause, .. }) => Some(*cause),
+                _ => self.subscriptions.iter().filter_map(|(_, entry)| entry.stale).min(),
+            },
+            _ => None,
+        }
+    }
+
+    /// Whether a subscription with a limit has had no data yet on this connection, though these are no quiet hours for
+    /// it, or one is not to be had.
     fn is_data_owed(&self) -> bool {
-        let limited = |entry: &Entry| entry.want.limit.or(entry.want.first_limit).is_some();
+        let limited = |entry: &Entry| {
+            let demand = &entry.demand;
+            let none = demand.limits(false).is_none() && demand.limits(true).is_none();
+            !none && !demand.is_quiet()
+        };
         let owed =
             |entry: &Entry| entry.is_off() || (limited(entry) && entry.state != SubscriptionState::Live);
         self.subscriptions.iter().any(|(_, entry)| owed(entry))
     }
 
-    pub(crate) fn is_fresh(&self) -> bool {
-        self.state() == State::Fresh
+    /// Whether data is missing that would be owed at other hours.
+    fn is_excused(&self, up: &Up, now: Instant) -> bool {
+        let missing = |demand: &Demand, last: Option<Stamp>| {
+            let age = last.map(|stamp| now.saturating_duration_since(stamp.mono));
+            demand.is_quiet() && age.is_none_or(|age| demand.usual().is_some_and(|usual| age >= usual))
+        };
+        let here = |entry: &Entry| entry.last_data.filter(|stamp| stamp.mono >= up.since);
+        missing(&self.demand, up.last_data)
+            || self.subscriptions.iter().any(|(_, entry)| missing(&entry.demand, here(entry)))
+    }
+
+    pub(crate) fn is_fresh(&self, now: Instant) -> bool {
+        self.state(now) == State::Fresh
     }
 
     pub(crate) fn is_connected(&self) -> bool {
@@ -99,6 +138,11 @@ impl Session {
             Phase::Closed(reason) => Some(reason),
             _ => None,
         }
+    }
+
+    /// What was measured so far.
+    pub(crate) fn measures(&self) -> &Measures {
+        &self.measures
     }
 
     /// The session's part of a snapshot; the queue's and the process's figures are filled in by the engine.
@@ -113,17 +157,17 @@ impl Session {
             id: entry.want.id.clone(),
             state: shown(entry, age(entry.last_data)),
             last_signal_age: age(entry.last_data),
-            stale_after: entry.want.limit,
-            limit_source: LimitSource::Configured,
-            learned_gap: None,
-            stale_cause: None,
-            lag_seconds: None,
-            skew_seconds: None,
+            stale_after: entry.demand.limit(),
+            limit_source: entry.demand.source(),
+            learned_gap: entry.demand.learned(),
+            stale_cause: entry.stale,
+            lag_seconds: entry.lag.map(|(lag, _)| seconds(lag)),
+            skew_seconds: entry.lag.map(|(_, skew)| seconds(skew)),
             messages: entry.messages,
         });
         Health {
             name: name.to_owned(),
-            state: self.state(),
+            state: self.state(now),
             epoch: self.epoch,
             attempt: self.attempt,
             up: up.map(|up| now.saturating_duration_since(up.since)),
@@ -132,11 +176,12 @@ impl Session {
             last_message_age: up.and_then(|up| age(up.last_message)),
             last_data_age: up.and_then(|up| age(up.last_data)),
             last_signal_age: age(self.last_data),
-            stale_after: self.settings.stale_after,
-            limit_source: LimitSource::Configured,
-            learned_gap: None,
-            stale_cause: None,
-            alerts: Vec::new(),
+            stale_after: self.demand.limit(),
+            limit_source: self.demand.source(),
+            learned_gap: self.demand.learned(),
+            stale_cause: self.stale_cause(),
+            alerts: self.watch.raised(),
+            missed_alerts: 0,
             subscriptions: subscriptions.collect(),
             connections: self.totals.connections,
             last_end: self.last_end.clone(),

@@ -1,7 +1,7 @@
 //! The session machine in virtual time, and a seeded simulation of it.
 
 use super::*;
-use crate::event::GapCause;
+use crate::event::{AlertKind, GapCause};
 use crate::health::State;
 use crate::policy::freshness::Key;
 use crate::policy::outbox::Out;
@@ -12,6 +12,8 @@ use std::time::SystemTime;
 mod answers;
 mod contracts;
 mod doubts;
+mod judgement;
+mod measures;
 mod model;
 mod repairs;
 mod simulation;
@@ -29,6 +31,7 @@ fn settings() -> Settings {
         },
         liveness: liveness::Settings { after: Some(20 * SECOND), timeout: 10 * SECOND },
         stale_after: Some(60 * SECOND),
+        adaptive: None,
         max_attempts: None,
         max_downtime: None,
         close_wait: 2 * SECOND,
@@ -39,6 +42,13 @@ fn settings() -> Settings {
         quarantine_after: 3,
         calendars: Vec::new(),
         by_hours: Arc::new([]),
+        alarms: alarm::Settings {
+            reconnects: None,
+            no_data: Arc::new([]),
+            down: None,
+            unmatched: false,
+            cool_down: 600 * SECOND,
+        },
     }
 }
 
@@ -51,7 +61,10 @@ fn want(id: &str, limit: Option<Duration>) -> Want {
     Want {
         id: id.into(),
         limit,
+        adaptive: None,
         first_limit: limit,
+        late: None,
+        frozen: None,
         by_hours: Arc::new([]),
         payload: true,
         can_end: true,
