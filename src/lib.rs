@@ -163,11 +163,12 @@ mod error;
 mod event;
 mod feed;
 mod health;
-mod history;
 mod measures;
 mod message;
 #[cfg(feature = "monitor")]
 mod monitor;
+#[cfg(feature = "monitor")]
+mod note;
 mod panics;
 mod policy;
 mod secret;

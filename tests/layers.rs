@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 /// What everything may use.
 const NOUNS: &[&str] = &[
-    "class", "clock", "duration", "error", "event", "health", "history", "measures", "message", "panics",
+    "class", "clock", "duration", "error", "event", "health", "measures", "message", "note", "panics",
     "secret", "table", "thread",
 ];
 
@@ -24,8 +24,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("event", &[]),
     ("health", &[]),
     ("measures", &[]),
-    ("history", &[]),
     ("message", &[]),
+    ("note", &[]),
     ("panics", &[]),
     ("secret", &[]),
     ("table", &[]),

@@ -6,6 +6,7 @@ use super::book::Book;
 use super::governor::Governor;
 use super::plan::{Plan, Spec};
 use super::queue::Queue;
+#[cfg(feature = "monitor")]
 use super::recent::Recent;
 use super::record;
 use super::teller::Untold;
@@ -71,9 +72,8 @@ pub(crate) struct Core {
     /// Events to be logged after the lock.
     log: Vec<Event>,
     /// The last events in short.
+    #[cfg(feature = "monitor")]
     pub(super) recent: Recent,
-    /// Gaps of the queue that were taken note of.
-    overflows: u64,
 }
 
 /// What the reader does next.
@@ -127,8 +127,8 @@ impl Core {
             panics: HashMap::new(),
             spare: VecDeque::new(),
             log: Vec::new(),
+            #[cfg(feature = "monitor")]
             recent: Recent::default(),
-            overflows: 0,
         };
         for spec in std::mem::take(&mut plan.specs) {
             core.subscribe(Stamp::now(), spec);
@@ -172,10 +172,8 @@ impl Core {
             } else {
                 self.queue.append(batch, bytes);
             }
-            if self.queue.gaps() != self.overflows {
-                self.overflows = self.queue.gaps();
-                self.recent.push_overflow(now.wall);
-            }
+            #[cfg(feature = "monitor")]
+            self.recent.push_overflow(now.wall, self.queue.gaps());
         }
         if self.queue.is_nearly_full() {
             self.report_slow(now, true);
@@ -374,6 +372,7 @@ impl Core {
             if record::is_wanted(&event) {
                 self.log.push(event.clone());
             }
+            #[cfg(feature = "monitor")]
             self.recent.push(&event);
             if let Event::Alert(alert) = &event {
                 self.untold.push(alert);

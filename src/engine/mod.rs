@@ -18,6 +18,7 @@ mod order;
 pub(crate) mod plan;
 pub(crate) mod queue;
 mod reader;
+#[cfg(feature = "monitor")]
 mod recent;
 mod record;
 mod routes;

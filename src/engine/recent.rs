@@ -3,8 +3,8 @@
 use super::record;
 use crate::error::CloseReason;
 use crate::event::{AlertKind, AlertStatus, Event, Gap, GapCause};
-use crate::history::{Note, Weight};
 use crate::message::SubscriptionId;
+use crate::note::{Note, Weight};
 use std::collections::VecDeque;
 use std::fmt::{self, Write as _};
 use std::sync::Arc;
@@ -20,6 +20,8 @@ const IN_A_ROW: usize = 3;
 #[derive(Debug, Default)]
 pub(crate) struct Recent {
     notes: VecDeque<Kept>,
+    /// The gaps of the queue that were taken note of.
+    overflows: u64,
 }
 
 #[derive(Debug)]
@@ -47,8 +49,11 @@ impl Recent {
         self.add(event.time(), event.name(), kind(event), weight(event), text.finish());
     }
 
-    /// Takes note of messages that the queue dropped: that gap is made there.
-    pub(crate) fn push_overflow(&mut self, now: SystemTime) {
+    /// Takes note of messages that the queue dropped: such gaps are made there, so many so far.
+    pub(crate) fn push_overflow(&mut self, now: SystemTime, gaps: u64) {
+        if gaps == std::mem::replace(&mut self.overflows, gaps) {
+            return;
+        }
         self.add(now, "gap", GapCause::Overflow.name(), Weight::Bad, "overflow: the queue was full".into());
     }
 
@@ -354,7 +359,10 @@ mod tests {
             texts(&recent)[0].1,
             "raised: no connection for 300.0 s: closed without close frame".to_owned()
         );
-        recent.push_overflow(TIME);
-        assert_eq!(texts(&recent)[0].0, "gap");
+        recent.push_overflow(TIME, 0);
+        assert_eq!(texts(&recent).len(), 1);
+        recent.push_overflow(TIME, 1);
+        recent.push_overflow(TIME, 1);
+        assert_eq!((texts(&recent)[0].0, texts(&recent).len()), ("gap", 2));
     }
 }

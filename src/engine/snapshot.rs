@@ -3,9 +3,9 @@
 use super::shared::Shared;
 use crate::clock;
 use crate::health::{Health, State};
-use crate::history::{Beat, Note};
 use crate::measures::Measures;
-use crate::policy::pulse::Pulse;
+use crate::note::Note;
+use crate::policy::pulse::{Beat, Pulse};
 use crate::transport;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};

@@ -7,9 +7,10 @@ use super::http::Response;
 use crate::event;
 use crate::feed::Source;
 use crate::health::Health;
-use crate::history::{Beat, Note, Weight};
+use crate::note::{Note, Weight};
 use serde::Serialize;
 use std::sync::Arc;
+use std::time::Duration;
 
 const HTML: &str = include_str!("page/page.html");
 const CSS: &str = include_str!("page/page.css");
@@ -36,8 +37,15 @@ pub(super) fn part(path: &str) -> Option<Response> {
 /// What it shows, as JSON.
 pub(super) fn data(sources: &[Arc<Source>]) -> Response {
     let snapshots: Vec<_> = sources.iter().map(|source| source.snapshot()).collect();
-    let shown =
-        snapshots.iter().map(|snapshot| Shown::new(&snapshot.health, &snapshot.beats(), &snapshot.recent));
+    let shown = snapshots.iter().map(|snapshot| {
+        let beats = snapshot.beats();
+        Shown {
+            health: &snapshot.health,
+            messages: beats.iter().map(|beat| beat.messages).collect(),
+            ages: beats.iter().map(|beat| beat.age.map(seconds)).collect(),
+            recent: snapshot.recent.iter().map(Told::new).collect(),
+        }
+    });
     Response::json(200, &Data { version: env!("CARGO_PKG_VERSION"), feeds: shown.collect() })
 }
 
@@ -71,17 +79,6 @@ struct Told<'a> {
     times: u64,
 }
 
-impl<'a> Shown<'a> {
-    fn new(health: &'a Health, beats: &[Beat], recent: &'a [Note]) -> Self {
-        Self {
-            health,
-            messages: beats.iter().map(|beat| beat.messages).collect(),
-            ages: beats.iter().map(age).collect(),
-            recent: recent.iter().map(Told::new).collect(),
-        }
-    }
-}
-
 impl<'a> Told<'a> {
     fn new(note: &'a Note) -> Self {
         let time = event::rfc3339(note.time);
@@ -90,8 +87,8 @@ impl<'a> Told<'a> {
 }
 
 /// To a millisecond, as it is kept.
-fn age(beat: &Beat) -> Option<f64> {
-    beat.age.map(|age| (age.as_secs_f64() * 1e3).round() / 1e3)
+fn seconds(age: Duration) -> f64 {
+    (age.as_secs_f64() * 1e3).round() / 1e3
 }
 
 #[cfg(test)]

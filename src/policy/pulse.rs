@@ -3,7 +3,6 @@
 //! There is no timer. A second is begun by the first data in it, or left out, and what lies between is made up for
 //! when somebody asks.
 
-use crate::history::Beat;
 use std::time::{Duration, Instant};
 
 /// So many seconds are remembered.
@@ -11,6 +10,15 @@ pub(crate) const SECONDS: usize = 120;
 
 /// One more: that which is not over yet.
 const SLOTS: usize = SECONDS + 1;
+
+/// One second of a feed's life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Beat {
+    /// Data messages that came in it.
+    pub(crate) messages: u32,
+    /// How old the newest data was when it ended; `None`: there was none yet.
+    pub(crate) age: Option<Duration>,
+}
 
 /// What came in one second.
 #[derive(Debug, Clone, Copy, Default)]

@@ -4,6 +4,10 @@ use super::{Phase, Session};
 use crate::clock::Stamp;
 use crate::health::SubscriptionState;
 use crate::policy::freshness::CONNECTION;
+use std::time::Duration;
+
+/// Hours are not looked at again sooner than this.
+const AGAIN: Duration = Duration::from_millis(20);
 
 impl Session {
     /// Looks whether other hours have begun. Nearly free while they have not: called before whatever depends on them.
@@ -48,7 +52,7 @@ impl Session {
         self.hours_at = self.timetable.next().map(|next| {
             let left = next.duration_since(now.wall).unwrap_or_default();
             // A clock that goes backwards again and again must not keep the threads busy.
-            now.mono + left.max(self.backoff.floor())
+            now.mono + left.max(AGAIN)
         });
     }
 

@@ -77,10 +77,11 @@ pub(super) fn resubscribed(now: Stamp, epoch: u64, entry: &Entry) -> Event {
     }))
 }
 
-/// The state as it is shown: one that is live has become quiet after half of its usual limit; and one that need have no
+/// The state as it is shown: one that is stale stays so while it is made again; one that is live has become quiet after half of its usual limit; and one that need have no
 /// data in these hours, and has none, is quiet too.
 fn shown(entry: &Entry, age: Option<Duration>) -> SubscriptionState {
     match (entry.state, age, entry.demand.usual()) {
+        _ if entry.stale.is_some() && !entry.is_off() => SubscriptionState::Stale,
         (SubscriptionState::Live, Some(age), Some(limit)) if age > limit / 2 => SubscriptionState::Quiet,
         (SubscriptionState::Confirmed, ..) if entry.demand.is_quiet() => SubscriptionState::Quiet,
         (state, ..) => state,

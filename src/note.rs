@@ -1,17 +1,8 @@
-//! What went on of late, for people who look at a feed: how much data each second brought, and the last events.
+//! A note: a lifecycle event in short, for people who look at a feed.
 
 use serde::Serialize;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
-
-/// One second of a feed's life.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Beat {
-    /// Data messages that came in it.
-    pub(crate) messages: u32,
-    /// How old the newest data was when it ended; `None`: there was none yet.
-    pub(crate) age: Option<Duration>,
-}
+use std::time::SystemTime;
 
 /// A lifecycle event in short. Without payloads, and no longer than [`Note::LONGEST`].
 #[derive(Debug, Clone, PartialEq, Eq)]
