@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 #![allow(unreachable_pub, reason = "nobody uses a test")]
 
+mod alerts;
 mod closing;
 mod codecs;
 mod common;
