@@ -39,8 +39,8 @@
 //!
 //! A feed has two threads of its own for its whole life, `livefeed-r-NAME` and `livefeed-c-NAME`: one connects, reads
 //! and classifies; the other decides, writes, pings and closes. A name lookup runs on a third for as long as it
-//! takes. Every method may be called from any thread. There are four ways to get at the events, all of the same
-//! stream:
+//! takes, and [`FeedBuilder::on_alert`] is called on one of its own. Every method may be called from any thread. There
+//! are four ways to get at the events, all of the same stream:
 //!
 //! - [`Feed::recv`] and its kin, or `for event in &feed`: waits on the calling thread;
 //! - [`Feed::batches`], a crossbeam channel: for `select!` with other feeds, channels and tickers;
@@ -125,6 +125,14 @@
 //! [`Feed::health`] is a snapshot of everything that there is to know about a feed; [`Health::last_signal_age`] is the
 //! figure to watch. With the feature `monitor` a `Monitor` answers over HTTP for any number of feeds: `/health` for
 //! probes and monitors, `/metrics` for Prometheus, and a page for people.
+//!
+//! # Alerts
+//!
+//! An [`Alert`] says what a person should know. What goes on (too many reconnects, no data, no connection, a subscription
+//! that is refused, a slow consumer) is [`Raised`](AlertStatus::Raised) once, and [`Cleared`](AlertStatus::Cleared) when it
+//! is over; it is not raised again within [`Alerts::cool_down`]. Whatever else is told of has
+//! [`Happened`](AlertStatus::Happened). Each alert is an event, a log record, and a call of [`FeedBuilder::on_alert`]; what is
+//! raised at the moment is in [`Health::alerts`]. [`Alerts`] says when.
 //!
 //! # Errors
 //!

@@ -258,3 +258,28 @@ pub(super) fn name(gap: &mut Gap, affected: &[SubscriptionId]) {
         gap.subscriptions.clear();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::Alert;
+
+    #[test]
+    fn of_what_was_raised_and_cleared_the_newest_of_each_stays() {
+        let day = Duration::from_secs(86_400);
+        let told = |status, age: u32, limit| {
+            let kind = AlertKind::NoData { age: age * day, limit, hours: None };
+            Event::Alert(Box::new(Alert { time: SystemTime::UNIX_EPOCH, epoch: 1, status, kind }))
+        };
+        let round = |age| {
+            [
+                told(AlertStatus::Raised, age, day),
+                told(AlertStatus::Raised, age, 2 * day),
+                told(AlertStatus::Cleared, age, day),
+            ]
+        };
+        let shown = |events: &[Event]| format!("{events:?}");
+        let folded = fold((0..100).flat_map(round).collect());
+        assert_eq!(shown(&folded), shown(&round(99)));
+    }
+}

@@ -162,46 +162,7 @@ fn write_alert(out: &mut Short, status: AlertStatus, kind: &AlertKind) -> fmt::R
     if status != AlertStatus::Happened {
         write!(out, "{}: ", status.name())?;
     }
-    match kind {
-        AlertKind::SlowConsumer { messages, bytes } => {
-            write!(out, "slow consumer: {messages} messages, {bytes} bytes in the queue")
-        }
-        AlertKind::NeedsAttention { reason } => write!(out, "needs attention: {reason}"),
-        AlertKind::Reconnects { count, window, reasons } => {
-            write!(out, "{count} connections ended within {:.0} s", window.as_secs_f64())?;
-            reasons.iter().try_for_each(|(reason, count)| write!(out, ", {reason}: {count}"))
-        }
-        AlertKind::NoData { age, limit, hours } => {
-            let (age, limit) = (age.as_secs_f64(), limit.as_secs_f64());
-            write!(out, "no data for {age:.1} s, limit {limit:.1} s")?;
-            hours.as_ref().map_or(Ok(()), |hours| write!(out, ", hours {hours}"))
-        }
-        AlertKind::Down { down, last } => {
-            write!(out, "no connection for {:.1} s", down.as_secs_f64())?;
-            last.as_ref().map_or(Ok(()), |last| write!(out, ": {last}"))
-        }
-        AlertKind::LimitAtCeiling { subscription, learned, ceiling } => write!(
-            out,
-            "learned limit at its ceiling of {:.1} s, slowest gap {:.1} s ({})",
-            ceiling.as_secs_f64(),
-            learned.as_secs_f64(),
-            subscription.as_ref().map_or("connection", SubscriptionId::as_str),
-        ),
-        AlertKind::Unmatched { messages } => write!(out, "{messages} messages that no rule knows"),
-        AlertKind::CountersForgotten { counters } => write!(out, "{counters} sequence counters forgotten"),
-        AlertKind::TemplateFailed { what, detail } => write!(out, "{what} could not be made: {detail}"),
-        AlertKind::CallbackPanicked { callback, message } => write!(out, "{callback} panicked: {message}"),
-        AlertKind::SubscribeFailed { subscription, detail } => {
-            write!(out, "{subscription} could not be subscribed: {detail}")
-        }
-        AlertKind::SubscriptionRefused { subscription, detail } => {
-            write!(out, "{subscription} refused: {detail}")
-        }
-        AlertKind::Quarantined { subscription, ends } => {
-            write!(out, "{subscription} in quarantine: {ends} connections ended while it was unanswered")
-        }
-        AlertKind::Notice { detail } => write!(out, "notice: {detail}"),
-    }
+    write!(out, "{kind}")
 }
 
 /// Something to write to that stops at the longest a note may be, so that what the peer made long costs nothing.
@@ -357,7 +318,7 @@ mod tests {
         recent.push(&alert(AlertStatus::Raised));
         assert_eq!(
             texts(&recent)[0].1,
-            "raised: no connection for 300.0 s: closed without close frame".to_owned()
+            "raised: no connection for 5m, the last end: closed without close frame".to_owned()
         );
         recent.push_overflow(TIME, 0);
         assert_eq!(texts(&recent).len(), 1);

@@ -1,18 +1,19 @@
 //! Alerts as sentences, for logs and mails.
 
 use super::AlertKind;
-use std::fmt;
+use std::fmt::{self, Write};
 use std::time::Duration;
 
-/// One line, without a full stop. What comes from the server is without control characters.
+/// A sentence on one line, without a full stop and without control characters.
 impl fmt::Display for AlertKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let f = &mut Line(f);
         match self {
             Self::SlowConsumer { messages, bytes } => {
                 write!(f, "the consumer is slow: messages in the queue {messages}, bytes {bytes}")
             }
             Self::NeedsAttention { reason } => {
-                write!(f, "a person has to look: {}", Line(&reason.to_string()))
+                write!(f, "a person has to look: {reason}")
             }
             Self::Reconnects { count, window, reasons } => {
                 write!(f, "connections that ended within {}: {count}", Span(*window))?;
@@ -31,7 +32,7 @@ impl fmt::Display for AlertKind {
             Self::Down { down, last } => {
                 write!(f, "no connection for {}", Span(*down))?;
                 match last {
-                    Some(reason) => write!(f, ", the last end: {}", Line(&reason.to_string())),
+                    Some(reason) => write!(f, ", the last end: {reason}"),
                     None => Ok(()),
                 }
             }
@@ -49,34 +50,34 @@ impl fmt::Display for AlertKind {
                 write!(f, "sequence counters that were forgotten: {counters}")
             }
             Self::TemplateFailed { what, detail } => {
-                write!(f, "the {what} message can't be made: {}", Line(detail))
+                write!(f, "the {what} message can't be made: {detail}")
             }
             Self::CallbackPanicked { callback, message } => {
-                write!(f, "{callback} panicked: {}", Line(message))
+                write!(f, "{callback} panicked: {message}")
             }
             Self::SubscribeFailed { subscription, detail } => {
-                write!(f, "the message of subscription {subscription} can't be sent: {}", Line(detail))
+                write!(f, "the message of subscription {subscription} can't be sent: {detail}")
             }
             Self::SubscriptionRefused { subscription, detail } => {
-                write!(f, "the server does not grant subscription {subscription}: {}", Line(detail))
+                write!(f, "the server does not grant subscription {subscription}: {detail}")
             }
             Self::Quarantined { subscription, ends } => {
                 write!(f, "subscription {subscription} is in quarantine, connections it ended: {ends}")
             }
-            Self::Notice { detail } => write!(f, "the server announces: {}", Line(detail)),
+            Self::Notice { detail } => write!(f, "the server announces: {detail}"),
         }
     }
 }
 
-/// A text on one line.
-struct Line<'a>(&'a str);
+/// Has a space in the place of each control character.
+struct Line<'a, 'f>(&'a mut fmt::Formatter<'f>);
 
-impl fmt::Display for Line<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for part in self.0.split_inclusive(char::is_control) {
+impl Write for Line<'_, '_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for part in text.split_inclusive(char::is_control) {
             match part.strip_suffix(char::is_control) {
-                Some(text) => write!(f, "{text} ")?,
-                None => f.write_str(part)?,
+                Some(text) => write!(self.0, "{text} ")?,
+                None => self.0.write_str(part)?,
             }
         }
         Ok(())

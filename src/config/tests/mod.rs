@@ -178,6 +178,13 @@ fn wrong_data_is_refused_with_its_path() {
         (json!({"stale_afetr": "60s"}), "stale_afetr"),
         (json!({"endpoints": "ws://h"}), "endpoints"),
         (json!({"quarantine_after": -1}), "quarantine_after"),
+        (json!({"alerts": []}), "alerts"),
+        (json!({"alerts": {"unmatchd": true}}), "alerts.unmatchd"),
+        (json!({"alerts": {"reconnects": [5, "10m"]}}), "alerts.reconnects"),
+        (json!({"alerts": {"reconnects": {"more_than": -1}}}), "alerts.reconnects.more_than"),
+        (json!({"alerts": {"no_data": [{"during": "a"}]}}), "alerts.no_data[0]"),
+        (json!({"alerts": {"no_data": [["10m"]]}}), "alerts.no_data[0]"),
+        (json!({"alerts": {"cool_down": "none"}}), "alerts.cool_down"),
         (json!({"batch": [1, 2]}), "batch"),
         (json!({"connect": {"pacing": [[1, "1s"]]}}), "connect.pacing[0]"),
         (json!({"close_timeout": "none"}), "close_timeout"),
@@ -239,6 +246,22 @@ fn bad_values_are_refused_with_their_path() {
         (json!({"endpoints": ["ws://h", "ws://h"]}), "endpoints[1]"),
         (json!({"endpoints": [URL]}), "endpoints[0]"),
         (json!({"quarantine_after": 0}), "quarantine_after"),
+        (json!({"alerts": {"reconnects": {"more_than": 10_001}}}), "alerts.reconnects.more_than"),
+        (json!({"alerts": {"reconnects": {"within": "0s"}}}), "alerts.reconnects.within"),
+        (json!({"alerts": {"no_data": [{"after": "1s"}, {"after": "0s"}]}}), "alerts.no_data[1].after"),
+        (json!({"alerts": {"no_data": [{"after": "1s"}, {"after": "1000ms"}]}}), "alerts.no_data[1]"),
+        (
+            json!({"alerts": {"no_data": [{"after": "1s", "during": "a", "outside": "a"}]}}),
+            "alerts.no_data[0]",
+        ),
+        (json!({"alerts": {"no_data": [{"after": "1s", "during": "a"}]}}), "alerts.no_data[0].during"),
+        (json!({"alerts": {"no_data": [{"after": "1s", "outside": "a"}]}}), "alerts.no_data[0].outside"),
+        (
+            json!({"alerts": {"no_data": (1..=65).map(|n| json!({"after": format!("{n}s")})).collect::<Vec<_>>()}}),
+            "alerts.no_data",
+        ),
+        (json!({"alerts": {"down": "0s"}}), "alerts.down"),
+        (json!({"alerts": {"cool_down": "0s"}}), "alerts.cool_down"),
         (json!({"name": ""}), "name"),
         (json!({"name": "a\nb"}), "name"),
         (json!({"headers": {"": "x"}}), "headers"),
@@ -428,6 +451,7 @@ fn the_builder_fills_in_the_same_struct() {
         .config(|c| c.queue.messages = 10)
         .handler(|_| ())
         .on_wake(|| ())
+        .on_alert(|_| ())
         .retry_policy(|_, _| None)
         .into_parts()
         .unwrap();
@@ -449,7 +473,12 @@ fn the_builder_fills_in_the_same_struct() {
     let expected = FeedConfig::from_json(&expected.to_string()).unwrap();
     assert_eq!(serde_json::to_value(&config).unwrap(), serde_json::to_value(&expected).unwrap());
     assert_eq!(config.headers, expected.headers);
-    assert!(hooks.handler.is_some() && hooks.on_wake.is_some() && hooks.retry_policy.is_some());
+    assert!(
+        hooks.handler.is_some()
+            && hooks.on_wake.is_some()
+            && hooks.on_alert.is_some()
+            && hooks.retry_policy.is_some()
+    );
 
     let error = FeedBuilder::new("ws://h").max_attempts(0).into_parts().map(|_| ());
     assert_eq!(config_error(error).0, "reconnect.max_attempts");

@@ -312,7 +312,8 @@ impl Alarms {
     }
 
     fn down_at(&self) -> Option<Instant> {
-        if self.is_on(&Topic::Down) { None } else { self.down_since?.checked_add(self.settings.down?) }
+        let at = self.down_since?.checked_add(self.settings.down?);
+        at.filter(|_| !self.is_on(&Topic::Down))
     }
 
     fn down(&self, now: Instant) -> AlertKind {
