@@ -64,7 +64,7 @@ fn configure() -> Result<FeedBuilder, String> {
     }
     if let Some(text) = std::env::var_os("LIVEFEED_STALE_AFTER") {
         let limit = parse_limit(&text.to_string_lossy())?;
-        builder = builder.config(|config| config.stale_after = limit);
+        builder = builder.config(|config| config.stale_after = limit.into());
     }
     Ok(builder)
 }

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 /// Why a call failed.
 ///
-/// `Config`, `TooLarge`, `Closed`, `WouldDeadlock`, `UnknownSubscription` and `Taken` are final: the same call fails again.
+/// `Config`, `TooLarge`, `Closed`, `WouldDeadlock`, `UnknownSubscription`, `Taken` and `NameTaken` are final: the same call
+/// fails again.
 /// The others may pass: try again later, see [`Error::is_retryable`].
 #[non_exhaustive]
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,6 +23,10 @@ pub enum Error {
     },
     /// A thread could not be started: the system's limit was met. Retry when there is room.
     Thread(io::ErrorKind),
+    /// A monitor could not listen at its address. Retry if that is in use.
+    Listen(io::ErrorKind),
+    /// A monitor shows a feed of that name already. Final until that is removed.
+    NameTaken(String),
     /// There is no event in the queue at the moment. Retry.
     Empty,
     /// The time given for waiting is over. Retry: nothing was changed by waiting.
@@ -67,6 +72,7 @@ impl Error {
                 | Self::NoFeed
                 | Self::OutboxFull { .. }
                 | Self::Thread(_)
+                | Self::Listen(io::ErrorKind::AddrInUse)
         )
     }
 
@@ -94,6 +100,8 @@ impl fmt::Display for Error {
         match self {
             Self::Config { path, problem } => write!(f, "configuration: {path}: {problem}"),
             Self::Thread(kind) => write!(f, "could not start a thread: {kind}"),
+            Self::Listen(kind) => write!(f, "could not listen: {kind}"),
+            Self::NameTaken(name) => write!(f, "the monitor shows a feed {name} already"),
             Self::Empty => f.write_str("no event at the moment"),
             Self::Timeout => f.write_str("timed out"),
             Self::Closed(reason) => write!(f, "the feed is closed: {reason}"),

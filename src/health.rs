@@ -32,6 +32,35 @@ pub enum State {
     Closed,
 }
 
+impl State {
+    /// All of them.
+    #[cfg(feature = "monitor")]
+    pub(crate) const ALL: [Self; 8] = [
+        Self::Connecting,
+        Self::Waiting,
+        Self::Live,
+        Self::Fresh,
+        Self::Quiet,
+        Self::Stale,
+        Self::Closing,
+        Self::Closed,
+    ];
+
+    /// The name in JSON, logs and metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Connecting => "connecting",
+            Self::Waiting => "waiting",
+            Self::Live => "live",
+            Self::Fresh => "fresh",
+            Self::Quiet => "quiet",
+            Self::Stale => "stale",
+            Self::Closing => "closing",
+            Self::Closed => "closed",
+        }
+    }
+}
+
 /// The state of one subscription.
 #[non_exhaustive]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
@@ -57,6 +86,39 @@ pub enum SubscriptionState {
     Refused,
     /// It is held to be what ended the connections before: left out, and tried alone later.
     Quarantined,
+}
+
+impl SubscriptionState {
+    /// All of them.
+    #[cfg(feature = "monitor")]
+    pub(crate) const ALL: [Self; 10] = [
+        Self::Desired,
+        Self::Queued,
+        Self::Sent,
+        Self::Confirmed,
+        Self::Live,
+        Self::Quiet,
+        Self::Stale,
+        Self::Ended,
+        Self::Refused,
+        Self::Quarantined,
+    ];
+
+    /// The name in JSON, logs and metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Desired => "desired",
+            Self::Queued => "queued",
+            Self::Sent => "sent",
+            Self::Confirmed => "confirmed",
+            Self::Live => "live",
+            Self::Quiet => "quiet",
+            Self::Stale => "stale",
+            Self::Ended => "ended",
+            Self::Refused => "refused",
+            Self::Quarantined => "quarantined",
+        }
+    }
 }
 
 /// Where a limit on the age of data comes from.
@@ -120,6 +182,9 @@ pub struct Health {
     pub stale_cause: Option<StaleCause>,
     /// The alerts that were raised and are not over, by their kind's name, each once.
     pub alerts: Vec<&'static str>,
+    /// Alerts that the callback for them was not told of, as it had too many before it (see
+    /// [`FeedBuilder::on_alert`](crate::FeedBuilder::on_alert)).
+    pub missed_alerts: u64,
     /// Each desired subscription.
     pub subscriptions: Vec<SubscriptionHealth>,
     /// Connections established so far.
@@ -211,5 +276,20 @@ fn text<T: ToString, S: serde::Serializer>(value: &Option<T>, serializer: S) -> 
     match value {
         Some(reason) => serializer.serialize_some(&reason.to_string()),
         None => serializer.serialize_none(),
+    }
+}
+
+#[cfg(all(test, feature = "monitor"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn states_have_the_same_name_everywhere() {
+        for state in State::ALL {
+            assert_eq!(serde_json::to_value(state).unwrap(), state.name());
+        }
+        for state in SubscriptionState::ALL {
+            assert_eq!(serde_json::to_value(state).unwrap(), state.name());
+        }
     }
 }

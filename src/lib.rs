@@ -39,8 +39,8 @@
 //!
 //! A feed has two threads of its own for its whole life, `livefeed-r-NAME` and `livefeed-c-NAME`: one connects, reads
 //! and classifies; the other decides, writes, pings and closes. A name lookup runs on a third for as long as it
-//! takes. Every method may be called from any thread. There are four ways to get at the events, all of the same
-//! stream:
+//! takes, and [`FeedBuilder::on_alert`] is called on one of its own. Every method may be called from any thread. There
+//! are four ways to get at the events, all of the same stream:
 //!
 //! - [`Feed::recv`] and its kin, or `for event in &feed`: waits on the calling thread;
 //! - [`Feed::batches`], a crossbeam channel: for `select!` with other feeds, channels and tickers;
@@ -110,12 +110,29 @@
 //! [`Refused`] and [`Ended`] say what the server does not grant, or grants no longer, and when it is asked again. In
 //! [`Health`] each subscription has its [`SubscriptionState`].
 //!
+//! Data that comes may be worth nothing all the same: with a [`LagRule`] a subscription is stale when nothing but late data
+//! comes, with a [`FrozenRule`] when its data says the same again and again. [`StaleCause`] tells them apart.
+//!
 //! What goes stale is repaired in steps, [`RepairStep`], each with its own time: a probe, subscribing that one again, a new
 //! connection, the next endpoint. Each step is a [`Stale`] event that says what is done next. A subscription whose message
 //! makes the server hang up again and again is set aside, with an alert, and tried alone.
 //!
 //! [`LoginStep`]s come before all that, within the budget of the attempt; [`Keepalive`]s while the connection is up.
 //! [`Feed::request`] asks a question. What rules can't express, a [`Dialect`] can.
+//!
+//! # Monitoring
+//!
+//! [`Feed::health`] is a snapshot of everything that there is to know about a feed; [`Health::last_signal_age`] is the
+//! figure to watch. With the feature `monitor` a `Monitor` answers over HTTP for any number of feeds: `/health` for
+//! probes and monitors, `/metrics` for Prometheus, and a page for people.
+//!
+//! # Alerts
+//!
+//! An [`Alert`] says what a person should know. What goes on (too many reconnects, no data, no connection, a subscription
+//! that is refused, a slow consumer) is [`Raised`](AlertStatus::Raised) once, and [`Cleared`](AlertStatus::Cleared) when it
+//! is over; it is not raised again within [`Alerts::cool_down`]. Whatever else is told of has
+//! [`Happened`](AlertStatus::Happened). Each alert is an event, a log record, and a call of [`FeedBuilder::on_alert`]; what is
+//! raised at the moment is in [`Health::alerts`]. [`Alerts`] says when.
 //!
 //! # Errors
 //!
@@ -135,7 +152,9 @@
 //! | `native-tls` | yes | `wss://` through the operating system's TLS library (OpenSSL on Linux) |
 //! | `native-tls-vendored` | no | the same with an OpenSSL that is built along |
 //! | `gzip` | no | the codecs [`Codec::Gzip`] and [`Codec::Deflate`] |
+//! | `schedule` | no | named hours in any time zone: [`FeedConfig::hours`] and [`FeedConfig::by_hours`] |
 //! | `lab` | no | the module `lab`: a feed server that misbehaves on demand, for tests |
+//! | `monitor` | no | `Monitor`: an HTTP endpoint that says how feeds are, for probes, monitors and people |
 //!
 //! Logging goes through the `log` crate, with targets that begin with `livefeed`. At the level `trace` the crate
 //! `tungstenite` logs what is received, and with it any token that a server sends: keep its targets below that where
@@ -152,11 +171,17 @@ mod error;
 mod event;
 mod feed;
 mod health;
+mod measures;
 mod message;
+#[cfg(feature = "monitor")]
+mod monitor;
+#[cfg(feature = "monitor")]
+mod note;
 mod panics;
 mod policy;
 mod secret;
 mod table;
+mod thread;
 mod transport;
 
 #[cfg(feature = "lab")]
@@ -164,15 +189,16 @@ pub mod lab;
 
 pub use class::{ErrorClass, NoticeAction, OnAckTimeout, OnGap, StaleCause};
 pub use config::{
-    Ack, Attempt, Batching, CodeRange, Connect, ConnectPacing, EndRule, FeedBuilder, FeedConfig, FeedUrl,
-    Keepalive, KeepaliveDue, Limit, Limits, Overflow, Pacing, PacingScope, Ping, ProviderError, Queue,
-    Reconnect, RepairStep, RetryContext, Subscription, Target, Terms, Tls, TlsVersion, Variables,
+    Ack, Adaptive, Alerts, Attempt, Batching, CodeRange, Connect, ConnectPacing, EndRule, FeedBuilder,
+    FeedConfig, FeedUrl, HourLimit, Hours, Keepalive, KeepaliveDue, Limit, Limits, NoDataAlert, Overflow,
+    Pacing, PacingScope, Ping, ProviderError, Queue, Reconnect, ReconnectAlert, RepairStep, RetryContext,
+    StaleAfter, Subscription, Target, Terms, Tls, TlsVersion, Variables, Window,
 };
 pub use crossbeam_channel;
 pub use dialect::{
-    About, By, Codec, Dialect, Interval, Listed, LoginContext, LoginError, LoginStep, MatchFn, Matcher,
-    ReadItem, Readout, Rule, RuleKind, SequenceFn, SequenceNumbers, SequenceRule, Sequenced, Template,
-    TemplateContext,
+    About, By, Codec, Dialect, FrozenRule, Interval, LagRule, Listed, LoginContext, LoginError, LoginStep,
+    MatchFn, Matcher, ReadItem, Readout, Rule, RuleKind, SequenceFn, SequenceNumbers, SequenceRule,
+    Sequenced, Template, TemplateContext, TimeUnit,
 };
 pub use engine::bell::{Batch, BatchIter};
 pub use error::{CloseReason, EndReason, Error, Stage};
@@ -183,6 +209,8 @@ pub use event::{
 pub use feed::{Feed, FeedSet, Iter, Receipt, SetIter};
 pub use health::{Health, LimitSource, State, SubscriptionHealth, SubscriptionState};
 pub use message::{Message, Payload, Sendable, SubscriptionId};
+#[cfg(feature = "monitor")]
+pub use monitor::{Monitor, MonitorBuilder};
 pub use policy::session::Outcome;
 pub use policy::verdict::Decision;
 pub use secret::Secret;

@@ -174,6 +174,17 @@ impl From<Stamp> for Received {
     }
 }
 
+impl Received {
+    pub(crate) fn mono(self) -> Instant {
+        self.mono
+    }
+
+    /// Nanoseconds since 1970, by the wall clock.
+    pub(crate) fn nanos(self) -> u64 {
+        self.wall
+    }
+}
+
 /// A message of the feed, with the connection it came on and when it was received.
 #[derive(Clone)]
 pub struct Message {

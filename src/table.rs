@@ -48,3 +48,12 @@ pub(crate) fn maybe<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
 ) -> Result<Option<T>, D::Error> {
     Option::deserialize(deserializer).map(|found: Option<Table<T>>| found.map(|Table(value)| value))
 }
+
+/// For `#[serde(deserialize_with = "table::maybe_many")]`.
+pub(crate) fn maybe_many<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Vec<T>>, D::Error> {
+    Option::deserialize(deserializer).map(|found: Option<Vec<Table<T>>>| {
+        found.map(|all| all.into_iter().map(|Table(value)| value).collect())
+    })
+}

@@ -6,8 +6,10 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
 
 use livefeed::lab::{Certificate, Command, Lab, Script, Topic};
-use livefeed::{Event, Feed, FeedBuilder, Subscription};
+use livefeed::{Event, Feed, FeedBuilder, Monitor, Subscription};
 use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 const CEILING: Duration = Duration::from_secs(20);
@@ -172,6 +174,33 @@ fn r5_no_thread_and_no_descriptor_is_left_behind() {
     }
     assert_back_at(&begin, "after giving up");
     drop(given_up);
+
+    // A monitor has one thread, whoever asks it, and takes it and all sockets along, also with requests under way.
+    let feed = feed(&plain).open().unwrap();
+    until(&feed, |event| matches!(event, Event::Message(_)));
+    let with_feed = Held::now();
+    for n in 0..30 {
+        let monitor = Monitor::bind("127.0.0.1:0").unwrap();
+        monitor.add(&feed).unwrap();
+        let mut asking: Vec<_> = (0..20).map(|_| TcpStream::connect(monitor.local_addr()).unwrap()).collect();
+        for (n, stream) in asking.iter_mut().enumerate() {
+            let request = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n";
+            stream.write_all(&request[..request.len() - n % 2]).unwrap();
+        }
+        assert!(asking[0].read(&mut [0; 64]).unwrap() > 0);
+        // Its one, and that of the one before on its way out.
+        let now = Held::now();
+        assert!(now.threads.len() <= with_feed.threads.len() + 2, "at {n}: {now:#?}");
+        if n % 2 == 0 {
+            monitor.close().unwrap();
+        }
+        drop(monitor);
+        drop(asking);
+    }
+    assert_back_at(&with_feed, "after monitors");
+    feed.close(CEILING).unwrap();
+    drop(feed);
+    assert_back_at(&begin, "after the feed of the monitors");
     assert_eq!(plain.live() + tls.live() + mute.live() + refusing.live(), 0);
 }
 

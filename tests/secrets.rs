@@ -4,7 +4,7 @@
 
 use livefeed::lab::{Command, Entry, Incoming, Lab, Received, Script, Topic, What};
 use livefeed::{
-    AlertKind, EndReason, Error, ErrorClass, Event, Feed, FeedConfig, Keepalive, LoginStep, Matcher,
+    AlertKind, EndReason, Error, ErrorClass, Event, Feed, FeedConfig, Keepalive, LoginStep, Matcher, Monitor,
     NoticeAction, Outcome, RepairStep, Rule, Subscription,
 };
 #[cfg(feature = "native-tls")]
@@ -12,6 +12,8 @@ use livefeed::{Decision, Target};
 use log::{LevelFilter, Log, Metadata, Record};
 use serde_json::json;
 use std::fmt::Debug;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::sync::{Mutex, Once, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -101,6 +103,18 @@ impl Seen {
         self.debug("feed", feed);
         self.debug("health", &health);
         self.text("health", serde_json::to_string(&health).unwrap());
+        let monitor = Monitor::bind("127.0.0.1:0").unwrap();
+        monitor.add(feed).unwrap();
+        self.debug("monitor", &monitor);
+        for path in ["/health", "/data", "/metrics"] {
+            let mut stream = TcpStream::connect(monitor.local_addr()).unwrap();
+            stream.set_read_timeout(Some(CEILING)).unwrap();
+            write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).unwrap();
+            assert!(path == "/metrics" || answer.contains(feed.name()), "{path}: {answer}");
+            self.text(path, answer);
+        }
     }
 
     /// Reads until the event is there; all is kept.

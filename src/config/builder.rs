@@ -2,12 +2,12 @@
 
 use super::hooks::{Attempt, Hooks, ProviderError, RetryContext, Target};
 use super::{
-    Batching, Connect, EndRule, FeedConfig, FeedUrl, Keepalive, Limit, Limits, Overflow, Pacing, Ping, Queue,
-    Reconnect, Subscription, Tls, validate,
+    Alerts, Batching, Connect, EndRule, FeedConfig, FeedUrl, HourLimit, Hours, Keepalive, Limits, Overflow,
+    Pacing, Ping, Queue, Reconnect, StaleAfter, Subscription, Tls, validate,
 };
 use crate::dialect::{Codec, Dialect, LoginStep, Matcher, Rule, SequenceRule};
 use crate::error::{EndReason, Error};
-use crate::event::Event;
+use crate::event::{Alert, Event};
 use crate::policy::verdict::Decision;
 use crate::secret::Secret;
 use std::path::PathBuf;
@@ -73,15 +73,27 @@ impl FeedBuilder {
         self
     }
 
-    /// Sets how long there may be no data.
-    pub fn stale_after(mut self, limit: impl Into<Limit>) -> Self {
+    /// Sets how long there may be no data, or how that is learned.
+    pub fn stale_after(mut self, limit: impl Into<StaleAfter>) -> Self {
         self.config.stale_after = limit.into();
         self
     }
 
     /// Lets the feed be without data for as long as it likes, and each subscription that sets no limit of its own.
     pub fn no_stale_limit(mut self) -> Self {
-        self.config.stale_after = Limit::None;
+        self.config.stale_after = StaleAfter::None;
+        self
+    }
+
+    /// Names hours, for `by_hours`; those of the same name are replaced.
+    pub fn hours(mut self, name: impl Into<String>, hours: Hours) -> Self {
+        self.config.hours.insert(name.into(), hours);
+        self
+    }
+
+    /// Sets limits by hours, in place of `stale_after`: the first that applies counts.
+    pub fn by_hours(mut self, limits: impl IntoIterator<Item = HourLimit>) -> Self {
+        self.config.by_hours = limits.into_iter().collect();
         self
     }
 
@@ -154,12 +166,6 @@ impl FeedBuilder {
     /// Sets whether what rules know as something else than a heartbeat reaches the application like messages.
     pub fn deliver_control(mut self, deliver: bool) -> Self {
         self.config.deliver_control = deliver;
-        self
-    }
-
-    /// Sets whether a person is told of messages that no rule and no subscription knows.
-    pub fn alert_unmatched(mut self, alert: bool) -> Self {
-        self.config.alert_unmatched = alert;
         self
     }
 
@@ -238,6 +244,12 @@ impl FeedBuilder {
         self.queue(|queue| queue.overflow = overflow)
     }
 
+    /// Changes what a person is told of.
+    pub fn alerts(mut self, change: impl FnOnce(&mut Alerts)) -> Self {
+        change(&mut self.config.alerts);
+        self
+    }
+
     /// Changes the bounds on sizes and on a stalled write.
     pub fn limits(mut self, change: impl FnOnce(&mut Limits)) -> Self {
         change(&mut self.config.limits);
@@ -273,6 +285,29 @@ impl FeedBuilder {
     /// Calls this when the queue stops being empty, on a livefeed thread: to ask a GUI for a repaint.
     pub fn on_wake(mut self, wake: impl Fn() + Send + Sync + 'static) -> Self {
         self.hooks.on_wake = Some(Arc::new(wake));
+        self
+    }
+
+    /// Calls this with each alert, raised, cleared or happened, on a thread of its own, `livefeed-alert`: it may take
+    /// its time, to send a mail or call a service, and delays nothing but the next alert. The alerts stand in the event
+    /// stream all the same.
+    ///
+    /// Up to 64 alerts wait for it. What finds no room is not told: it is counted in
+    /// [`Health::missed_alerts`](crate::Health::missed_alerts), and logged. It may call any method of the feed;
+    /// [`close`](crate::Feed::close) returns [`Error::WouldDeadlock`] there, and the feed is closing. A panic in it is
+    /// caught and reported. Closing a feed waits, within its limit, until all is told; dropping it waits for nothing.
+    ///
+    /// ```
+    /// use livefeed::{AlertStatus, Feed};
+    ///
+    /// let builder = Feed::builder("wss://feed.example/ws").on_alert(|alert| match alert.status {
+    ///     AlertStatus::Cleared => println!("over: {}", alert.kind),
+    ///     _ => println!("{}", alert.kind),
+    /// });
+    /// # drop(builder);
+    /// ```
+    pub fn on_alert(mut self, tell: impl Fn(&Alert) + Send + Sync + 'static) -> Self {
+        self.hooks.on_alert = Some(Box::new(tell));
         self
     }
 

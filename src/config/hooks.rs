@@ -3,7 +3,7 @@
 use super::{FeedUrl, validate};
 use crate::dialect::Dialect;
 use crate::error::{EndReason, Error};
-use crate::event::Event;
+use crate::event::{Alert, Event};
 use crate::policy::verdict::Decision;
 use crate::secret::Secret;
 use crate::transport::Endpoint;
@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub(crate) type Handler = Box<dyn FnMut(Event) + Send>;
+pub(crate) type OnAlert = Box<dyn Fn(&Alert) + Send + Sync>;
 pub(crate) type Wake = Arc<dyn Fn() + Send + Sync>;
 pub(crate) type Provider = Box<dyn FnMut(&Attempt) -> Result<Target, ProviderError> + Send>;
 pub(crate) type RetryPolicy = Box<dyn Fn(&EndReason, &RetryContext) -> Option<Decision> + Send>;
@@ -22,6 +23,7 @@ pub(crate) type RetryPolicy = Box<dyn Fn(&EndReason, &RetryContext) -> Option<De
 pub(crate) struct Hooks {
     pub(crate) handler: Option<Handler>,
     pub(crate) on_wake: Option<Wake>,
+    pub(crate) on_alert: Option<OnAlert>,
     pub(crate) provider: Option<Provider>,
     pub(crate) retry_policy: Option<RetryPolicy>,
     pub(crate) dialect: Option<Box<dyn Dialect>>,
@@ -32,6 +34,7 @@ impl fmt::Debug for Hooks {
         f.debug_struct("Hooks")
             .field("handler", &self.handler.is_some())
             .field("on_wake", &self.on_wake.is_some())
+            .field("on_alert", &self.on_alert.is_some())
             .field("provider", &self.provider.is_some())
             .field("retry_policy", &self.retry_policy.is_some())
             .field("dialect", &self.dialect.is_some())

@@ -1,8 +1,10 @@
 //! A feed's configuration: plain data, its builder, its validation.
 
+mod alerts;
 mod builder;
 mod ends;
 mod hooks;
+mod hours;
 mod keepalive;
 mod ladder;
 mod limit;
@@ -10,21 +12,25 @@ mod pacing;
 mod pem;
 mod reading;
 mod sections;
+mod stale_after;
 mod subscription;
 mod terms;
 mod url;
 mod validate;
 mod vars;
 
+pub use alerts::{Alerts, NoDataAlert, ReconnectAlert};
 pub use builder::FeedBuilder;
 pub use ends::{CodeRange, EndRule};
 pub use hooks::{Attempt, ProviderError, RetryContext, Target};
 pub(crate) use hooks::{Hooks, Provider};
+pub use hours::{HourLimit, Hours, Window};
 pub use keepalive::{Keepalive, KeepaliveDue};
 pub use ladder::RepairStep;
 pub use limit::Limit;
 pub use pacing::{Batching, ConnectPacing, Pacing, PacingScope};
 pub use sections::{Connect, Limits, Overflow, Ping, Queue, Reconnect, Tls, TlsVersion};
+pub use stale_after::{Adaptive, StaleAfter};
 pub use subscription::Subscription;
 pub use terms::{Ack, Terms};
 pub use url::FeedUrl;
@@ -78,11 +84,20 @@ pub struct FeedConfig {
     pub headers: BTreeMap<String, Secret>,
     /// The subprotocols to offer, the preferred one first (RFC 6455 section 1.9). Default: `[]`.
     pub subprotocols: Vec<String>,
-    /// How long there may be no data before the connection counts as stale, or `none`. Also the limit of
-    /// subscriptions that have none of their own. From 1 ms to 365 days. Costs nothing while data flows. Data is
+    /// How long there may be no data before the connection counts as stale, or `none`, or a limit that is
+    /// learned from the data ([`Adaptive`]). Also the limit of
+    /// subscriptions that have none of their own, each of which learns for itself. From 1 ms to 365 days. Costs nothing while data flows. Data is
     /// what meets the matcher of a subscription; while one has no matcher, or there is none, every message that
     /// is not a heartbeat. Default: `60s`.
-    pub stale_after: Limit,
+    pub stale_after: StaleAfter,
+    /// Named hours, such as those of a market, which `by_hours` refers to. At most 100. Needs the feature `schedule`.
+    /// Default: `{}`.
+    #[serde(deserialize_with = "hours::named")]
+    pub hours: BTreeMap<String, Hours>,
+    /// Limits by hours, in place of `stale_after`: the first that applies counts. They hold for the connection, and for
+    /// subscriptions that have no `by_hours` of their own, whatever their `stale_after`. At most 32. Default: `[]`.
+    #[serde(deserialize_with = "table::many")]
+    pub by_hours: Vec<HourLimit>,
     /// What to get data for. Default: `[]`: whatever the server sends.
     pub subscriptions: Vec<Subscription>,
     /// What subscriptions leave out: each field but `id`. Default: `{}`.
@@ -107,9 +122,6 @@ pub struct FeedConfig {
     /// Whether what a rule knows as something else than a heartbeat (acknowledgements, refusals, notices) reaches the
     /// application like messages. Default: `false`.
     pub deliver_control: bool,
-    /// Whether a person is told when messages come that no rule and no subscription knows, by an
-    /// [`Alert`](crate::Alert). For a feed whose subscriptions all have a matcher. Default: `false`.
-    pub alert_unmatched: bool,
     /// What is sent again and again while a connection is up. Default: `[]`; WebSocket pings on a silent line are made
     /// without it, see `ping`.
     pub keepalives: Vec<Keepalive>,
@@ -143,6 +155,9 @@ pub struct FeedConfig {
     /// The queue between the feed and the application.
     #[serde(deserialize_with = "table::one")]
     pub queue: Queue,
+    /// What a person is told of.
+    #[serde(deserialize_with = "table::one")]
+    pub alerts: Alerts,
     /// Bounds on sizes, and on a stalled write.
     #[serde(deserialize_with = "table::one")]
     pub limits: Limits,
@@ -160,7 +175,9 @@ impl Default for FeedConfig {
             name: None,
             headers: BTreeMap::new(),
             subprotocols: Vec::new(),
-            stale_after: Limit::After(Duration::from_secs(60)),
+            stale_after: StaleAfter::After(Duration::from_secs(60)),
+            hours: BTreeMap::new(),
+            by_hours: Vec::new(),
             subscriptions: Vec::new(),
             defaults: Terms::default(),
             heartbeats: Vec::new(),
@@ -170,7 +187,6 @@ impl Default for FeedConfig {
             sequence: None,
             deliver_heartbeats: false,
             deliver_control: false,
-            alert_unmatched: false,
             keepalives: Vec::new(),
             pacing: Vec::new(),
             batch: None,
@@ -181,6 +197,7 @@ impl Default for FeedConfig {
             ping: Ping::default(),
             reconnect: Reconnect::default(),
             queue: Queue::default(),
+            alerts: Alerts::default(),
             limits: Limits::default(),
             close_timeout: Duration::from_secs(2),
         }
@@ -222,7 +239,7 @@ impl FeedConfig {
     /// if neither says anything.
     ///
     /// ```
-    /// use livefeed::{FeedConfig, Limit, Subscription};
+    /// use livefeed::{FeedConfig, Subscription};
     ///
     /// let config = FeedConfig::new("wss://feed.example/ws");
     /// assert_eq!(config.resolved(&Subscription::new("btc")).terms.stale_after, Some(config.stale_after));
@@ -230,7 +247,14 @@ impl FeedConfig {
     pub fn resolved(&self, subscription: &Subscription) -> Subscription {
         let mut terms = subscription.terms.or(&self.defaults);
         let stale_after = *terms.stale_after.get_or_insert(self.stale_after);
-        terms.first_data_within.get_or_insert(stale_after);
+        terms.first_data_within.get_or_insert(stale_after.fixed());
+        terms.by_hours.get_or_insert_with(|| self.by_hours.clone());
+        if let Some(lag) = &mut terms.lag {
+            lag.after = lag.after.or(stale_after.longest());
+        }
+        if let (Some(frozen), Some(sequence)) = (&mut terms.frozen, &terms.sequence) {
+            frozen.pointer = frozen.pointer.take().or_else(|| sequence.number().map(str::to_owned));
+        }
         terms.ack.get_or_insert_with(|| if self.has_ack_rule() { Ack::Rule } else { Ack::None });
         terms.ack_timeout.get_or_insert(Terms::ACK_TIMEOUT);
         terms.on_ack_timeout.get_or_insert_default();

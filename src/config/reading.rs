@@ -56,19 +56,17 @@ pub(super) fn problem(error: &serde_json::Error) -> String {
     }
     if let Some(rest) = text.strip_prefix("unknown field `")
         && let Some((name, expected)) = rest.split_once('`')
-        && let Some(meant) = nearest(name, expected)
+        && let Some(meant) = nearest(name, expected.split('`').skip(1).step_by(2))
     {
         return format!("is no field: did you mean `{meant}`?");
     }
     text
 }
 
-/// The one among the names in backquotes that this one was probably meant to be.
-fn nearest<'a>(name: &str, known: &'a str) -> Option<&'a str> {
+/// The one among these that this name was probably meant to be.
+pub(super) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     known
-        .split('`')
-        .skip(1)
-        .step_by(2)
+        .into_iter()
         .map(|known| (distance(name, known), known))
         .min_by_key(|(distance, _)| *distance)
         .filter(|(distance, known)| *distance <= 2.min(known.len() / 2))

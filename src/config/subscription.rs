@@ -1,9 +1,9 @@
 //! What the application wants data for.
 
 use super::terms::{Ack, Terms};
-use super::{Limit, RepairStep};
+use super::{HourLimit, Limit, RepairStep, StaleAfter};
 use crate::class::OnAckTimeout;
-use crate::dialect::{Matcher, SequenceRule, Template, TemplateContext};
+use crate::dialect::{FrozenRule, LagRule, Matcher, SequenceRule, Template, TemplateContext};
 use crate::message::{Sendable, SubscriptionId};
 use crate::secret::Secret;
 use serde::de::value::MapAccessDeserializer;
@@ -100,15 +100,21 @@ impl Subscription {
         self
     }
 
-    /// Sets how long there may be no data.
-    pub fn stale_after(mut self, limit: impl Into<Limit>) -> Self {
+    /// Sets how long there may be no data, or how that is learned.
+    pub fn stale_after(mut self, limit: impl Into<StaleAfter>) -> Self {
         self.terms.stale_after = Some(limit.into());
         self
     }
 
     /// Lets it be silent for as long as it likes.
     pub fn no_stale_limit(mut self) -> Self {
-        self.terms.stale_after = Some(Limit::None);
+        self.terms.stale_after = Some(StaleAfter::None);
+        self
+    }
+
+    /// Sets limits by hours, in place of `stale_after`: the first that applies counts.
+    pub fn by_hours(mut self, limits: impl IntoIterator<Item = HourLimit>) -> Self {
+        self.terms.by_hours = Some(limits.into_iter().collect());
         self
     }
 
@@ -172,6 +178,18 @@ impl Subscription {
     /// Sets which numbers in its data show that messages are missing.
     pub fn sequence(mut self, rule: SequenceRule) -> Self {
         self.terms.sequence = Some(rule);
+        self
+    }
+
+    /// Sets where its data says when it was made, and how old it may be.
+    pub fn lag(mut self, rule: LagRule) -> Self {
+        self.terms.lag = Some(rule);
+        self
+    }
+
+    /// Sets how long its data may say the same again and again.
+    pub fn frozen(mut self, rule: FrozenRule) -> Self {
+        self.terms.frozen = Some(rule);
         self
     }
 

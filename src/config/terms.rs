@@ -1,11 +1,14 @@
 //! What is agreed about subscriptions: for one of them, or for all that say nothing else.
 
+use super::hours::HourLimit;
 use super::ladder::RepairStep;
 use super::limit::Limit;
+use super::stale_after::StaleAfter;
 use super::vars::Variables;
 use crate::class::OnAckTimeout;
-use crate::dialect::{Matcher, SequenceRule, Template};
+use crate::dialect::{FrozenRule, LagRule, Matcher, SequenceRule, Template};
 use crate::duration;
+use crate::table;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -40,11 +43,17 @@ pub struct Terms {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data: Option<Matcher>,
     /// How long there may be no data for it, counted from when its subscribe message was written: data that
-    /// never starts is stale too. From 1 ms to 365 days, or `none`. Default: `stale_after` of the feed.
+    /// never starts is stale too. From 1 ms to 365 days, or `none`, or a limit that is learned from its data
+    /// ([`Adaptive`](super::Adaptive)). Default: `stale_after` of the feed.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub stale_after: Option<Limit>,
+    pub stale_after: Option<StaleAfter>,
+    /// Its limits by hours, in place of `stale_after`: the first that applies counts. `[]`: none, whatever the feed has.
+    /// At most 32. Default: `by_hours` of the feed.
+    #[serde(deserialize_with = "table::maybe_many", skip_serializing_if = "Option::is_none")]
+    pub by_hours: Option<Vec<HourLimit>>,
     /// How long the first data may take, in place of `stale_after`: for what is rare but begins with a snapshot, or
-    /// the other way round. From 1 ms to 365 days, or `none`. Default: `stale_after`.
+    /// the other way round. From 1 ms to 365 days, or `none`. Default: `stale_after`, and
+    /// the ceiling of one that is learned.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub first_data_within: Option<Limit>,
     /// What confirms that the server granted it. Default: `rule` if the feed has a rule for acknowledgements, else `none`.
@@ -68,6 +77,13 @@ pub struct Terms {
     /// Which numbers in its data show that messages are missing. Default: `none`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sequence: Option<SequenceRule>,
+    /// Where its data says when it was made, and how old it may be: when nothing but late data comes, it is stale.
+    /// Default: `none`.
+    #[serde(deserialize_with = "table::maybe", skip_serializing_if = "Option::is_none")]
+    pub lag: Option<LagRule>,
+    /// How long its data may say the same again and again. Default: `none`.
+    #[serde(deserialize_with = "table::maybe", skip_serializing_if = "Option::is_none")]
+    pub frozen: Option<FrozenRule>,
     /// What is done, in this order, when it is stale; a rung that has a time is given so long. When the connection
     /// itself is stale, it is given up at once; past the
     /// last rung each time. Default: `["resubscribe:10s", "reconnect", "next_endpoint"]`.
@@ -101,6 +117,7 @@ impl Terms {
             probe,
             data,
             stale_after,
+            by_hours,
             first_data_within,
             ack,
             ack_timeout,
@@ -108,6 +125,8 @@ impl Terms {
             topic,
             cursor,
             sequence,
+            lag,
+            frozen,
             repair,
         } = self.clone();
         Self {
@@ -117,6 +136,7 @@ impl Terms {
             probe: probe.or_else(|| others.probe.clone()),
             data: data.or_else(|| others.data.clone()),
             stale_after: stale_after.or(others.stale_after),
+            by_hours: by_hours.or_else(|| others.by_hours.clone()),
             first_data_within: first_data_within.or(others.first_data_within),
             ack: ack.or(others.ack),
             ack_timeout: ack_timeout.or(others.ack_timeout),
@@ -124,6 +144,8 @@ impl Terms {
             topic: topic.or_else(|| others.topic.clone()),
             cursor: cursor.or_else(|| others.cursor.clone()),
             sequence: sequence.or_else(|| others.sequence.clone()),
+            lag: lag.or_else(|| others.lag.clone()),
+            frozen: frozen.or_else(|| others.frozen.clone()),
             repair: repair.or_else(|| others.repair.clone()),
         }
     }

@@ -7,6 +7,7 @@ mod interpreter;
 mod json;
 mod login;
 mod matcher;
+mod observe;
 mod router;
 mod rule;
 mod sequence;
@@ -21,6 +22,8 @@ pub(crate) use json::pointer::Pointer;
 pub(crate) use login::{Login, Next as LoginNext, Verdict as LoginVerdict};
 pub use login::{LoginContext, LoginError, LoginStep};
 pub use matcher::{MatchFn, Matcher};
+pub(crate) use observe::observer::Observer;
+pub use observe::{FrozenRule, LagRule, TimeUnit};
 #[allow(unused_imports, reason = "the bench of classification reaches for them")]
 pub(crate) use router::{Hit, Owner, Router};
 pub use rule::{By, Listed, Rule, RuleKind};

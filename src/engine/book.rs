@@ -23,9 +23,9 @@ const CHANGES: usize = 4096;
 pub(super) enum RouteChange {
     /// Of what messages mean and whom they belong to.
     Route(Change),
-    /// The subscription is made anew: what numbers its data starts with is not known.
+    /// The subscription is made anew: what numbers its data starts with is not known, nor by which clock it comes.
     Restart(Key),
-    /// The sequence and the cursor of a new subscription are to be watched.
+    /// The sequence, the cursor, the event time and the value of a new subscription are to be watched.
     Watch(Key, Arc<Spec>),
 }
 
@@ -83,7 +83,7 @@ impl Book {
     // ---- subscriptions -------------------------------------------------------------------------------------
 
     pub(super) fn insert(&mut self, key: Key, spec: Arc<Spec>) {
-        let watched = spec.sequence.is_some() || spec.cursor.is_some();
+        let watched = spec.is_watched();
         let late = self.late(&spec);
         let entry = Entry { spec: Arc::clone(&spec), local: Local::default(), late, routed: true };
         let change = self.route(key, &entry);
@@ -155,7 +155,7 @@ impl Book {
     pub(super) fn subscribing(&mut self, key: Key, frame: u64) {
         let Some(entry) = self.entries.get_mut(&key) else { return };
         entry.local.frame = Some(frame);
-        if entry.spec.sequence.is_some() {
+        if entry.spec.is_followed() {
             self.push(RouteChange::Restart(key));
         }
         self.reroute(key);
@@ -311,7 +311,7 @@ impl Book {
         for key in &self.routed {
             let Some(entry) = self.entries.get(key) else { continue };
             changes.push(RouteChange::Route(self.route(*key, entry)));
-            if entry.spec.sequence.is_some() || entry.spec.cursor.is_some() {
+            if entry.spec.is_watched() {
                 changes.push(RouteChange::Watch(*key, Arc::clone(&entry.spec)));
             }
         }
@@ -341,7 +341,11 @@ mod tests {
         let want = Want {
             id: "a".into(),
             limit: None,
+            adaptive: None,
             first_limit: None,
+            by_hours: Arc::new([]),
+            late: None,
+            frozen: None,
             payload: true,
             can_end: true,
             batch: None,
@@ -358,6 +362,8 @@ mod tests {
             probe: None,
             data: Some(Matcher::pointer("/channel", "${channel}")),
             sequence: None,
+            lag: None,
+            frozen: None,
             cursor: None,
         })
     }

@@ -6,11 +6,15 @@ use super::book::Book;
 use super::governor::Governor;
 use super::plan::{Plan, Spec};
 use super::queue::Queue;
+#[cfg(feature = "monitor")]
+use super::recent::Recent;
 use super::record;
+use super::teller::Untold;
 use crate::clock::Stamp;
 use crate::dialect::{FrameVars, Matcher, Member, Variables};
 use crate::error::Error;
 use crate::event::{AlertKind, Event};
+use crate::health::Health;
 use crate::message::{Content, Message, SubscriptionId};
 use crate::policy::approach::{self, Wait};
 use crate::policy::outbox::{Out, OutKind};
@@ -24,12 +28,6 @@ use std::time::{Duration, Instant};
 
 /// A panicking callback raises an alert at most this often; each panic is logged.
 const PANIC_ALERT: Duration = Duration::from_secs(10);
-
-/// A slow consumer is said at most this often.
-pub(super) const SLOW_ALERT: Duration = Duration::from_secs(10);
-
-/// Unmatched messages are said at most this often.
-const UNMATCHED_ALERT: Duration = Duration::from_secs(60);
 
 /// A drained buffer is kept for use again up to this many events.
 const SPARE: usize = 16 * 1024;
@@ -58,14 +56,14 @@ pub(crate) struct Core {
     pub(super) flush: bool,
     /// `on_wake` is owed: the queue was filled on a user's thread.
     wake_owed: bool,
+    /// Alerts for the application's callback.
+    pub(super) untold: Untold,
+    /// That callback has something to do.
+    tell: bool,
     pub(super) reader_waits: bool,
     pub(super) waiters: usize,
-    slow_since: Option<Instant>,
+    /// The queue was nearly full, and has not got enough room since.
     slow: bool,
-    alert_unmatched: bool,
-    /// Unmatched messages since that was last said, and when it was.
-    unmatched: u64,
-    unmatched_since: Option<Instant>,
     governor: Arc<Governor>,
     /// What kind of thing has to wait, by a limit on sends, and until when.
     paced: Option<(OutKind, Instant)>,
@@ -73,6 +71,9 @@ pub(crate) struct Core {
     spare: VecDeque<Event>,
     /// Events to be logged after the lock.
     log: Vec<Event>,
+    /// The last events in short.
+    #[cfg(feature = "monitor")]
+    pub(super) recent: Recent,
 }
 
 /// What the reader does next.
@@ -116,18 +117,18 @@ impl Core {
             handled: plan.handler.is_some(),
             flush: false,
             wake_owed: false,
+            untold: Untold::new(plan.on_alert.is_some()),
+            tell: false,
             reader_waits: false,
             waiters: 0,
-            slow_since: None,
             slow: false,
-            alert_unmatched: plan.alert_unmatched,
-            unmatched: 0,
-            unmatched_since: None,
             governor: Arc::clone(&plan.governor),
             paced: None,
             panics: HashMap::new(),
             spare: VecDeque::new(),
             log: Vec::new(),
+            #[cfg(feature = "monitor")]
+            recent: Recent::default(),
         };
         for spec in std::mem::take(&mut plan.specs) {
             core.subscribe(Stamp::now(), spec);
@@ -156,9 +157,6 @@ impl Core {
         bytes: usize,
     ) {
         self.session.handle_recv(now, cycle);
-        if cycle.unmatched > 0 && self.alert_unmatched {
-            self.alert_unmatched(now, cycle.unmatched);
-        }
         if self.handled {
             self.session.handle_away(now.mono); // until the handler has returned
         }
@@ -174,21 +172,11 @@ impl Core {
             } else {
                 self.queue.append(batch, bytes);
             }
+            #[cfg(feature = "monitor")]
+            self.recent.push_overflow(now.wall, self.queue.gaps());
         }
         if self.queue.is_nearly_full() {
-            self.alert_slow(now);
-        }
-    }
-
-    /// Says that there are messages which nothing knows, but not too often.
-    fn alert_unmatched(&mut self, now: Stamp, count: u64) {
-        self.unmatched += count;
-        let recent =
-            self.unmatched_since.is_some_and(|at| now.mono.saturating_duration_since(at) < UNMATCHED_ALERT);
-        if !recent {
-            self.unmatched_since = Some(now.mono);
-            let messages = std::mem::take(&mut self.unmatched);
-            self.session.alert(now, AlertKind::Unmatched { messages });
+            self.report_slow(now, true);
         }
     }
 
@@ -206,20 +194,10 @@ impl Core {
         }
     }
 
-    /// Says that the consumer is slow: once until it has caught up, and not too often.
-    pub(super) fn alert_slow(&mut self, now: Stamp) {
-        let recent = self.slow_since.is_some_and(|at| now.mono.saturating_duration_since(at) < SLOW_ALERT);
-        if !recent && !self.slow {
-            self.slow = true;
-            self.slow_since = Some(now.mono);
-            let (messages, bytes) = (self.queue.messages(), self.queue.bytes());
-            self.session.alert(now, AlertKind::SlowConsumer { messages, bytes });
-        }
-    }
-
-    /// Whether the present slowness of the consumer was said.
-    pub(super) fn is_slow_said(&self) -> bool {
-        self.slow
+    /// Reports whether the consumer is slow.
+    fn report_slow(&mut self, now: Stamp, slow: bool) {
+        self.slow = slow;
+        self.session.handle_slow_consumer(now, slow, self.queue.messages(), self.queue.bytes());
     }
 
     /// Whether the feed is closed, and all of its events were taken and consumed.
@@ -359,6 +337,17 @@ impl Core {
         }
     }
 
+    /// The health but for what belongs to the process.
+    pub(super) fn health(&self, name: &str, now: Instant) -> Health {
+        let mut health = self.session.health(name, now);
+        health.dropped = self.queue.dropped();
+        health.gaps += self.queue.gaps();
+        health.queue_messages = self.queue.messages();
+        health.queue_bytes = self.queue.bytes();
+        health.missed_alerts = self.untold.missed_ever();
+        health
+    }
+
     /// Takes all events that wait.
     pub(super) fn claim(&mut self) -> VecDeque<Event> {
         let spare = std::mem::take(&mut self.spare);
@@ -383,12 +372,21 @@ impl Core {
             if record::is_wanted(&event) {
                 self.log.push(event.clone());
             }
+            #[cfg(feature = "monitor")]
+            self.recent.push(&event);
+            if let Event::Alert(alert) = &event {
+                self.untold.push(alert);
+                self.tell = true;
+            }
             self.queue.push(event);
         }
     }
 
     /// Collects what the change calls for.
     pub(super) fn settle(&mut self, was_empty: bool, caller: Caller) -> Effects {
+        if self.slow && self.queue.is_relaxed() {
+            self.report_slow(Stamp::now(), false);
+        }
         self.take_in();
         let mut effects = Effects { log: std::mem::take(&mut self.log), ..Effects::default() };
         while let Some((ticket, outcome)) = self.session.poll_outcome() {
@@ -396,10 +394,9 @@ impl Core {
                 effects.outcomes.push((sender, outcome));
             }
         }
-        if self.slow && self.queue.is_relaxed() {
-            self.slow = false;
-        }
         effects.ring = was_empty && !self.queue.is_empty();
+        effects.tell =
+            self.untold.is_wanted() && (std::mem::take(&mut self.tell) || self.session.closed().is_some());
         effects.room = self.reader_waits && (!self.queue.is_full() || self.session.is_ending());
         effects.changed = self.waiters > 0;
         if effects.ring && caller == Caller::User {
@@ -447,6 +444,8 @@ pub(super) struct Effects {
     pub(super) room: bool,
     /// Somebody waits for a state.
     pub(super) changed: bool,
+    /// The application's callback for alerts has something to do, or nothing more.
+    pub(super) tell: bool,
     pub(super) outcomes: Vec<(Sender<Outcome>, Outcome)>,
     pub(super) log: Vec<Event>,
 }

@@ -16,6 +16,7 @@ pub(super) trait Sink {
     fn text(&mut self, text: Utf8Bytes, received: &Stamp);
     fn binary(&mut self, bytes: Bytes, received: &Stamp);
     fn ping(&mut self, payload: Bytes);
+    fn pong(&mut self);
     /// Code and reason; the last item of a connection.
     fn close(&mut self, code: Option<u16>, reason: String);
 }
@@ -76,7 +77,8 @@ impl Decoder {
                 Ok(Message::Text(text)) => sink.text(text, self.socket.get_ref().received_at()),
                 Ok(Message::Binary(bytes)) => sink.binary(bytes, self.socket.get_ref().received_at()),
                 Ok(Message::Ping(payload)) => sink.ping(payload),
-                Ok(Message::Pong(_) | Message::Frame(_)) => {}
+                Ok(Message::Pong(_)) => sink.pong(),
+                Ok(Message::Frame(_)) => {}
                 Ok(Message::Close(frame)) => {
                     self.discarding = true;
                     let (code, reason) = frame.map_or((None, String::new()), |frame| {

@@ -1,9 +1,9 @@
 //! Folds a run of lifecycle events that nobody has read, with no message among them, and the gaps of what was dropped.
 
-use crate::event::{AlertKind, Disconnected, Event, Gap, GapCause, Repair};
+use crate::event::{AlertKind, AlertStatus, Disconnected, Event, Gap, GapCause, Repair};
 use crate::message::{Message, SubscriptionId};
 use std::collections::HashMap;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 /// A gap names at most this many subscriptions; with more it stands for all.
 const NAMED: usize = 64;
@@ -11,20 +11,8 @@ const NAMED: usize = 64;
 /// What an event is about, if a newer one about the same replaces it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Subject<'a> {
-    SlowConsumer,
-    NeedsAttention,
-    CallbackPanicked(&'static str),
-    SubscribeFailed(&'a SubscriptionId),
-    SubscriptionRefused(&'a SubscriptionId),
-    Quarantined(&'a SubscriptionId),
-    Notice,
-    Reconnects,
-    NoData(Option<&'a str>),
-    Down,
-    LimitAtCeiling(Option<&'a SubscriptionId>),
-    Unmatched,
-    CountersForgotten,
-    TemplateFailed(&'static str),
+    /// What was raised and what was cleared both stay.
+    Alert(AlertStatus, About<'a>),
     Subscribed(u64, &'a SubscriptionId),
     Refused(u64, &'a SubscriptionId),
     Ended(u64, &'a SubscriptionId),
@@ -33,27 +21,29 @@ pub(super) enum Subject<'a> {
     Resubscribed(u64, &'a SubscriptionId),
 }
 
+/// What an alert is about.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum About<'a> {
+    SlowConsumer,
+    NeedsAttention,
+    CallbackPanicked(&'static str),
+    SubscribeFailed(&'a SubscriptionId),
+    SubscriptionRefused(&'a SubscriptionId),
+    Quarantined(&'a SubscriptionId),
+    Notice,
+    Reconnects,
+    NoData(Duration, Option<&'a str>),
+    Down,
+    LimitAtCeiling(Option<&'a SubscriptionId>),
+    Unmatched,
+    CountersForgotten,
+    TemplateFailed(&'static str),
+}
+
 impl<'a> Subject<'a> {
     pub(super) fn of(event: &'a Event) -> Option<Self> {
         match event {
-            Event::Alert(alert) => Some(match &alert.kind {
-                AlertKind::SlowConsumer { .. } => Self::SlowConsumer,
-                AlertKind::NeedsAttention { .. } => Self::NeedsAttention,
-                AlertKind::CallbackPanicked { callback, .. } => Self::CallbackPanicked(callback),
-                AlertKind::SubscribeFailed { subscription, .. } => Self::SubscribeFailed(subscription),
-                AlertKind::SubscriptionRefused { subscription, .. } => {
-                    Self::SubscriptionRefused(subscription)
-                }
-                AlertKind::Quarantined { subscription, .. } => Self::Quarantined(subscription),
-                AlertKind::Notice { .. } => Self::Notice,
-                AlertKind::Reconnects { .. } => Self::Reconnects,
-                AlertKind::NoData { hours, .. } => Self::NoData(hours.as_deref()),
-                AlertKind::Down { .. } => Self::Down,
-                AlertKind::LimitAtCeiling { subscription, .. } => Self::LimitAtCeiling(subscription.as_ref()),
-                AlertKind::Unmatched { .. } => Self::Unmatched,
-                AlertKind::CountersForgotten { .. } => Self::CountersForgotten,
-                AlertKind::TemplateFailed { what, .. } => Self::TemplateFailed(what),
-            }),
+            Event::Alert(alert) => Some(Self::Alert(alert.status, About::of(&alert.kind))),
             Event::Subscribed(event) => Some(Self::Subscribed(event.epoch, &event.subscription)),
             Event::Refused(event) => Some(Self::Refused(event.epoch, &event.subscription)),
             Event::Ended(event) => Some(Self::Ended(event.epoch, &event.subscription)),
@@ -68,6 +58,27 @@ impl<'a> Subject<'a> {
                 _ => None,
             },
             _ => None,
+        }
+    }
+}
+
+impl<'a> About<'a> {
+    fn of(kind: &'a AlertKind) -> Self {
+        match kind {
+            AlertKind::SlowConsumer { .. } => Self::SlowConsumer,
+            AlertKind::NeedsAttention { .. } => Self::NeedsAttention,
+            AlertKind::CallbackPanicked { callback, .. } => Self::CallbackPanicked(callback),
+            AlertKind::SubscribeFailed { subscription, .. } => Self::SubscribeFailed(subscription),
+            AlertKind::SubscriptionRefused { subscription, .. } => Self::SubscriptionRefused(subscription),
+            AlertKind::Quarantined { subscription, .. } => Self::Quarantined(subscription),
+            AlertKind::Notice { .. } => Self::Notice,
+            AlertKind::Reconnects { .. } => Self::Reconnects,
+            AlertKind::NoData { limit, hours, .. } => Self::NoData(*limit, hours.as_deref()),
+            AlertKind::Down { .. } => Self::Down,
+            AlertKind::LimitAtCeiling { subscription, .. } => Self::LimitAtCeiling(subscription.as_ref()),
+            AlertKind::Unmatched { .. } => Self::Unmatched,
+            AlertKind::CountersForgotten { .. } => Self::CountersForgotten,
+            AlertKind::TemplateFailed { what, .. } => Self::TemplateFailed(what),
         }
     }
 }
@@ -245,5 +256,30 @@ pub(super) fn name(gap: &mut Gap, affected: &[SubscriptionId]) {
     }
     if gap.subscriptions.len() > NAMED {
         gap.subscriptions.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::Alert;
+
+    #[test]
+    fn of_what_was_raised_and_cleared_the_newest_of_each_stays() {
+        let day = Duration::from_secs(86_400);
+        let told = |status, age: u32, limit| {
+            let kind = AlertKind::NoData { age: age * day, limit, hours: None };
+            Event::Alert(Box::new(Alert { time: SystemTime::UNIX_EPOCH, epoch: 1, status, kind }))
+        };
+        let round = |age| {
+            [
+                told(AlertStatus::Raised, age, day),
+                told(AlertStatus::Raised, age, 2 * day),
+                told(AlertStatus::Cleared, age, day),
+            ]
+        };
+        let shown = |events: &[Event]| format!("{events:?}");
+        let folded = fold((0..100).flat_map(round).collect());
+        assert_eq!(shown(&folded), shown(&round(99)));
     }
 }

@@ -247,6 +247,7 @@ impl<'a> Intake<'a> {
         self.cycle.data += 1;
         let routes = &mut *self.setting.routes;
         routes.touch(keys);
+        routes.observe(keys, &content, received);
         if routes.has_cursors() {
             let epoch = self.setting.epoch;
             let message = Message { content, epoch, received, subscriptions: names };
@@ -347,8 +348,7 @@ impl<'a> Intake<'a> {
         routes.hand_over_last(shared);
         let cycle = std::mem::take(&mut self.cycle);
         if cycle.messages > 0 {
-            let (touched, alive) = (&routes.touched, &routes.alive);
-            let part = Cycle { armed: *armed, touched, kept: alive, ..cycle };
+            let part = routes.with_gathered(Cycle { armed: *armed, ..cycle });
             let bytes = std::mem::take(&mut self.bytes);
             shared.with(Caller::Reader, |core| core.handle_part(stamp, &part, batch, bytes));
         }
@@ -405,6 +405,10 @@ impl Sink for Intake<'_> {
 
     fn ping(&mut self, payload: Bytes) {
         self.cycle.ping = Some(payload);
+    }
+
+    fn pong(&mut self) {
+        self.cycle.pong = true;
     }
 
     fn close(&mut self, code: Option<u16>, reason: String) {

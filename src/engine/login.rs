@@ -72,6 +72,8 @@ impl Sink for Inbox {
         self.ping = Some(payload);
     }
 
+    fn pong(&mut self) {}
+
     fn close(&mut self, code: Option<u16>, reason: String) {
         self.close = Some((code, reason));
     }

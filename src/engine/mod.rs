@@ -1,7 +1,7 @@
 //! The core behind its mutex, and its two thread shells.
 //!
 //! [`core`] is the pure data, [`shared`] its one mutex and what follows from each change; [`reader`] and
-//! [`controller`] are the two threads; [`bell`] is how events reach users; [`queue`] is where they wait.
+//! [`controller`] are the two threads, [`teller`] is a third if there is a callback for alerts; [`bell`] is how events reach users; [`queue`] is where they wait.
 
 pub(crate) mod bell;
 mod book;
@@ -13,29 +13,36 @@ pub(crate) mod governor;
 mod heard;
 mod intake;
 mod login;
+mod marks;
 mod order;
 pub(crate) mod plan;
 pub(crate) mod queue;
 mod reader;
+#[cfg(feature = "monitor")]
+mod recent;
 mod record;
 mod routes;
 pub(crate) mod shared;
-mod thread;
+#[cfg(feature = "monitor")]
+pub(crate) mod snapshot;
+mod teller;
 mod writer;
 
 use crate::clock::{self, Stamp};
 use crate::error::{CloseReason, Error};
 use crate::panics;
+use crate::thread;
 use bell::Batch;
 use controller::Controller;
 use core::Caller;
 use crossbeam_channel::{Receiver, bounded};
 use plan::Plan;
 use reader::Reader;
-use shared::Shared;
+use shared::{Shared, Wires};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+use teller::Teller;
 
 /// A running feed: the shared core and its two threads.
 pub(crate) struct Engine {
@@ -52,12 +59,15 @@ impl Engine {
         let (kick, kicked) = bounded(1);
         let (orders, ordered) = bounded(4);
         let (ring, bell) = bounded(1);
-        let shared = Arc::new(Shared::new(&mut plan, kick, orders.clone(), ring));
+        let (tell, told) = bounded(1);
+        let wires = Wires { kick, tell, orders: orders.clone(), ring };
+        let shared = Arc::new(Shared::new(&mut plan, wires));
+        let on_alert = plan.on_alert.take();
         let name = plan.name.clone();
         let mut controller = Controller::new(Arc::clone(&shared), kicked, orders, &plan);
         let mut reader = Reader::new(Arc::clone(&shared), ordered, plan);
         let mut threads = Vec::with_capacity(2);
-        let reader_alive = alive.clone();
+        let (reader_alive, teller_alive) = (alive.clone(), alive.clone());
         threads.push(thread::spawn(format!("livefeed-r-{name}"), move || {
             if let Err(panic) = panics::caught(|| reader.run()) {
                 reader.shared().die(Caller::Reader, panic);
@@ -84,7 +94,27 @@ impl Engine {
                 return Err(error);
             }
         }
-        Ok(Self { shared, bell, ended, threads: Mutex::new(threads) })
+        let engine = Self { shared, bell, ended, threads: Mutex::new(threads) };
+        if let Some(on_alert) = on_alert {
+            let teller = Teller::new(Arc::clone(&engine.shared), told, on_alert);
+            let spawned = thread::spawn("livefeed-alert".to_owned(), move || {
+                teller.run();
+                let _ = panics::caught(|| drop(teller));
+                drop(teller_alive);
+            });
+            match spawned {
+                Ok(handle) => engine.keep(handle),
+                Err(error) => {
+                    engine.drop_feed();
+                    return Err(error);
+                }
+            }
+        }
+        Ok(engine)
+    }
+
+    fn keep(&self, handle: JoinHandle<()>) {
+        self.threads.lock().unwrap_or_else(PoisonError::into_inner).push(handle);
     }
 
     /// Begins to close, so that it takes `timeout` at most, and does not wait for it.
@@ -100,7 +130,7 @@ impl Engine {
     pub(crate) fn close(&self, timeout: Duration) -> Result<(), Error> {
         let begin = clock::mono();
         self.begin_close(timeout);
-        if self.shared.is_own_thread() {
+        if self.shared.waits_for_this_thread() {
             return Err(Error::WouldDeadlock);
         }
         let left = |limit: Duration| limit.saturating_sub(begin.elapsed_by_clock());

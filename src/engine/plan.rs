@@ -3,10 +3,11 @@
 use super::governor::Governor;
 use super::queue::Bounds;
 use crate::dialect::{
-    Codec, Dialect, Interval, LoginStep, Matcher, Pointer, Rule, SequenceRule, Template, Variables,
+    Codec, Dialect, FrozenRule, Interval, LagRule, LoginStep, Matcher, Pointer, Rule, SequenceRule, Template,
+    Variables,
 };
 use crate::error::EndReason;
-use crate::event::Event;
+use crate::event::{Alert, Event};
 use crate::policy::schedule::Mode;
 use crate::policy::session;
 use crate::policy::subscriptions::Want;
@@ -43,6 +44,7 @@ pub(crate) struct ProviderFailure {
 pub(crate) type Provider = Box<dyn FnMut(&AttemptContext) -> Result<Target, ProviderFailure> + Send>;
 pub(crate) type Handler = Box<dyn FnMut(Event) + Send>;
 pub(crate) type OnWake = Arc<dyn Fn() + Send + Sync>;
+pub(crate) type OnAlert = Box<dyn Fn(&Alert) + Send + Sync>;
 /// The application's say on an end; `None` leaves it to the default policy.
 pub(crate) type RetryPolicy = Box<dyn Fn(&EndReason, &EndContext) -> Option<Decision> + Send>;
 
@@ -67,8 +69,22 @@ pub(crate) struct Spec {
     /// What its data looks like; may depend on what is known only on a connection.
     pub(crate) data: Option<Matcher>,
     pub(crate) sequence: Option<SequenceRule>,
+    pub(crate) lag: Option<LagRule>,
+    pub(crate) frozen: Option<FrozenRule>,
     /// Where its messages have what the next connection takes up from.
     pub(crate) cursor: Option<Pointer>,
+}
+
+impl Spec {
+    /// Whether something is to be seen in its data that a new subscribe message makes anew.
+    pub(super) fn is_followed(&self) -> bool {
+        self.sequence.is_some() || self.lag.is_some() || self.frozen.is_some()
+    }
+
+    /// Whether its data is to be looked into, beside finding out whose it is.
+    pub(super) fn is_watched(&self) -> bool {
+        self.is_followed() || self.cursor.is_some()
+    }
 }
 
 /// What is sent again and again while a connection is up.
@@ -123,7 +139,6 @@ pub(crate) struct Plan {
     pub(crate) protocol: Protocol,
     pub(crate) deliver_heartbeats: bool,
     pub(crate) deliver_control: bool,
-    pub(crate) alert_unmatched: bool,
     /// The most subscribe messages of a batch together, in bytes.
     pub(crate) batch_bytes: usize,
     pub(crate) governor: Arc<Governor>,
@@ -139,6 +154,7 @@ pub(crate) struct Plan {
     pub(crate) write_timeout: Duration,
     pub(crate) handler: Option<Handler>,
     pub(crate) on_wake: Option<OnWake>,
+    pub(crate) on_alert: Option<OnAlert>,
     pub(crate) provider: Provider,
     pub(crate) retry_policy: Option<RetryPolicy>,
 }

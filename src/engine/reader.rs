@@ -19,7 +19,7 @@ use crate::event::Event;
 use crate::panics;
 use crate::policy::approach::Wait;
 use crate::policy::schedule::Times;
-use crate::policy::session::{Cycle, Established};
+use crate::policy::session::Established;
 use crate::policy::verdict;
 use crate::transport::{self, Budget, Dialed, Outcome, Request, Stop};
 use crossbeam_channel::Receiver;
@@ -239,7 +239,7 @@ impl Reader {
             }
             Outcome::Eof | Outcome::Failed(_) | Outcome::Unused => {}
         }
-        let cycle = Cycle { touched: &self.routes.touched, kept: &self.routes.alive, ..cycle };
+        let cycle = self.routes.with_gathered(cycle);
         // Only of a timeout in force can it be said that it has just run out.
         let empty = cycle.empty && matches!(wait, Wait::Until(_));
         let batch = &mut self.batch;
@@ -269,7 +269,7 @@ impl Reader {
             intake.take(content, &received, &now);
         }
         let Taken { cycle, bytes, broken } = intake.finish();
-        let cycle = Cycle { touched: &self.routes.touched, kept: &self.routes.alive, ..cycle };
+        let cycle = self.routes.with_gathered(cycle);
         let batch = &mut self.batch;
         let next = self.shared.with(Caller::Reader, |core| core.handle_cycle(now, &cycle, batch, bytes));
         self.drain();
@@ -341,6 +341,7 @@ fn times(
             period: render(&beat.interval)?,
             first_after: beat.first_after.as_ref().map(render).transpose()?,
             within: beat.expect.as_ref().map(|(_, within)| render(within)).transpose()?,
+            ping: beat.send.is_none(),
         });
     }
     Ok(times)

@@ -1,13 +1,14 @@
 //! Log records of lifecycle events. Messages are never logged.
 
 use crate::error::EndReason;
-use crate::event::{Disconnected, Event};
+use crate::event::{AlertStatus, Disconnected, Event};
 use crate::message::SubscriptionId;
 
 /// The target of all log records.
 pub(super) const TARGET: &str = "livefeed";
 
-fn is_asked_for(end: &Disconnected) -> bool {
+/// Whether the application, or the server in good order, wanted it.
+pub(super) fn is_asked_for(end: &Disconnected) -> bool {
     matches!(end.reason, EndReason::ClosedByUser | EndReason::Reconnect | EndReason::ServerNotice { .. })
 }
 
@@ -16,6 +17,7 @@ pub(super) fn is_wanted(event: &Event) -> bool {
     let level = match event {
         Event::Message(_) => return false,
         Event::Disconnected(e) if is_asked_for(e) => log::Level::Info,
+        Event::Alert(e) if e.status == AlertStatus::Cleared => log::Level::Info,
         Event::Stale(_) | Event::Refused(_) | Event::Ended(_) | Event::Disconnected(_) | Event::Alert(_) => {
             log::Level::Warn
         }
@@ -68,7 +70,11 @@ pub(super) fn write(name: &str, event: &Event) {
             ),
             None => log::warn!(target: TARGET, "{name}: disconnected, epoch {}: {}", e.epoch, e.reason),
         },
-        Event::Alert(e) => log::warn!(target: TARGET, "{name}: alert: {:?}", e.kind),
+        Event::Alert(e) => match e.status {
+            AlertStatus::Cleared => log::info!(target: TARGET, "{name}: alert cleared: {}", e.kind),
+            AlertStatus::Raised => log::warn!(target: TARGET, "{name}: alert raised: {}", e.kind),
+            AlertStatus::Happened => log::warn!(target: TARGET, "{name}: alert: {}", e.kind),
+        },
         Event::Closed(e) => log::info!(target: TARGET, "{name}: closed: {}", e.reason),
         other => log::debug!(target: TARGET, "{name}: {}, epoch {}", other.name(), other.epoch()),
     }

@@ -2,13 +2,15 @@
 //! without the lock.
 
 use super::book::RouteChange;
+use super::marks::Marks;
 use super::plan::Plan;
 use super::shared::Shared;
 use crate::class::OnGap;
 use crate::dialect::{Chain, Change, Dialect, Interpreter, ReadItem, Reading, Readout, Seq, Tracker};
-use crate::message::{Content, Message, Names, SubscriptionId};
+use crate::message::{Content, Message, Names, Received, SubscriptionId};
 use crate::panics;
 use crate::policy::freshness::Key;
+use crate::policy::session::Cycle;
 use std::collections::{HashMap, HashSet};
 
 /// With more than so many, what was noted twice is noted once.
@@ -32,14 +34,16 @@ pub(super) struct Routes {
     /// The sequence of the connection as a whole.
     whole: Option<(Tracker, OnGap)>,
     pub(super) complaints: Complaints,
+    /// The age and the news of the data of each subscription that has a rule for it.
+    marks: Marks,
     /// The subscriptions whose last message is kept.
     cursors: HashSet<Key>,
     /// What is kept of them, until the core has it.
     pub(super) last: HashMap<Key, Message>,
     /// The subscriptions that got data, and how many messages.
-    pub(super) touched: Vec<(Key, u64)>,
+    touched: Vec<(Key, u64)>,
     /// The subscriptions that the server said to be alive.
-    pub(super) alive: Vec<Key>,
+    alive: Vec<Key>,
     /// At these lengths the two are gone through.
     tidy_at: (usize, usize),
 }
@@ -87,6 +91,7 @@ impl Routes {
             shelf: HashMap::new(),
             whole: protocol.sequence.as_ref().map(|rule| (Tracker::new(rule), rule.on_gap)),
             complaints: Complaints::default(),
+            marks: Marks::default(),
             cursors: HashSet::new(),
             last: HashMap::new(),
             touched: Vec::new(),
@@ -99,6 +104,7 @@ impl Routes {
     pub(super) fn begin(&mut self, epoch: u64, attempt: u32) {
         self.interpreter.begin(epoch, attempt);
         self.trackers.values_mut().chain(&mut self.whole).for_each(|(tracker, _)| tracker.restart());
+        self.marks.restart_all();
         self.last.clear();
         if let Some(dialect) = &mut self.dialect {
             // What it panics with it will panic with again, when it reads.
@@ -110,6 +116,7 @@ impl Routes {
     pub(super) fn begin_cycle(&mut self) {
         self.touched.clear();
         self.alive.clear();
+        self.marks.begin_cycle();
         self.tidy_at = (NOTED, NOTED);
     }
 
@@ -130,6 +137,7 @@ impl Routes {
                     if let Some((tracker, _)) = self.trackers.get_mut(&key) {
                         tracker.restart();
                     }
+                    self.marks.restart(key);
                 }
                 RouteChange::Watch(key, spec) => {
                     if let Some(kept) = self.shelf.remove(&key) {
@@ -137,6 +145,7 @@ impl Routes {
                     } else if let Some(rule) = &spec.sequence {
                         self.trackers.entry(key).or_insert_with(|| (Tracker::new(rule), rule.on_gap));
                     }
+                    self.marks.watch(key, &spec);
                     if spec.cursor.is_some() {
                         self.cursors.insert(key);
                     }
@@ -144,6 +153,7 @@ impl Routes {
             }
         }
         self.shelf.clear(); // those are wanted no more
+        self.marks.clear_shelf();
     }
 
     /// What a change means beside what data looks like.
@@ -154,6 +164,7 @@ impl Routes {
             }
             Change::Remove { key } => {
                 self.trackers.remove(key);
+                self.marks.forget(*key);
                 self.cursors.remove(key);
                 self.last.remove(key);
                 if self.dialect.is_some() {
@@ -165,6 +176,7 @@ impl Routes {
                 self.cursors.clear();
                 // What is said anew goes on counting.
                 self.shelf.extend(self.trackers.drain());
+                self.marks.shelve();
             }
             Change::Insert { .. } | Change::Request { .. } | Change::RequestDone { .. } => {}
         }
@@ -239,6 +251,24 @@ impl Routes {
             sum_up(&mut self.touched);
             self.tidy_at.0 = NOTED.max(2 * self.touched.len());
         }
+    }
+
+    /// What the data of these says of its age, and whether it says anything new.
+    #[inline]
+    pub(super) fn observe(&mut self, keys: &[Key], content: &Content, received: Received) {
+        if !self.marks.is_empty() {
+            self.marks.observe(keys, content, received);
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn observes_nothing(&self) -> bool {
+        self.marks.is_empty()
+    }
+
+    /// A cycle, with what was gathered in it.
+    pub(super) fn with_gathered<'a>(&'a self, cycle: Cycle<'a>) -> Cycle<'a> {
+        Cycle { touched: &self.touched, kept: &self.alive, marks: self.marks.list(), ..cycle }
     }
 
     /// There was a sign of life of these.

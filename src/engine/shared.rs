@@ -4,10 +4,12 @@
 //! the bell, waking a thread, logging, telling a sender its outcome) is collected under the lock and done after it.
 
 use super::bell::{Batch, Bell, Listener};
-use super::core::{Caller, Core, Effects, Next, SLOW_ALERT};
+use super::core::{Caller, Core, Effects, Next};
 use super::order::{Link, Order};
 use super::plan::{OnWake, Plan};
 use super::record;
+#[cfg(feature = "monitor")]
+use super::snapshot::LastWords;
 use crate::clock::{self, Stamp};
 use crate::error::{CloseReason, Error};
 use crate::event::Event;
@@ -26,6 +28,8 @@ static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 thread_local! {
     /// The feed that the thread belongs to; 0: none.
     static OWNER: Cell<u64> = const { Cell::new(0) };
+    /// The feed whose alerts the thread tells; 0: none.
+    static TELLER: Cell<u64> = const { Cell::new(0) };
 }
 
 /// Whether the calling thread belongs to the feed of this id.
@@ -38,6 +42,16 @@ pub(crate) fn is_feed_thread() -> bool {
     OWNER.get() != 0
 }
 
+/// Where its changes are heard.
+pub(super) struct Wires {
+    /// Wakes the controller.
+    pub(super) kick: Sender<()>,
+    /// Wakes who tells alerts.
+    pub(super) tell: Sender<()>,
+    pub(super) orders: Sender<Order>,
+    pub(super) ring: Sender<Batch>,
+}
+
 /// The core behind its mutex, and everything that its changes set in motion.
 pub(crate) struct Shared {
     core: Mutex<Core>,
@@ -47,6 +61,7 @@ pub(crate) struct Shared {
     changed: Condvar,
     bell: Bell,
     kick: Sender<()>,
+    tell: Sender<()>,
     orders: Sender<Order>,
     on_wake: Option<OnWake>,
     /// Events go to a handler on the reader thread.
@@ -62,10 +77,14 @@ pub(crate) struct Shared {
     /// Odd while the reader is in `recv`; counts on with each.
     pub(super) turns: Arc<AtomicU64>,
     routes_version: Arc<AtomicU64>,
+    /// For hosts that look on when this is gone.
+    #[cfg(feature = "monitor")]
+    pub(super) last_words: LastWords,
 }
 
 impl Shared {
-    pub(super) fn new(plan: &mut Plan, kick: Sender<()>, orders: Sender<Order>, ring: Sender<Batch>) -> Self {
+    pub(super) fn new(plan: &mut Plan, wires: Wires) -> Self {
+        let Wires { kick, tell, orders, ring } = wires;
         let routes_version = Arc::new(AtomicU64::new(0));
         let core = Core::new(plan, Arc::clone(&routes_version));
         Self {
@@ -74,6 +93,7 @@ impl Shared {
             changed: Condvar::new(),
             bell: Bell::new(ring),
             kick,
+            tell,
             orders,
             on_wake: plan.on_wake.clone(),
             handled: plan.handler.is_some(),
@@ -86,6 +106,8 @@ impl Shared {
             link: Mutex::new(None),
             turns: Arc::new(AtomicU64::new(0)),
             routes_version,
+            #[cfg(feature = "monitor")]
+            last_words: LastWords::default(),
         }
     }
 
@@ -125,6 +147,9 @@ impl Shared {
         }
         if effects.kick {
             let _ = self.kick.try_send(()); // full: it is awake already
+        }
+        if effects.tell {
+            let _ = self.tell.try_send(()); // full: it is awake already
         }
         if effects.ring {
             if self.handled {
@@ -274,32 +299,13 @@ impl Shared {
     pub(super) fn wait_for_room(self: &Arc<Self>, armed: Option<Duration>) -> Next {
         let left_at = Stamp::now();
         self.with(Caller::Reader, |core| core.session.handle_away(left_at.mono));
-        loop {
-            let mut core = self.lock();
-            core.reader_waits = true;
-            let mut said = core.is_slow_said();
-            while core.queue.is_full() && !core.session.is_ending() {
-                if said {
-                    core = self.room.wait(core).unwrap_or_else(PoisonError::into_inner);
-                } else {
-                    // It was said of late that the consumer is slow; should it stay so, it is said again.
-                    let (again, timeout) =
-                        self.room.wait_timeout(core, SLOW_ALERT).unwrap_or_else(PoisonError::into_inner);
-                    core = again;
-                    if timeout.timed_out() {
-                        break;
-                    }
-                }
-                said = core.is_slow_said();
-            }
-            core.reader_waits = false;
-            let again = core.queue.is_full() && !core.session.is_ending();
-            drop(core);
-            if !again {
-                break;
-            }
-            self.with(Caller::Reader, |core| core.alert_slow(Stamp::now()));
+        let mut core = self.lock();
+        core.reader_waits = true;
+        while core.queue.is_full() && !core.session.is_ending() {
+            core = self.room.wait(core).unwrap_or_else(PoisonError::into_inner);
         }
+        core.reader_waits = false;
+        drop(core);
         let back = clock::mono();
         self.with(Caller::Reader, |core| {
             core.session.handle_back(back);
@@ -345,15 +351,8 @@ impl Shared {
 
     pub(crate) fn health(&self) -> Health {
         let now = clock::mono();
-        let core = self.lock();
-        let mut health = core.session.health(&self.name, now);
-        health.dropped = core.queue.dropped();
-        health.gaps += core.queue.gaps();
-        health.queue_messages = core.queue.messages();
-        health.queue_bytes = core.queue.bytes();
-        drop(core);
-        health.abandoned_lookups = transport::abandoned_lookups();
-        health
+        let health = self.lock().health(&self.name, now);
+        Health { abandoned_lookups: transport::abandoned_lookups(), ..health }
     }
 
     /// Marks the calling thread as one of this feed's own.
@@ -364,6 +363,16 @@ impl Shared {
     /// Whether the calling thread is one of this feed's own, so that waiting for it would never end.
     pub(crate) fn is_own_thread(&self) -> bool {
         is_thread_of(self.id)
+    }
+
+    /// Marks the calling thread as the one that tells this feed's alerts.
+    pub(super) fn tell_on_this_thread(&self) {
+        TELLER.set(self.id);
+    }
+
+    /// Whether closing the feed would wait for the calling thread.
+    pub(crate) fn waits_for_this_thread(&self) -> bool {
+        self.is_own_thread() || TELLER.get() == self.id
     }
 
     /// Names the feed for [`is_thread_of`].

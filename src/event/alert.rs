@@ -50,7 +50,8 @@ impl AlertStatus {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AlertKind {
     /// Three quarters of the queue are in use and the policy is to block. Once it is full livefeed stops reading:
-    /// pings go unanswered, and the server may hang up. Read faster, make the queue larger, or choose another policy.
+    /// pings go unanswered, and the server may hang up. Read faster, make the queue larger, or choose another policy. It
+    /// is over when half of the queue is free.
     SlowConsumer {
         /// Messages in the queue.
         messages: usize,
@@ -65,7 +66,8 @@ pub enum AlertKind {
     },
     /// Connections ended more often than they should (see [`Alerts::reconnects`](crate::Alerts::reconnects)).
     Reconnects {
-        /// How many ended within the window.
+        /// How many ended within the window. In a storm the latest 1,024 are counted, or those that decide, if they
+        /// are more.
         count: u32,
         /// The window.
         window: Duration,
@@ -99,9 +101,9 @@ pub enum AlertKind {
         ceiling: Duration,
     },
     /// Messages came that no rule and no subscription knows, if the configuration asks for it
-    /// (see [`Alerts::unmatched`](crate::Alerts::unmatched)).
+    /// (see [`Alerts::unmatched`](crate::Alerts::unmatched)). It is over after a minute without.
     Unmatched {
-        /// How many, since it was last said.
+        /// How many, since it was last raised.
         messages: u64,
     },
     /// A sequence rule counts for more values than are kept (see [`SequenceRule::per`](crate::SequenceRule::per)): gaps
@@ -131,14 +133,16 @@ pub enum AlertKind {
         /// What went wrong.
         detail: String,
     },
-    /// The server refused or ended a subscription, and it is not tried again on this connection.
+    /// The server refused or ended a subscription, and it is not tried again on this connection. It is over when it is
+    /// granted, delivers data, or is wanted no more.
     SubscriptionRefused {
         /// The subscription.
         subscription: SubscriptionId,
         /// What the server said, cut short.
         detail: String,
     },
-    /// A subscription is held to be what ends the connections: it is left out, and tried alone later.
+    /// A subscription is held to be what ends the connections: it is left out, and tried alone later. It is over when
+    /// that succeeds, or when it is wanted no more.
     Quarantined {
         /// The subscription.
         subscription: SubscriptionId,

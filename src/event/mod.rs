@@ -1,6 +1,7 @@
 //! The one ordered stream: what happens to a feed, in the order in which it happened.
 
 mod alert;
+mod alert_text;
 
 pub use alert::{Alert, AlertKind, AlertStatus};
 
@@ -403,7 +404,8 @@ fn message_json(message: &Message) -> Value {
     }
 }
 
-fn rfc3339(time: SystemTime) -> String {
+/// In UTC, to a millisecond.
+pub(crate) fn rfc3339(time: SystemTime) -> String {
     // The formatter knows the years 1970 to 9999; a clock outside of them is shown at the nearer end.
     const LAST: Duration = Duration::from_secs(253_402_300_799);
     let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();

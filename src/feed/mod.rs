@@ -4,12 +4,16 @@ mod open;
 mod request;
 mod send;
 mod set;
+#[cfg(feature = "monitor")]
+mod source;
 
 use crate::clock::{self, Stamp};
 use crate::config::{FeedBuilder, FeedConfig, FeedUrl, Subscription};
 use crate::engine::Engine;
 use crate::engine::bell::{Batch, BatchIter};
 use crate::engine::core::Caller;
+#[cfg(feature = "monitor")]
+pub(crate) use crate::engine::snapshot::Snapshot;
 use crate::error::Error;
 use crate::event::Event;
 use crate::health::Health;
@@ -17,9 +21,14 @@ use crate::message::{Message, Sendable, SubscriptionId};
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 pub use send::Receipt;
 pub use set::{FeedSet, SetIter};
+#[cfg(feature = "monitor")]
+pub(crate) use source::Source;
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+#[cfg(test)]
+pub(crate) use open::plan as plan_of;
 
 /// A blocking WebSocket feed that reconnects by itself, watches its data, and marks every gap.
 ///
@@ -270,7 +279,7 @@ impl Feed {
     ///
     /// As [`wait_connected`](Self::wait_connected).
     pub fn wait_fresh(&self, timeout: Duration) -> Result<(), Error> {
-        self.engine.shared.wait(timeout, |core| core.session.is_fresh().then_some(Ok(())))
+        self.engine.shared.wait(timeout, |core| core.session.is_fresh(clock::mono()).then_some(Ok(())))
     }
 
     /// A snapshot of the feed's health. Cheap; never waits.

@@ -2,26 +2,29 @@
 
 use crate::clock;
 use crate::config::{
-    Ack, Attempt, CodeRange, EndRule, FeedConfig, FeedUrl, Hooks, Keepalive, KeepaliveDue, Limit, Overflow,
-    Pacing, PacingScope, RepairStep, RetryContext, Subscription, Target, Terms, TlsVersion,
+    self, Ack, Adaptive, Alerts, Attempt, CodeRange, EndRule, FeedConfig, FeedUrl, Hooks, Keepalive,
+    KeepaliveDue, Limit, NoDataAlert, Overflow, Pacing, PacingScope, RepairStep, RetryContext, Subscription,
+    Target, Terms, TlsVersion,
 };
 use crate::dialect::{Dialect, Interval, Pointer, Rule, placeholder};
 use crate::engine::governor::{Attempts, Governor};
 use crate::engine::plan::{self, Beat, Plan, Protocol, ProviderFailure, Spec};
 use crate::engine::queue::{self, Bounds};
 use crate::error::Error;
+use crate::policy::alarm::{self, no_data};
+use crate::policy::hours::{Calendar, HourLimit};
 use crate::policy::ladder::Rung;
 use crate::policy::pacing::{Of, Pace};
 use crate::policy::schedule::Mode;
 use crate::policy::subscriptions::{AckPolicy, Want};
-use crate::policy::{backoff, liveness, session, verdict};
+use crate::policy::{adaptive, backoff, liveness, session, verdict};
 use crate::secret::Secret;
 use crate::transport::{self, Endpoint, TcpSettings, TlsSettings};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Builds the plan; what can still be wrong is the TLS library's view of the settings.
-pub(super) fn plan(config: &FeedConfig, hooks: Hooks) -> Result<Plan, Error> {
+pub(crate) fn plan(config: &FeedConfig, hooks: Hooks) -> Result<Plan, Error> {
     let reconnect = &config.reconnect;
     let session = session::Settings {
         repair: Arc::new([]),
@@ -32,7 +35,8 @@ pub(super) fn plan(config: &FeedConfig, hooks: Hooks) -> Result<Plan, Error> {
             stable_after: reconnect.stable_after,
         },
         liveness: liveness::Settings { after: config.ping.after.duration(), timeout: config.ping.timeout },
-        stale_after: config.stale_after.duration(),
+        stale_after: config.stale_after.longest(),
+        adaptive: config.stale_after.adaptive().map(adaptive),
         max_attempts: reconnect.max_attempts,
         max_downtime: reconnect.max_downtime.duration(),
         close_wait: config.close_timeout,
@@ -40,6 +44,9 @@ pub(super) fn plan(config: &FeedConfig, hooks: Hooks) -> Result<Plan, Error> {
         batch_members: config.batch.as_ref().map_or(1, |batch| batch.members),
         endpoints: config.endpoints.len() + 1,
         quarantine_after: config.quarantine_after.unwrap_or(u32::MAX),
+        calendars: calendars(config)?,
+        by_hours: by_hours(config, &config.by_hours),
+        alarms: alarms(config),
     };
     let fatal = verdict::Settings {
         rules: config.ends.iter().map(end_rule).collect(),
@@ -59,7 +66,6 @@ pub(super) fn plan(config: &FeedConfig, hooks: Hooks) -> Result<Plan, Error> {
         protocol: protocol(config, hooks.dialect),
         deliver_heartbeats: config.deliver_heartbeats,
         deliver_control: config.deliver_control,
-        alert_unmatched: config.alert_unmatched,
         batch_bytes: config.batch.as_ref().map_or(config.limits.subscribe_bytes, |batch| batch.bytes),
         governor: Arc::new(governor(config)),
         hosts: urls(config).map(|url| url.host().to_owned()).collect(),
@@ -72,6 +78,7 @@ pub(super) fn plan(config: &FeedConfig, hooks: Hooks) -> Result<Plan, Error> {
         write_timeout: config.limits.write_timeout,
         handler: hooks.handler,
         on_wake: hooks.on_wake,
+        on_alert: hooks.on_alert,
         provider: provider(config, hooks.provider)?,
         retry_policy: hooks.retry_policy.map(|policy| -> plan::RetryPolicy {
             Box::new(move |reason, context| {
@@ -91,7 +98,8 @@ pub(super) fn plan(config: &FeedConfig, hooks: Hooks) -> Result<Plan, Error> {
 /// A subscription as the engine wants it, with everything that holds for it.
 pub(super) fn spec(config: &FeedConfig, subscription: &Subscription) -> Spec {
     let Subscription { id, terms } = config.resolved(subscription);
-    let limit = terms.stale_after.unwrap_or(config.stale_after).duration();
+    let stale_after = terms.stale_after.unwrap_or(config.stale_after);
+    let limit = stale_after.longest();
     let timeout = terms.ack_timeout.unwrap_or(Terms::ACK_TIMEOUT);
     let then = terms.on_ack_timeout.unwrap_or_default();
     let ack = match terms.ack {
@@ -110,7 +118,11 @@ pub(super) fn spec(config: &FeedConfig, subscription: &Subscription) -> Spec {
     Spec {
         want: Want {
             limit,
+            adaptive: stale_after.adaptive().map(adaptive),
+            by_hours: by_hours(config, terms.by_hours.as_deref().unwrap_or_default()),
             first_limit: terms.first_data_within.map_or(limit, Limit::duration),
+            late: terms.lag.as_ref().and_then(|rule| rule.after),
+            frozen: terms.frozen.as_ref().map(|rule| rule.after),
             payload: terms.subscribe.is_some(),
             can_end: terms.unsubscribe.is_some(),
             batch,
@@ -126,8 +138,36 @@ pub(super) fn spec(config: &FeedConfig, subscription: &Subscription) -> Spec {
         probe: terms.probe,
         data: terms.data,
         sequence: terms.sequence,
+        lag: terms.lag,
+        frozen: terms.frozen,
         cursor: terms.cursor.and_then(|cursor| Pointer::parse(&cursor).ok()),
     }
+}
+
+fn adaptive(settings: Adaptive) -> adaptive::Settings {
+    let Adaptive { factor, floor, ceiling, warm_up } = settings;
+    adaptive::Settings { factor, floor, ceiling, warm_up }
+}
+
+/// All named hours; their places are what [`hours_index`] says.
+fn calendars(config: &FeedConfig) -> Result<Vec<Arc<Calendar>>, Error> {
+    config.hours.iter().map(|(name, hours)| hours.compile(name).map(Arc::new)).collect()
+}
+
+/// Where hours of this name stand among the calendars of the session.
+pub(super) fn hours_index(config: &FeedConfig, name: &str) -> Option<usize> {
+    config.hours.keys().position(|known| known == name)
+}
+
+fn by_hours(config: &FeedConfig, limits: &[config::HourLimit]) -> Arc<[HourLimit]> {
+    let limits = limits.iter().filter_map(|entry| {
+        let (name, during) = match (&entry.during, &entry.outside) {
+            (Some(name), _) => (name, true),
+            (None, outside) => (outside.as_ref()?, false),
+        };
+        Some(HourLimit { hours: hours_index(config, name)?, during, limit: entry.stale_after.duration() })
+    });
+    limits.collect()
 }
 
 fn rung(step: RepairStep) -> Rung {
@@ -177,6 +217,29 @@ fn end_rule(rule: &EndRule) -> verdict::EndRule {
     }
 }
 
+fn alarms(config: &FeedConfig) -> alarm::Settings {
+    let Alerts { reconnects, no_data, down, unmatched, cool_down, .. } = &config.alerts;
+    alarm::Settings {
+        reconnects: reconnects.map(|reconnects| (reconnects.more_than, reconnects.within)),
+        no_data: no_data.iter().map(|entry| no_data_limit(config, entry)).collect(),
+        down: down.duration(),
+        unmatched: *unmatched,
+        cool_down: *cool_down,
+    }
+}
+
+fn no_data_limit(config: &FeedConfig, entry: &NoDataAlert) -> no_data::Limit {
+    let hours = match (&entry.during, &entry.outside) {
+        (Some(name), _) => Some((name, true, name.clone())),
+        (None, Some(name)) => Some((name, false, format!("outside {name}"))),
+        (None, None) => None,
+    };
+    let hours = hours.and_then(|(name, during, shown)| {
+        Some(no_data::Hours { index: hours_index(config, name)?, during, name: shown.into() })
+    });
+    no_data::Limit { after: entry.after, hours }
+}
+
 fn urls(config: &FeedConfig) -> impl Iterator<Item = &FeedUrl> {
     std::iter::once(&config.url).chain(&config.endpoints)
 }
@@ -221,7 +284,7 @@ fn transport(config: &FeedConfig) -> Result<transport::Settings, Error> {
 }
 
 /// Asked anew at each attempt: the application's provider, or the URL of the configuration.
-fn provider(config: &FeedConfig, own: Option<crate::config::Provider>) -> Result<plan::Provider, Error> {
+fn provider(config: &FeedConfig, own: Option<config::Provider>) -> Result<plan::Provider, Error> {
     let headers = config.headers.clone();
     let subprotocols = config.subprotocols.clone();
     let Some(mut own) = own else {
@@ -267,4 +330,63 @@ fn resolve_target(
 
 fn listed(headers: BTreeMap<String, Secret>) -> Vec<(String, Secret)> {
     headers.into_iter().collect()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test that can't make its configuration fails")]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn a_learned_limit_is_compiled_with_its_ceiling_in_place_of_a_fixed_one() {
+        let secs = Duration::from_secs;
+        let learned = Adaptive::new().factor(3.0).floor(secs(2)).ceiling(secs(300)).warm_up(secs(9));
+        let settings =
+            adaptive::Settings { factor: 3.0, floor: secs(2), ceiling: secs(300), warm_up: secs(9) };
+        let mut config = FeedConfig::new("ws://feed.example/ws");
+        assert_eq!(plan(&config, Hooks::default()).unwrap().session.adaptive, None);
+        config.stale_after = learned.into();
+        let session = plan(&config, Hooks::default()).unwrap().session;
+        assert_eq!((session.stale_after, session.adaptive), (Some(secs(300)), Some(settings)));
+        let inherits = spec(&config, &Subscription::new("a")).want;
+        assert_eq!((inherits.limit, inherits.adaptive), (Some(secs(300)), Some(settings)));
+        assert_eq!(inherits.first_limit, Some(secs(300)));
+        let fixed = spec(&config, &Subscription::new("a").stale_after(secs(5))).want;
+        assert_eq!((fixed.limit, fixed.adaptive), (Some(secs(5)), None));
+        let none = spec(&config, &Subscription::new("a").no_stale_limit()).want;
+        assert_eq!((none.limit, none.adaptive), (None, None));
+    }
+
+    #[cfg(feature = "schedule")]
+    #[test]
+    fn limits_by_hours_find_their_calendars() {
+        let hours = |from, to| config::Hours::new("UTC").window("daily", from, to);
+        let mut config = FeedConfig::new("ws://h/");
+        config.hours = [("late", hours("20:00", "24:00")), ("early", hours("00:00", "04:00"))]
+            .map(|(name, hours)| (name.to_owned(), hours))
+            .into();
+        let second = Duration::from_secs(1);
+        config.by_hours =
+            vec![config::HourLimit::during("late", second), config::HourLimit::outside("early", Limit::None)];
+        config.defaults.by_hours = Some(config.by_hours.iter().rev().cloned().collect());
+        config.subscriptions =
+            vec![Subscription::new("a"), Subscription::new("b").by_hours([config.by_hours[0].clone()])];
+        config.validate().unwrap();
+        let plan = plan(&config, Hooks::default()).unwrap();
+        let open: Vec<_> = plan
+            .session
+            .calendars
+            .iter()
+            .map(|hours| hours.at(std::time::SystemTime::UNIX_EPOCH).open)
+            .collect();
+        assert_eq!(open, [true, false], "early, late");
+        let late = HourLimit { hours: 1, during: true, limit: Some(second) };
+        let early = HourLimit { hours: 0, during: false, limit: None };
+        assert_eq!(*plan.session.by_hours, [late, early]);
+        assert_eq!(*plan.specs[0].want.by_hours, [early, late]);
+        assert_eq!(*plan.specs[1].want.by_hours, [late]);
+        config.defaults.by_hours = None;
+        assert_eq!(*spec(&config, &config.subscriptions[0]).want.by_hours, [late, early]);
+    }
 }

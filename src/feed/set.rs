@@ -412,7 +412,7 @@ impl<T: Clone + Eq + Hash> FeedSet<T> {
         for feed in &feeds {
             feed.engine.begin_close(timeout);
         }
-        if feeds.iter().any(|feed| feed.engine.shared.is_own_thread()) {
+        if feeds.iter().any(|feed| feed.engine.shared.waits_for_this_thread()) {
             return Err(Error::WouldDeadlock);
         }
         let mut result = Ok(());

@@ -58,6 +58,12 @@ impl Attention {
         self.seen = self.seen.max(now);
     }
 
+    /// The time away so far.
+    pub(crate) fn away(&self, now: Instant) -> Duration {
+        let since = self.away_since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
+        self.away.saturating_add(since)
+    }
+
     pub(crate) fn is_away(&self) -> bool {
         self.away_since.is_some()
     }

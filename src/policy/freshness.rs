@@ -1,12 +1,15 @@
 //! Freshness: how long ago the last data came, for the connection and for each subscription.
 //!
 //! All instants here are in attended time. A track is armed when its subscribe message is written, not at its
-//! first message. Only data moves a deadline, and only outwards, so the earliest deadline that was computed
-//! once stays a lower bound: it is computed anew only when it passes.
+//! first message. It has a clock for each cause of staleness: data moves the first. The second runs from late data to the
+//! next that is timely, and the third from data that says nothing new to the next that does: data that does not come is
+//! neither late nor frozen. Only data moves a deadline, and only outwards, so the earliest deadline that
+//! was computed once stays a lower bound: it is computed anew only when it passes.
 //!
-//! While a repair is under way the limit does not count: either the repair's own time does, or, until its message
-//! is written, none.
+//! While a repair is under way the limits do not count: either the repair's own time does, or, until its message
+//! is written, none. Only what was missing ends that.
 
+use crate::class::StaleCause;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
@@ -16,29 +19,101 @@ pub(crate) type Key = u64;
 /// The connection as a whole.
 pub(crate) const CONNECTION: Key = 0;
 
+/// The limits that hold, by cause; `None`: none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Limits {
+    pub(crate) silent: Option<Duration>,
+    pub(crate) late: Option<Duration>,
+    pub(crate) frozen: Option<Duration>,
+}
+
+impl Limits {
+    /// None at all.
+    pub(crate) const NONE: Self = Self { silent: None, late: None, frozen: None };
+
+    pub(crate) fn is_none(&self) -> bool {
+        *self == Self::NONE
+    }
+
+    fn each(&self) -> [Option<Duration>; 3] {
+        [self.silent, self.late, self.frozen]
+    }
+}
+
+impl From<Duration> for Limits {
+    fn from(silent: Duration) -> Self {
+        Self { silent: Some(silent), ..Self::NONE }
+    }
+}
+
+/// In the order in which they count where two are over at the same time.
+const CAUSES: [StaleCause; 3] = [StaleCause::Silent, StaleCause::Late, StaleCause::Frozen];
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Wait {
-    /// For the limit.
+    /// For the limits.
     Limit,
-    /// A repair has its own time.
-    Until(Instant),
-    /// A repair is not written yet.
-    Held,
+    /// The repair of what was missing has its own time.
+    Until(Instant, StaleCause),
+    /// The repair of what was missing is not written yet.
+    Held(StaleCause),
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Track {
-    since: Instant,
-    limit: Duration,
+    /// Since when it has been missing, by cause; `None`: it is not.
+    since: [Option<Instant>; 3],
+    limits: Limits,
     wait: Wait,
 }
 
+/// One clock that is over, or not yet.
+#[derive(Debug, Clone, Copy)]
+struct Due {
+    cause: StaleCause,
+    since: Instant,
+    limit: Duration,
+    at: Instant,
+}
+
 impl Track {
+    fn dues(&self) -> impl Iterator<Item = Due> {
+        let clocks = CAUSES.into_iter().zip(self.since).zip(self.limits.each());
+        clocks.filter_map(|((cause, since), limit)| {
+            let (since, limit) = since.zip(limit)?;
+            Some(Due { cause, since, limit, at: since.checked_add(limit)? })
+        })
+    }
+
+    fn first_due(&self) -> Option<Due> {
+        self.dues().min_by_key(|due| due.at)
+    }
+
     fn deadline(&self) -> Option<Instant> {
         match self.wait {
-            Wait::Limit => self.since.checked_add(self.limit),
-            Wait::Until(at) => Some(at),
-            Wait::Held => None,
+            Wait::Limit => self.first_due().map(|due| due.at),
+            Wait::Until(at, _) => Some(at),
+            Wait::Held(_) => None,
+        }
+    }
+
+    /// What it lacks longest, or what is being repaired.
+    fn overdue(&self, key: Key, deadline: Instant, now: Instant) -> Option<Overdue> {
+        let due = match self.wait {
+            Wait::Until(_, cause) => self.dues().find(|due| due.cause == cause).or_else(|| self.first_due()),
+            _ => self.first_due(),
+        }?;
+        let age = now.saturating_duration_since(due.since);
+        let late = now.saturating_duration_since(deadline);
+        Some(Overdue { key, cause: due.cause, age, late, limit: due.limit })
+    }
+
+    fn clock(&mut self, cause: StaleCause) -> &mut Option<Instant> {
+        let [silent, late, frozen] = &mut self.since;
+        match cause {
+            StaleCause::Silent => silent,
+            StaleCause::Late => late,
+            StaleCause::Frozen => frozen,
         }
     }
 }
@@ -47,6 +122,7 @@ impl Track {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Overdue {
     pub(crate) key: Key,
+    pub(crate) cause: StaleCause,
     pub(crate) age: Duration,
     /// How long the deadline is over; less than age and limit say if a repair had its own.
     pub(crate) late: Duration,
@@ -62,8 +138,8 @@ pub(crate) struct Freshness {
 
 impl Freshness {
     /// Watches `key` from `now` on.
-    pub(crate) fn arm(&mut self, key: Key, limit: Duration, now: Instant) {
-        let track = Track { since: now, limit, wait: Wait::Limit };
+    pub(crate) fn arm(&mut self, key: Key, limits: impl Into<Limits>, now: Instant) {
+        let track = Track { since: [Some(now), None, None], limits: limits.into(), wait: Wait::Limit };
         self.tracks.insert(key, track);
         self.note(track.deadline());
     }
@@ -78,17 +154,53 @@ impl Freshness {
         self.tracks.contains_key(&key)
     }
 
-    /// A repair is under way and not written yet: no verdict on `key` until [`Self::grant`] or data.
-    pub(crate) fn hold(&mut self, key: Key) {
+    /// Other limits hold from now on; the clocks go on.
+    pub(crate) fn set(&mut self, key: Key, limits: Limits) {
         if let Some(track) = self.tracks.get_mut(&key) {
-            track.wait = Wait::Held;
+            track.limits = limits;
+            let deadline = track.deadline();
+            self.note(deadline);
         }
     }
 
-    /// The repair is written: data has until `until`. Its age still counts from the last data.
-    pub(crate) fn grant(&mut self, key: Key, until: Instant) {
+    /// The same as other hours begin: a clock whose limit becomes shorter starts anew, so nothing is held against data
+    /// that did not have to come; but not that of what is being repaired. Says whether that ends the repair of something that is no longer missing.
+    pub(crate) fn turn(&mut self, key: Key, limits: Limits, now: Instant) -> bool {
+        let Some(track) = self.tracks.get_mut(&key) else { return false };
+        let missing = match track.wait {
+            Wait::Limit => None,
+            Wait::Until(_, cause) | Wait::Held(cause) => Some(cause),
+        };
+        let clocks = CAUSES.into_iter().zip(&mut track.since);
+        for (((cause, since), old), new) in clocks.zip(track.limits.each()).zip(limits.each()) {
+            let shorter = new.is_some_and(|new| old.is_none_or(|old| new < old));
+            if shorter && missing != Some(cause) {
+                *since = since.map(|since| now.max(since));
+            }
+        }
+        track.limits = limits;
+        let healed = missing.is_some_and(|missing| {
+            track.dues().find(|due| due.cause == missing).is_none_or(|due| now < due.at)
+        });
+        if healed {
+            track.wait = Wait::Limit;
+        }
+        let deadline = track.deadline();
+        self.note(deadline);
+        healed
+    }
+
+    /// A repair is under way and not written yet: no verdict on `key` until [`Self::grant`], or what was missing comes.
+    pub(crate) fn hold(&mut self, key: Key, cause: StaleCause) {
         if let Some(track) = self.tracks.get_mut(&key) {
-            track.wait = Wait::Until(until);
+            track.wait = Wait::Held(cause);
+        }
+    }
+
+    /// The repair is written: what was missing has until `until`. Its age still counts from the last that came.
+    pub(crate) fn grant(&mut self, key: Key, cause: StaleCause, until: Instant) {
+        if let Some(track) = self.tracks.get_mut(&key) {
+            track.wait = Wait::Until(until, cause);
             self.note(Some(until));
         }
     }
@@ -97,8 +209,8 @@ impl Freshness {
     pub(crate) fn restart(&mut self, now: Instant) {
         self.earliest = None;
         for track in self.tracks.values_mut() {
-            let wait = if track.wait == Wait::Held { Wait::Held } else { Wait::Limit };
-            *track = Track { since: now, wait, ..*track };
+            let wait = if let Wait::Held(_) = track.wait { track.wait } else { Wait::Limit };
+            *track = Track { since: [Some(now), None, None], wait, ..*track };
             if let Some(deadline) = track.deadline() {
                 self.earliest = Some(self.earliest.map_or(deadline, |earliest| earliest.min(deadline)));
             }
@@ -112,15 +224,29 @@ impl Freshness {
         }
     }
 
-    /// Data came. Nothing else calls this.
-    pub(crate) fn handle_data(&mut self, key: Key, now: Instant) {
+    /// Data came, or timely data, or new data: what such a cause is about the lack of. Nothing else calls this.
+    pub(crate) fn handle_data(&mut self, key: Key, cause: StaleCause, now: Instant) {
         if let Some(track) = self.tracks.get_mut(&key) {
-            track.since = track.since.max(now);
-            if track.wait != Wait::Limit {
+            *track.clock(cause) = match cause {
+                StaleCause::Silent => track.since.first().copied().flatten().max(Some(now)),
+                StaleCause::Late | StaleCause::Frozen => None,
+            };
+            if let Wait::Until(_, missing) | Wait::Held(missing) = track.wait
+                && missing == cause
+            {
                 track.wait = Wait::Limit;
                 let deadline = track.deadline();
                 self.note(deadline);
             }
+        }
+    }
+
+    /// Data came that is late, or says nothing new.
+    pub(crate) fn handle_lack(&mut self, key: Key, cause: StaleCause, now: Instant) {
+        if let Some(track) = self.tracks.get_mut(&key) {
+            track.clock(cause).get_or_insert(now);
+            let deadline = track.deadline();
+            self.note(deadline);
         }
     }
 
@@ -140,9 +266,7 @@ impl Freshness {
             let Some(deadline) = track.deadline() else { continue };
             self.earliest = Some(self.earliest.map_or(deadline, |earliest| earliest.min(deadline)));
             if now >= deadline {
-                let age = now.saturating_duration_since(track.since);
-                let late = now.saturating_duration_since(deadline);
-                over.push(Overdue { key: *key, age, late, limit: track.limit });
+                over.extend(track.overdue(*key, deadline, now));
             }
         }
         over.sort_by_key(|overdue| (std::cmp::Reverse(overdue.late), overdue.key));
@@ -156,6 +280,9 @@ mod tests {
     use proptest::prelude::*;
 
     const MS: Duration = Duration::from_millis(1);
+    const SILENT: StaleCause = StaleCause::Silent;
+    const LATE: StaleCause = StaleCause::Late;
+    const FROZEN: StaleCause = StaleCause::Frozen;
 
     #[test]
     fn a_track_is_overdue_at_its_limit_and_not_before() {
@@ -164,7 +291,7 @@ mod tests {
         freshness.arm(7, 100 * MS, t0);
         assert_eq!(freshness.next_deadline(), Some(t0 + 100 * MS));
         assert_eq!(freshness.overdue(t0 + 100 * MS - Duration::from_nanos(1)), []);
-        let overdue = Overdue { key: 7, age: 100 * MS, late: Duration::ZERO, limit: 100 * MS };
+        let overdue = Overdue { key: 7, cause: SILENT, age: 100 * MS, late: Duration::ZERO, limit: 100 * MS };
         assert_eq!(freshness.overdue(t0 + 100 * MS), [overdue]);
     }
 
@@ -176,8 +303,8 @@ mod tests {
         freshness.arm(1, 100 * MS, t0);
         freshness.arm(2, 100 * MS, t0);
         for i in 1..=30 {
-            freshness.handle_data(1, t0 + i * 10 * MS);
-            freshness.handle_data(CONNECTION, t0 + i * 10 * MS);
+            freshness.handle_data(1, SILENT, t0 + i * 10 * MS);
+            freshness.handle_data(CONNECTION, SILENT, t0 + i * 10 * MS);
         }
         assert_eq!(freshness.overdue(t0 + 300 * MS).first().map(|o| o.key), Some(2));
     }
@@ -186,7 +313,7 @@ mod tests {
     fn an_unarmed_or_disarmed_track_is_never_overdue() {
         let t0 = crate::clock::mono();
         let mut freshness = Freshness::default();
-        freshness.handle_data(3, t0);
+        freshness.handle_data(3, SILENT, t0);
         freshness.arm(4, MS, t0);
         freshness.disarm(4);
         assert_eq!(freshness.next_deadline(), None);
@@ -206,18 +333,69 @@ mod tests {
         let t0 = crate::clock::mono();
         let mut freshness = Freshness::default();
         freshness.arm(1, 100 * MS, t0);
-        freshness.hold(1);
+        freshness.hold(1, SILENT);
         assert_eq!(freshness.overdue(t0 + 500 * MS), []);
-        freshness.grant(1, t0 + 700 * MS);
+        freshness.grant(1, SILENT, t0 + 700 * MS);
         assert_eq!(freshness.overdue(t0 + 699 * MS), []);
-        let overdue = Overdue { key: 1, age: 700 * MS, late: Duration::ZERO, limit: 100 * MS };
+        let overdue = Overdue { key: 1, cause: SILENT, age: 700 * MS, late: Duration::ZERO, limit: 100 * MS };
         assert_eq!(freshness.overdue(t0 + 700 * MS), [overdue]);
-        freshness.handle_data(1, t0 + 700 * MS);
+        freshness.handle_data(1, SILENT, t0 + 700 * MS);
         assert_eq!(freshness.overdue(t0 + 799 * MS), []);
         assert!(freshness.next_deadline().is_some_and(|at| at <= t0 + 800 * MS));
         assert_eq!(freshness.overdue(t0 + 800 * MS).len(), 1);
         freshness.restart(t0 + 900 * MS);
         assert_eq!(freshness.next_deadline(), Some(t0 + 1000 * MS));
+    }
+
+    #[test]
+    fn each_cause_has_its_clock_and_its_limit() {
+        let t0 = crate::clock::mono();
+        let mut freshness = Freshness::default();
+        let limits = Limits { silent: Some(100 * MS), late: Some(100 * MS), frozen: Some(250 * MS) };
+        freshness.arm(1, limits, t0);
+        let causes = |over: Vec<Overdue>| over.iter().map(|over| over.cause).collect::<Vec<_>>();
+        assert_eq!(causes(freshness.overdue(t0 + 100 * MS)), [SILENT], "nothing at all came");
+        freshness.handle_data(1, SILENT, t0 + 90 * MS);
+        assert_eq!(causes(freshness.overdue(t0 + 189 * MS)), [], "and nothing late");
+        for i in 2..=5 {
+            freshness.handle_data(1, SILENT, t0 + 80 * MS * i);
+            freshness.handle_lack(1, LATE, t0 + 80 * MS * i);
+            freshness.handle_lack(1, FROZEN, t0 + 80 * MS * i);
+        }
+        assert_eq!(causes(freshness.overdue(t0 + 259 * MS)), []);
+        assert_eq!(causes(freshness.overdue(t0 + 260 * MS)), [LATE]);
+        freshness.grant(1, LATE, t0 + 300 * MS);
+        freshness.handle_data(1, SILENT, t0 + 299 * MS);
+        let overdue = Overdue { key: 1, cause: LATE, age: 140 * MS, late: Duration::ZERO, limit: 100 * MS };
+        assert_eq!(freshness.overdue(t0 + 300 * MS), [overdue], "other data is no cure");
+        freshness.handle_data(1, LATE, t0 + 300 * MS);
+        assert_eq!(causes(freshness.overdue(t0 + 399 * MS)), []);
+        freshness.handle_data(1, SILENT, t0 + 400 * MS);
+        assert_eq!(causes(freshness.overdue(t0 + 410 * MS)), [FROZEN]);
+        freshness.handle_data(1, FROZEN, t0 + 410 * MS);
+        assert_eq!(causes(freshness.overdue(t0 + 551 * MS)), [SILENT], "the others wait for data");
+    }
+
+    #[test]
+    fn other_hours_bring_other_limits() {
+        let t0 = crate::clock::mono();
+        let mut freshness = Freshness::default();
+        freshness.arm(1, 100 * MS, t0);
+        assert!(!freshness.turn(1, Limits::NONE, t0 + 50 * MS));
+        assert_eq!(freshness.overdue(t0 + 9_000 * MS), []);
+        // The limit is shorter again: a full one counts from then on.
+        assert!(!freshness.turn(1, (100 * MS).into(), t0 + 9_000 * MS));
+        assert_eq!(freshness.overdue(t0 + 9_099 * MS), []);
+        let overdue = Overdue { key: 1, cause: SILENT, age: 100 * MS, late: Duration::ZERO, limit: 100 * MS };
+        assert_eq!(freshness.overdue(t0 + 9_100 * MS), [overdue]);
+        // It is being repaired, and then need not be.
+        freshness.hold(1, SILENT);
+        assert!(freshness.turn(1, (500 * MS).into(), t0 + 9_200 * MS));
+        assert_eq!(freshness.overdue(t0 + 9_499 * MS), []);
+        assert_eq!(freshness.overdue(t0 + 9_500 * MS).len(), 1, "the age goes on while the limit is longer");
+        freshness.grant(1, SILENT, t0 + 9_900 * MS);
+        assert!(!freshness.turn(1, (400 * MS).into(), t0 + 9_600 * MS), "a shorter limit makes nothing good");
+        assert_eq!(freshness.overdue(t0 + 9_900 * MS).len(), 1);
     }
 
     proptest! {
@@ -240,7 +418,7 @@ mod tests {
                 }
                 if let Some(at) = last.get_mut(key) {
                     *at = now;
-                    freshness.handle_data(key as Key, now);
+                    freshness.handle_data(key as Key, SILENT, now);
                 }
             }
         }

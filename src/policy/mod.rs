@@ -6,18 +6,25 @@
 
 #![allow(dead_code, reason = "the engine takes up the rest next")]
 
+pub(crate) mod adaptive;
+pub(crate) mod alarm;
 pub(crate) mod approach;
 pub(crate) mod attention;
 pub(crate) mod backoff;
 pub(crate) mod deadlines;
+pub(crate) mod demand;
 pub(crate) mod freshness;
+pub(crate) mod hours;
 pub(crate) mod ladder;
 pub(crate) mod ledger;
 pub(crate) mod liveness;
+pub(crate) mod mark;
 pub(crate) mod outbox;
 pub(crate) mod pacing;
+pub(crate) mod pulse;
 pub(crate) mod quarantine;
 pub(crate) mod schedule;
 pub(crate) mod session;
 pub(crate) mod subscriptions;
+pub(crate) mod trip;
 pub(crate) mod verdict;

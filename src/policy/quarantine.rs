@@ -92,6 +92,8 @@ pub(crate) struct Quarantine {
     waiting: BTreeSet<(u32, Key)>,
     /// The quarantined that were not let out yet.
     terms: BTreeSet<(Instant, Key)>,
+    /// Those that got through after they were quarantined, not yet asked for.
+    released: Vec<Key>,
     /// The last time that was told.
     seen: Option<Instant>,
 }
@@ -111,6 +113,7 @@ impl Quarantine {
             retrying: None,
             waiting: BTreeSet::new(),
             terms: BTreeSet::new(),
+            released: Vec::new(),
             seen: None,
         }
     }
@@ -147,7 +150,10 @@ impl Quarantine {
         *place = Place::Through;
         self.open -= 1;
         self.through += 1;
-        if self.doubts.remove(&key).is_some() {
+        if let Some(doubt) = self.doubts.remove(&key) {
+            if doubt.term.is_some() {
+                self.released.push(key);
+            }
             self.trials -= 1;
             self.limit = self.limit.saturating_add(1);
             self.retrying = self.retrying.filter(|retrying| *retrying != key);
@@ -226,6 +232,11 @@ impl Quarantine {
         Some(key)
     }
 
+    /// Those that are quarantined no more because they got through, each once.
+    pub(crate) fn take_released(&mut self) -> Vec<Key> {
+        std::mem::take(&mut self.released)
+    }
+
     /// When [`Self::take_retry`] may give one because time has passed, as long as a connection is up.
     pub(crate) fn retry_at(&self) -> Option<Instant> {
         let next = self.probation.front().and_then(|(at, _)| at.checked_add(PROBATION));
@@ -239,7 +250,9 @@ impl Quarantine {
             (_, Some(next)) => Some(next.max(*until)),
             (_, None) => None,
         });
-        [waiting, term].into_iter().flatten().min()
+        // One that is tried again is free at the end of its probation.
+        let free = self.retrying.and(next);
+        [waiting, term, free].into_iter().flatten().min()
     }
 
     /// Whether it is not to be queued now: on this connection only [`Self::take_retry`] lets it out.

@@ -38,6 +38,8 @@ pub(crate) struct Times {
     pub(crate) first_after: Option<Duration>,
     /// How long the answer may take; `None`: none is expected.
     pub(crate) within: Option<Duration>,
+    /// It is a ping: its pong tells how long that took.
+    pub(crate) ping: bool,
 }
 
 /// One keepalive on one connection.
@@ -63,6 +65,11 @@ impl Schedule {
             ..times
         };
         Self { times, since: now, first: true, queued: false, answered_early: false, asked: None }
+    }
+
+    /// Whether it is a ping.
+    pub(crate) fn is_ping(&self) -> bool {
+        self.times.ping
     }
 
     /// Bytes came, of whatever kind.
@@ -141,7 +148,7 @@ mod tests {
     const MS: Duration = Duration::from_millis(1);
 
     fn schedule(mode: Mode, within: Option<Duration>, now: Instant) -> Schedule {
-        Schedule::new(Times { mode, period: 20 * SECOND, first_after: None, within }, now)
+        Schedule::new(Times { mode, period: 20 * SECOND, first_after: None, within, ping: false }, now)
     }
 
     #[test]
@@ -185,7 +192,8 @@ mod tests {
         let t0 = crate::clock::mono();
         for mode in [Mode::Every, Mode::IdleReceived, Mode::IdleSent] {
             for first in [Duration::ZERO, 7 * SECOND, 70 * SECOND] {
-                let times = Times { mode, period: 20 * SECOND, first_after: Some(first), within: None };
+                let times =
+                    Times { mode, period: 20 * SECOND, first_after: Some(first), within: None, ping: false };
                 let mut it = Schedule::new(times, t0);
                 assert_eq!(it.due(), Some(t0 + first));
                 assert!(it.take_due(t0 + first));
@@ -268,6 +276,7 @@ mod tests {
             period: Duration::MAX,
             first_after: None,
             within: Some(Duration::MAX),
+            ping: false,
         };
         let mut never = Schedule::new(times, t0);
         assert_eq!((never.due(), never.deadline()), (None, None));
@@ -302,6 +311,7 @@ mod tests {
                 period: Duration::from_millis(period),
                 first_after: first.map(Duration::from_millis),
                 within,
+                ping: false,
             };
             let period = times.period.max(FLOOR);
             let mut it = Schedule::new(times, t0);

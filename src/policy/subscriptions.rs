@@ -1,9 +1,12 @@
 //! What the user wants (desired), apart from what is in force on the connection.
 
-use super::freshness::Key;
+use super::adaptive;
+use super::demand::{self, Demand};
+use super::freshness::{Key, Limits};
+use super::hours::{HourLimit, Timetable};
 use super::ladder::{Ladder, Rung};
 use super::outbox::Member;
-use crate::class::OnAckTimeout;
+use crate::class::{OnAckTimeout, StaleCause};
 use crate::clock::Stamp;
 use crate::health::SubscriptionState;
 use crate::message::SubscriptionId;
@@ -28,8 +31,18 @@ pub(crate) struct Want {
     pub(crate) id: SubscriptionId,
     /// Its own freshness limit; `None`: none.
     pub(crate) limit: Option<Duration>,
+    /// How its limit is learned; `limit` is then the ceiling. `None`: it is not.
+    /// How `limit` is learned; it is then the ceiling.
+    pub(crate) adaptive: Option<adaptive::Settings>,
     /// The limit until the first data of a connection; `None`: none until then.
     pub(crate) first_limit: Option<Duration>,
+    /// How long nothing but late data may come, by its [`Mark`](super::mark::Mark)s; `None`: there is no rule on event time.
+    pub(crate) late: Option<Duration>,
+    /// How long nothing but data that says nothing new may come; `None`: there is no rule for it.
+    pub(crate) frozen: Option<Duration>,
+    /// Its limits by hours: the first that applies counts, in place of `limit`. Indices are those of the session's
+    /// `calendars`.
+    pub(crate) by_hours: Arc<[HourLimit]>,
     /// Whether something has to be written for it.
     pub(crate) payload: bool,
     /// Whether there is a message that ends it.
@@ -43,6 +56,19 @@ pub(crate) struct Want {
     pub(crate) can_probe: bool,
     /// What the server calls it in lists; `None`: its name.
     pub(crate) topic: Option<Arc<str>>,
+}
+
+impl From<&Want> for demand::Terms {
+    fn from(want: &Want) -> Self {
+        Self {
+            limit: want.limit,
+            first: want.first_limit,
+            late: want.late,
+            frozen: want.frozen,
+            adaptive: want.adaptive,
+            by_hours: Arc::clone(&want.by_hours),
+        }
+    }
 }
 
 /// One desired subscription.
@@ -68,8 +94,12 @@ pub(crate) struct Entry {
     pub(crate) ladder: Ladder,
     /// How long the last repair gives data to come.
     pub(crate) patience: Option<Duration>,
-    /// It was held to be stale, and no data came since.
-    pub(crate) stale: bool,
+    /// What it was found to lack, until that comes.
+    pub(crate) stale: Option<StaleCause>,
+    /// Which limits hold.
+    pub(crate) demand: Demand,
+    /// How far its last data was behind, and how far the server's clock is ahead, in nanoseconds; if there is a rule.
+    pub(crate) lag: Option<(i64, i64)>,
     /// When it was last made again on this connection.
     pub(crate) made_again: Option<Instant>,
     /// The last data, on whichever connection.
@@ -81,6 +111,12 @@ impl Entry {
     /// What the server calls it.
     pub(crate) fn topic(&self) -> &str {
         self.want.topic.as_deref().unwrap_or(self.want.id.as_str())
+    }
+
+    /// The limits that hold for it now: others until the first data of a connection.
+    pub(crate) fn limits(&self) -> Limits {
+        use SubscriptionState::{Live, Quiet, Stale};
+        self.demand.limits(!matches!(self.state, Live | Quiet | Stale))
     }
 
     /// As it joins the outbox.
@@ -99,9 +135,37 @@ impl Entry {
         self.tries = 0;
         self.later = None;
         self.patience = None;
-        self.stale = false;
+        self.stale = None;
+        self.lag = None;
+        self.demand.handle_break();
         self.made_again = None;
         self.ladder.handle_ended();
+    }
+
+    /// What came is what it lacked: it is stale no more. Says whether it was.
+    pub(crate) fn heal(&mut self, cause: StaleCause) -> bool {
+        let healed = self.stale == Some(cause);
+        if healed {
+            self.stale = None;
+        }
+        if healed || self.stale.is_none() {
+            self.patience = None;
+        }
+        healed
+    }
+
+    /// What a repair is to bring.
+    pub(crate) fn missing(&self) -> StaleCause {
+        self.stale.unwrap_or(StaleCause::Silent)
+    }
+
+    /// Whether data has come since it was asked for, if not what it lacks.
+    pub(crate) fn is_fed(&self) -> bool {
+        match self.state {
+            SubscriptionState::Live => true,
+            SubscriptionState::Stale => self.stale.is_some_and(|cause| cause != StaleCause::Silent),
+            _ => false,
+        }
     }
 
     /// Whether it waits for an answer of the server.
@@ -129,7 +193,7 @@ pub(crate) struct Subscriptions {
 
 impl Subscriptions {
     /// Adds one; the one it takes the place of comes back.
-    pub(crate) fn insert(&mut self, want: Want) -> (Key, Option<(Key, Entry)>) {
+    pub(crate) fn insert(&mut self, want: Want, timetable: &Timetable) -> (Key, Option<(Key, Entry)>) {
         self.last_key += 1;
         let key = self.last_key;
         let replaced = self.by_id.insert(want.id.clone(), key);
@@ -138,6 +202,7 @@ impl Subscriptions {
         let (last_data, messages) =
             replaced.as_ref().map_or((None, 0), |(_, old)| (old.last_data, old.messages));
         let ladder = Ladder::new(Arc::clone(&want.repair));
+        let demand = Demand::new((&want).into(), timetable);
         let entry = Entry {
             want,
             gap: false,
@@ -150,7 +215,9 @@ impl Subscriptions {
             later: None,
             ladder,
             patience: None,
-            stale: false,
+            stale: None,
+            demand,
+            lag: None,
             made_again: None,
             last_data,
             messages,
@@ -192,6 +259,10 @@ impl Subscriptions {
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Key, &Entry)> {
         self.entries.iter().map(|(key, entry)| (*key, entry))
+    }
+
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (Key, &mut Entry)> {
+        self.entries.iter_mut().map(|(key, entry)| (*key, entry))
     }
 
     pub(crate) fn values_mut(&mut self) -> impl Iterator<Item = &mut Entry> {

@@ -3,8 +3,8 @@
 use crate::common::{CEILING, Dice, content, frame, healthy, in_lab, names, shown, until};
 use livefeed::lab::{Command, Flood, Lab, Received, Script, Topic, What};
 use livefeed::{
-    AlertKind, EndReason, Error, Event, Feed, FeedBuilder, Gap, GapCause, Health, Matcher, Message, Outcome,
-    Overflow, Receipt, Subscription,
+    AlertKind, AlertStatus, EndReason, Error, Event, Feed, FeedBuilder, Gap, GapCause, Health, Matcher,
+    Message, Outcome, Overflow, Receipt, Subscription,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -49,7 +49,7 @@ fn numbered(count: u64) -> Script {
 
 fn slow_alerts(events: &[Event]) -> Vec<(usize, usize, usize)> {
     let alert = |(at, event): (usize, &Event)| match event {
-        Event::Alert(alert) => match alert.kind {
+        Event::Alert(alert) if alert.status == AlertStatus::Raised => match alert.kind {
             AlertKind::SlowConsumer { messages, bytes } => Some((at, messages, bytes)),
             _ => None,
         },

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 #![allow(unreachable_pub, reason = "nobody uses a test")]
 
+mod alerts;
 mod closing;
 mod codecs;
 mod common;
@@ -15,6 +16,7 @@ mod freshness;
 mod login;
 mod login_refused;
 mod notices;
+mod observe;
 mod pacing;
 mod proto;
 mod reading;

@@ -199,7 +199,9 @@ fn a_gap_may_be_repaired_by_subscribing_anew_or_by_a_new_connection() {
     lab.control().all(numbers("a", &[7, 8, 12]));
     let events = briefs(&until(&feed, |event| brief(event) == r#"a {"ch":"a","n":2}"#));
     assert_eq!(events[0], "gap sequence a");
-    let again = crate::proto::at(&events, "gap resubscribed a");
+    // It is made again while the rest of what came is still being read, which may have a gap of its own.
+    let again = crate::proto::at(&events, "gap resubscribed a")
+        .max(crate::proto::at(&events, r#"a {"ch":"a","n":12}"#));
     assert!(!events[again..].contains(&"gap sequence a".to_owned()), "the numbers begin anew: {events:?}");
     assert_eq!(wishes(&lab, 1), ["sub a", "sub b", "unsub a", "sub a"]);
     lab.control().all(numbers("b", &[7]));

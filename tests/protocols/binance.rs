@@ -9,7 +9,7 @@
 use crate::common::*;
 use crate::conformance::{self, Case, Life, Refusal, Watch, json as json_of};
 use crate::venue::{Answer, Builder, Line, Tick, Venue};
-use livefeed::{EndReason, Event, GapCause, Limit, Subscription};
+use livefeed::{EndReason, Event, GapCause, StaleAfter, Subscription};
 use serde_json::{Value, json};
 
 /// How the venue says that a message is wrong.
@@ -147,7 +147,7 @@ fn a_shutdown_that_is_announced_is_not_waited_for() {
 fn many_streams_share_a_message() {
     let venue = venue().every(ms(500)).start();
     let mut config = conformance::config(CASE.file, &venue);
-    config.stale_after = Limit::None;
+    config.stale_after = StaleAfter::None;
     config.subscriptions = (0..250)
         .map(|n| Subscription::new(format!("{n}")).var("stream", format!("s{n}usdt@aggTrade")))
         .collect();

@@ -14,7 +14,7 @@ use crate::venue::{Builder, CUT_OFF, Venue};
 use livefeed::NoticeAction;
 use livefeed::{
     EndReason, Event, Feed, FeedBuilder, FeedConfig, GapCause, Interval, KeepaliveDue, Limit, Message,
-    Repair, RepairStep, SubscriptionId, SubscriptionState,
+    Repair, RepairStep, StaleAfter, SubscriptionId, SubscriptionState,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -105,7 +105,10 @@ pub fn config_at(file: &str, addr: SocketAddr) -> FeedConfig {
         let resolved = config.resolved(&config.subscriptions[at]).terms;
         let terms = &mut config.subscriptions[at].terms;
         let short = |limit: Limit| limit.duration().map_or(Limit::None, |_| STALE.into());
-        terms.stale_after = resolved.stale_after.map(short);
+        terms.stale_after = resolved.stale_after.map(|limit| match limit {
+            StaleAfter::None => StaleAfter::None,
+            _ => STALE.into(),
+        });
         terms.first_data_within = resolved.first_data_within.map(short);
         terms.repair = resolved.repair.map(|steps| steps.into_iter().map(shorter).collect());
     }
@@ -377,9 +380,9 @@ pub fn keeps_alive(case: &Case) {
 
 /// Nothing counts as stale.
 pub fn no_limits(config: &mut FeedConfig) {
-    config.stale_after = Limit::None;
+    config.stale_after = StaleAfter::None;
     for subscription in &mut config.subscriptions {
-        subscription.terms.stale_after = Some(Limit::None);
+        subscription.terms.stale_after = Some(StaleAfter::None);
         subscription.terms.first_data_within = Some(Limit::None);
     }
 }

@@ -1,7 +1,9 @@
 //! The configuration as data: defaults, refusals, and that secrets stay in.
 
 mod feeds;
+mod hours;
 mod rules;
+mod stale_after;
 mod talk;
 mod terms;
 
@@ -76,13 +78,17 @@ fn means(text: &str, value: &Value) -> bool {
 #[test]
 fn every_default_is_the_documented_one() {
     let sections = documented(include_str!("../sections.rs"));
+    let alerts = documented(include_str!("../alerts.rs"));
+    let alerts = alerts.iter().filter(|(owner, ..)| owner == "Alerts");
     let top = documented(include_str!("../mod.rs"));
     let config = serde_json::to_value(FeedConfig::default()).unwrap();
     let mut checked = 0;
-    for (owner, field, default) in sections.iter().chain(&top) {
+    for (owner, field, default) in sections.iter().chain(alerts).chain(&top) {
         let section = owner.to_lowercase();
         let value = if owner == "FeedConfig" { &config[field] } else { &config[&section][field] };
-        if field == "url" || value.is_object() && !["headers", "defaults"].contains(&field.as_str()) {
+        if field == "url"
+            || value.is_object() && !["headers", "defaults", "hours", "reconnects"].contains(&field.as_str())
+        {
             continue;
         }
         let default = default.as_ref().unwrap_or_else(|| panic!("{owner}.{field} names no default"));
@@ -111,6 +117,8 @@ fn json_round_trips() {
         "headers": {},
         "subprotocols": ["a", "b.v2"],
         "stale_after": "none",
+        "hours": {},
+        "by_hours": [],
         "subscriptions": [
             {"id": "a", "data": {"pointer": "/c", "equals": null}, "stale_after": "5s"},
             {"id": "b", "data": {"prefix": "42"}, "stale_after": "none"},
@@ -124,7 +132,6 @@ fn json_round_trips() {
         "sequence": {"contiguous": "/n"},
         "deliver_heartbeats": true,
         "deliver_control": true,
-        "alert_unmatched": true,
         "keepalives": [{"idle_sent": "5s", "ping": true}],
         "pacing": [{"sends": 5, "per": "1s", "of": "subscribes", "shared": true}],
         "batch": null,
@@ -143,6 +150,10 @@ fn json_round_trips() {
             "max_downtime": "1h", "fatal_statuses": [401], "fatal_when_never_up": false
         },
         "queue": {"messages": 1, "bytes": 1000, "overflow": "drop_oldest"},
+        "alerts": {
+            "reconnects": {"more_than": 3, "within": "1m"}, "no_data": [{"after": "10m"}, {"after": "1h"}],
+            "down": "none", "unmatched": true, "cool_down": "1h"
+        },
         "limits": {
             "message_bytes": 1000, "upgrade_response_bytes": 1024, "send_bytes": 2000, "subscribe_bytes": 3000,
             "write_timeout": "1s", "read_buffer_bytes": 4096
@@ -167,6 +178,13 @@ fn wrong_data_is_refused_with_its_path() {
         (json!({"stale_afetr": "60s"}), "stale_afetr"),
         (json!({"endpoints": "ws://h"}), "endpoints"),
         (json!({"quarantine_after": -1}), "quarantine_after"),
+        (json!({"alerts": []}), "alerts"),
+        (json!({"alerts": {"unmatchd": true}}), "alerts.unmatchd"),
+        (json!({"alerts": {"reconnects": [5, "10m"]}}), "alerts.reconnects"),
+        (json!({"alerts": {"reconnects": {"more_than": -1}}}), "alerts.reconnects.more_than"),
+        (json!({"alerts": {"no_data": [{"during": "a"}]}}), "alerts.no_data[0]"),
+        (json!({"alerts": {"no_data": [["10m"]]}}), "alerts.no_data[0]"),
+        (json!({"alerts": {"cool_down": "none"}}), "alerts.cool_down"),
         (json!({"batch": [1, 2]}), "batch"),
         (json!({"connect": {"pacing": [[1, "1s"]]}}), "connect.pacing[0]"),
         (json!({"close_timeout": "none"}), "close_timeout"),
@@ -228,6 +246,22 @@ fn bad_values_are_refused_with_their_path() {
         (json!({"endpoints": ["ws://h", "ws://h"]}), "endpoints[1]"),
         (json!({"endpoints": [URL]}), "endpoints[0]"),
         (json!({"quarantine_after": 0}), "quarantine_after"),
+        (json!({"alerts": {"reconnects": {"more_than": 10_001}}}), "alerts.reconnects.more_than"),
+        (json!({"alerts": {"reconnects": {"within": "0s"}}}), "alerts.reconnects.within"),
+        (json!({"alerts": {"no_data": [{"after": "1s"}, {"after": "0s"}]}}), "alerts.no_data[1].after"),
+        (json!({"alerts": {"no_data": [{"after": "1s"}, {"after": "1000ms"}]}}), "alerts.no_data[1]"),
+        (
+            json!({"alerts": {"no_data": [{"after": "1s", "during": "a", "outside": "a"}]}}),
+            "alerts.no_data[0]",
+        ),
+        (json!({"alerts": {"no_data": [{"after": "1s", "during": "a"}]}}), "alerts.no_data[0].during"),
+        (json!({"alerts": {"no_data": [{"after": "1s", "outside": "a"}]}}), "alerts.no_data[0].outside"),
+        (
+            json!({"alerts": {"no_data": (1..=65).map(|n| json!({"after": format!("{n}s")})).collect::<Vec<_>>()}}),
+            "alerts.no_data",
+        ),
+        (json!({"alerts": {"down": "0s"}}), "alerts.down"),
+        (json!({"alerts": {"cool_down": "0s"}}), "alerts.cool_down"),
         (json!({"name": ""}), "name"),
         (json!({"name": "a\nb"}), "name"),
         (json!({"headers": {"": "x"}}), "headers"),
@@ -402,7 +436,7 @@ fn the_builder_fills_in_the_same_struct() {
         .batch(1, 1000)
         .deliver_heartbeats(true)
         .deliver_control(true)
-        .alert_unmatched(true)
+        .alerts(|alerts| alerts.unmatched = true)
         .keepalive(Keepalive::every(Duration::from_secs(2)).first_after(Duration::from_secs(1)))
         .pacing(Pacing::new(5, Duration::from_secs(1)).of(PacingScope::Application).shared())
         .end_rule(EndRule::codes(4001, Decision::RetryAfter(Duration::from_secs(5))))
@@ -417,6 +451,7 @@ fn the_builder_fills_in_the_same_struct() {
         .config(|c| c.queue.messages = 10)
         .handler(|_| ())
         .on_wake(|| ())
+        .on_alert(|_| ())
         .retry_policy(|_, _| None)
         .into_parts()
         .unwrap();
@@ -427,7 +462,7 @@ fn the_builder_fills_in_the_same_struct() {
         "heartbeats": [{"text": "pong"}], "deliver_heartbeats": true, "connect": {"nodelay": false},
         "rules": [{"when": {"text": "x"}, "is": "ignored"}], "codecs": ["items"],
         "login": [{"expect": {"text": "hello"}}], "sequence": {"contiguous": "/n"}, "batch": {"members": 1, "bytes": 1000},
-        "deliver_control": true, "alert_unmatched": true,
+        "deliver_control": true, "alerts": {"unmatched": true},
         "keepalives": [{"every": "2s", "ping": true, "first_after": "1s"}],
         "pacing": [{"sends": 5, "per": "1s", "of": "application", "shared": true}],
         "ends": [{"codes": [4001], "then": {"retry_after": "5s"}}], "quarantine_after": 2,
@@ -438,7 +473,12 @@ fn the_builder_fills_in_the_same_struct() {
     let expected = FeedConfig::from_json(&expected.to_string()).unwrap();
     assert_eq!(serde_json::to_value(&config).unwrap(), serde_json::to_value(&expected).unwrap());
     assert_eq!(config.headers, expected.headers);
-    assert!(hooks.handler.is_some() && hooks.on_wake.is_some() && hooks.retry_policy.is_some());
+    assert!(
+        hooks.handler.is_some()
+            && hooks.on_wake.is_some()
+            && hooks.on_alert.is_some()
+            && hooks.retry_policy.is_some()
+    );
 
     let error = FeedBuilder::new("ws://h").max_attempts(0).into_parts().map(|_| ());
     assert_eq!(config_error(error).0, "reconnect.max_attempts");

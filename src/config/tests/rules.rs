@@ -17,6 +17,8 @@ fn whole() -> Value {
             "on_ack_timeout": "retry", "topic": "trades.${symbol}",
             "sequence": {"contiguous": "/seq", "per": "/symbol", "repeats": true,
                          "reset": {"pointer": "/seq", "equals": 1}, "on_gap": "resubscribe"},
+            "lag": {"pointer": "/ts", "unit": "ms", "limit": "5s", "after": "30s", "max_skew": "1s"},
+            "frozen": {"pointer": "/price", "after": "5m"},
             "cursor": "/offset", "repair": ["probe:5s", "resubscribe:10s", "reconnect", "next_endpoint"]
         },
         "subscriptions": [
@@ -59,7 +61,7 @@ fn whole() -> Value {
         "connect": {"pacing": [{"attempts": 150, "per": "10m"}]},
         "ends": [{"codes": ["4000-4099", 1008], "statuses": [401], "then": "fatal"}],
         "sequence": {"current": "/n", "previous": "/p"},
-        "quarantine_after": 2, "deliver_control": true, "alert_unmatched": true
+        "quarantine_after": 2, "deliver_control": true, "alerts": {"unmatched": true}
     })
 }
 

@@ -1,6 +1,7 @@
 //! Subscriptions as data, what they take from `defaults`, and what is wrong with them.
 
 use super::*;
+use crate::dialect::{FrozenRule, LagRule, TimeUnit};
 
 fn sub(fields: &Value) -> Value {
     let mut sub = json!({"id": "a"});
@@ -21,6 +22,8 @@ fn each_field_round_trips() {
         "topic": "t.${symbol}",
         "cursor": "/offset",
         "sequence": {"contiguous": "/n", "on_gap": "resubscribe"},
+        "lag": {"pointer": "/ts", "unit": "ms", "limit": "5s", "after": "30s", "max_skew": "2s"},
+        "frozen": {"pointer": "/price", "after": "5m"},
         "repair": ["probe:1s", "resubscribe:2s", "reconnect", "next_endpoint"]
     });
     let read: Subscription = serde_json::from_value(data.clone()).unwrap();
@@ -35,6 +38,12 @@ fn each_field_round_trips() {
         .topic("t.${symbol}")
         .cursor("/offset")
         .sequence(SequenceRule::contiguous("/n").on_gap(crate::class::OnGap::Resubscribe))
+        .lag(
+            LagRule::new("/ts", TimeUnit::Millis, Duration::from_secs(5))
+                .after(Duration::from_secs(30))
+                .max_skew(Duration::from_secs(2)),
+        )
+        .frozen(FrozenRule::new(Duration::from_secs(300)).pointer("/price"))
         .repair([
             RepairStep::Probe(Duration::from_secs(1)),
             RepairStep::Resubscribe(Duration::from_secs(2)),
@@ -70,6 +79,7 @@ fn every_field(text: &str, number: u64) -> Value {
         "probe": text,
         "data": {"text": text},
         "stale_after": format!("{number}s"),
+        "by_hours": [{"during": text, "stale_after": format!("{number}s")}],
         "first_data_within": format!("{number}s"),
         "ack": if number == 1 { "rule" } else { "none" },
         "ack_timeout": format!("{number}s"),
@@ -77,6 +87,8 @@ fn every_field(text: &str, number: u64) -> Value {
         "topic": text,
         "cursor": format!("/{text}"),
         "sequence": {"contiguous": format!("/{text}")},
+        "lag": {"pointer": format!("/{text}"), "unit": "s", "limit": "1s", "after": format!("{number}s")},
+        "frozen": {"pointer": format!("/{text}"), "after": format!("{number}s")},
         "repair": [format!("probe:{number}s")],
     })
 }
@@ -132,6 +144,7 @@ fn what_nobody_says_has_the_documented_default() {
         let default = default.unwrap_or_else(|| panic!("{field} names no default"));
         match field.as_str() {
             "stale_after" => assert_eq!(resolved[&field], json!(config.stale_after)),
+            "by_hours" => assert_eq!(resolved[&field], json!(config.by_hours)),
             "first_data_within" => assert_eq!(resolved[&field], resolved["stale_after"]),
             "ack" => assert_eq!((default.as_str(), &resolved[&field]), ("rule", &json!("none"))),
             "vars" => assert_eq!(default, "{}"),
@@ -154,6 +167,11 @@ fn wrong_data_is_refused_with_its_path() {
         (sub(&json!({"repair": ["probe"]})), "subscriptions[1].repair[0]"),
         (sub(&json!({"repair": ["reconnect", "probe:x"]})), "subscriptions[1].repair[1]"),
         (sub(&json!({"repair": ["reconnect:5s"]})), "subscriptions[1].repair[0]"),
+        (sub(&json!({"lag": ["/t", "s", "1s"]})), "subscriptions[1].lag"),
+        (sub(&json!({"lag": {"pointer": "/t", "unit": "s"}})), "subscriptions[1].lag"),
+        (sub(&json!({"lag": {"pointer": "/t", "unit": "h", "limit": "1s"}})), "subscriptions[1].lag.unit"),
+        (sub(&json!({"frozen": "5m"})), "subscriptions[1].frozen"),
+        (sub(&json!({"frozen": {"after": "none"}})), "subscriptions[1].frozen.after"),
         (json!({"defaults": {"id": "a"}}), "defaults.id"),
         (json!({"defaults": {"stale": "1s"}}), "defaults.stale"),
         (json!({"defaults": []}), "defaults"),
@@ -177,6 +195,12 @@ fn bad_values_are_refused_with_their_path() {
         (json!({"cursor": ""}), "cursor"),
         (json!({"sequence": {"contiguous": "n"}}), "sequence.contiguous"),
         (json!({"sequence": {"contiguous": "/n", "reset": {"text": "${a}"}}}), "sequence.reset"),
+        (json!({"lag": {"pointer": "t", "unit": "s", "limit": "1s"}}), "lag.pointer"),
+        (json!({"lag": {"pointer": "/t", "unit": "s", "limit": "0s"}}), "lag.limit"),
+        (json!({"lag": {"pointer": "/t", "unit": "s", "limit": "1s", "after": "0s"}}), "lag.after"),
+        (json!({"lag": {"pointer": "/t", "unit": "s", "limit": "1s", "max_skew": "0s"}}), "lag.max_skew"),
+        (json!({"frozen": {"pointer": "", "after": "1s"}}), "frozen.pointer"),
+        (json!({"frozen": {"pointer": "/p", "after": "366days"}}), "frozen.after"),
         (json!({"subscribe": {"a": {"$each": {"$each": 1}}}}), "subscribe"),
         (json!({"vars": {"id": 1}}), "vars"),
         (json!({"vars": {"cursor": 1}}), "vars"),
@@ -203,6 +227,69 @@ fn bad_values_are_refused_with_their_path() {
     let mut data = sub(&probes);
     data["defaults"] = json!({"probe": "list"});
     assert_eq!(open(data), Ok(()));
+}
+
+#[test]
+fn rules_on_late_and_frozen_data_need_a_limit_and_a_field_from_either_place() {
+    let lag = json!({"pointer": "/t", "unit": "s", "limit": "1s"});
+    for (own, defaults, expected) in [
+        (json!({"lag": lag}), json!({}), Ok("60s")),
+        (json!({"lag": lag}), json!({"stale_after": "7s"}), Ok("7s")),
+        (json!({"lag": lag, "stale_after": "none"}), json!({}), Err("lag.after")),
+        (json!({"stale_after": "none"}), json!({"lag": lag}), Err("lag.after")),
+    ] {
+        let mut data = sub(&own);
+        data["url"] = json!(URL);
+        data["defaults"] = defaults;
+        match expected {
+            Ok(after) => {
+                let config = FeedConfig::from_json(&data.to_string()).unwrap();
+                let resolved = config.resolved(&config.subscriptions[1]).terms;
+                let own = resolved.lag.and_then(|rule| rule.after);
+                assert_eq!(own, humantime::parse_duration(after).ok());
+                assert_eq!(open(data), Ok(()));
+            }
+            Err(path) => {
+                let (found, problem) = config_error(open(data));
+                assert_eq!(found, format!("subscriptions[1].{path}"), "{problem}");
+                assert!(problem.contains("stale_after"), "{problem}");
+            }
+        }
+    }
+    let frozen = json!({"after": "5m"});
+    for (own, defaults, expected) in [
+        (json!({"frozen": frozen, "sequence": {"contiguous": "/n"}}), json!({}), Some("/n")),
+        (json!({"frozen": frozen}), json!({"sequence": {"current": "/c", "previous": "/p"}}), Some("/c")),
+        (json!({"sequence": {"first": "/U", "last": "/u"}}), json!({"frozen": frozen}), Some("/u")),
+        (
+            json!({"frozen": {"pointer": "/p", "after": "5m"}, "sequence": {"contiguous": "/n"}}),
+            json!({}),
+            Some("/p"),
+        ),
+        (json!({"frozen": frozen}), json!({}), None),
+        (json!({}), json!({"frozen": frozen}), None),
+    ] {
+        let mut data = sub(&own);
+        data["url"] = json!(URL);
+        data["defaults"] = defaults;
+        let config = FeedConfig::from_json(&data.to_string()).unwrap();
+        let resolved = config.resolved(&config.subscriptions[1]).terms;
+        assert_eq!(resolved.frozen.unwrap().pointer.as_deref(), expected, "{data}");
+        let checked = open(data.clone());
+        match expected {
+            // The other subscription, without a sequence of its own, must not be met by `defaults`.
+            Some(_) if data["defaults"]["frozen"].is_null() => assert_eq!(checked, Ok(()), "{data}"),
+            _ => assert!(config_error(checked).0.ends_with("frozen.pointer"), "{data}"),
+        }
+    }
+    let closure = Subscription::new("a")
+        .sequence(SequenceRule::with(|_, _| crate::dialect::Sequenced::None))
+        .frozen(FrozenRule::new(Duration::from_secs(1)));
+    let mut config = FeedConfig::new("ws://h/");
+    config.subscriptions.push(closure);
+    let (path, problem) = config_error(config.validate());
+    assert_eq!(path, "subscriptions[0].frozen.pointer");
+    assert!(problem.contains("closure"), "{problem}");
 }
 
 #[test]

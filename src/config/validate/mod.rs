@@ -1,5 +1,7 @@
 //! Checks a configuration, once and for all. The first problem found is the error, with the field's path.
 
+mod alerts;
+mod hours;
 mod names;
 mod rules;
 mod subscriptions;
@@ -8,7 +10,7 @@ mod talk;
 pub(super) use subscriptions::check_subscription;
 
 use self::names::Names;
-use super::{FeedConfig, FeedUrl, Hooks, Limit, Limits, Queue, Reconnect, Tls, pem};
+use super::{FeedConfig, FeedUrl, Hooks, Limit, Limits, Queue, Reconnect, StaleAfter, Tls, pem};
 use crate::dialect::{Matcher, SequenceRule};
 use crate::error::Error;
 use crate::secret::Secret;
@@ -38,7 +40,9 @@ pub(super) fn validate(config: &FeedConfig, hooks: &Hooks) -> Checked {
     }
     check_headers(&config.headers)?;
     check_subprotocols(&config.subprotocols)?;
-    limit("stale_after", config.stale_after)?;
+    stale_after("stale_after", config.stale_after)?;
+    hours::check_hours(config)?;
+    hours::check_by_hours("by_hours", config, &config.by_hours)?;
     for (index, codec) in config.codecs.iter().enumerate() {
         codec.check().map_err(|problem| Error::config(format!("codecs[{index}]"), problem))?;
     }
@@ -66,6 +70,7 @@ pub(super) fn validate(config: &FeedConfig, hooks: &Hooks) -> Checked {
     limit("ping.after", config.ping.after)?;
     duration("ping.timeout", config.ping.timeout)?;
     check_reconnect(&config.reconnect)?;
+    alerts::check_alerts(config)?;
     check_limits(&config.limits)?;
     talk::check_batch(config)?;
     check_queue(&config.queue, &config.limits)?;
@@ -93,6 +98,22 @@ fn limit(path: &str, value: Limit) -> Checked {
         }
         Limit::After(_) | Limit::None => Ok(()),
     }
+}
+
+fn stale_after(path: &str, value: StaleAfter) -> Checked {
+    const FACTORS: std::ops::RangeInclusive<f64> = 1.0..=100.0;
+    let StaleAfter::Adaptive(adaptive) = value else { return limit(path, value.fixed()) };
+    let path = format!("{path}.adaptive");
+    if !FACTORS.contains(&adaptive.factor) {
+        return refuse(format!("{path}.factor"), "must be from 1 to 100");
+    }
+    duration(&format!("{path}.floor"), adaptive.floor)?;
+    duration(&format!("{path}.ceiling"), adaptive.ceiling)?;
+    duration(&format!("{path}.warm_up"), adaptive.warm_up)?;
+    if adaptive.floor > adaptive.ceiling {
+        return refuse(format!("{path}.floor"), "must not be more than the ceiling");
+    }
+    Ok(())
 }
 
 fn range(path: &str, value: usize, min: usize, max: usize) -> Checked {

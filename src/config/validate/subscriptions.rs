@@ -1,5 +1,6 @@
 //! Checks subscriptions, with what they take from `defaults`.
 
+use super::hours::check_by_hours;
 use super::names::Names;
 use super::rules::check_ack;
 use super::{Checked, LONGEST, SHORTEST, check_name, duration, limit, refuse};
@@ -49,6 +50,7 @@ fn check_one(
             "has a rung `probe`, and there is nothing to send: give the subscription a `probe`, or leave the rung out",
         );
     }
+    check_observed(path, &terms)?;
     if !has_dialect {
         check_ack(path, config, &terms)?;
     }
@@ -80,10 +82,9 @@ fn check_terms(path: &str, config: &FeedConfig, terms: &Terms) -> Checked {
     if let Some(matcher) = &terms.data {
         super::matcher(&at("data"), matcher)?;
     }
-    for (field, value) in [("stale_after", terms.stale_after), ("first_data_within", terms.first_data_within)]
-    {
-        value.map_or(Ok(()), |value| limit(&at(field), value))?;
-    }
+    terms.stale_after.map_or(Ok(()), |value| super::stale_after(&at("stale_after"), value))?;
+    terms.first_data_within.map_or(Ok(()), |value| limit(&at("first_data_within"), value))?;
+    terms.by_hours.as_ref().map_or(Ok(()), |limits| check_by_hours(&at("by_hours"), config, limits))?;
     terms.ack_timeout.map_or(Ok(()), |value| duration(&at("ack_timeout"), value))?;
     if terms.topic.as_deref() == Some("") {
         return refuse(at("topic"), "is empty: give what the server calls it, or leave it out");
@@ -100,7 +101,37 @@ fn check_terms(path: &str, config: &FeedConfig, terms: &Terms) -> Checked {
     if let Some(rule) = &terms.sequence {
         super::sequence(&at("sequence"), rule)?;
     }
+    if let Some(rule) = &terms.lag {
+        rule.check().map_err(|(field, problem)| Error::config(at(&format!("lag.{field}")), problem))?;
+        duration(&at("lag.limit"), rule.limit)?;
+        rule.after.map_or(Ok(()), |after| duration(&at("lag.after"), after))?;
+        duration(&at("lag.max_skew"), rule.max_skew)?;
+    }
+    if let Some(rule) = &terms.frozen {
+        rule.check().map_err(|(field, problem)| Error::config(at(&format!("frozen.{field}")), problem))?;
+        duration(&at("frozen.after"), rule.after)?;
+    }
     terms.repair.as_ref().map_or(Ok(()), |steps| check_ladder(&at("repair"), steps))
+}
+
+/// Checks, of a subscription with all that holds for it, that its rules on late and frozen data can ever be met.
+fn check_observed(path: &str, resolved: &Terms) -> Checked {
+    if resolved.lag.as_ref().is_some_and(|rule| rule.after.is_none()) {
+        return refuse(
+            format!("{path}.lag.after"),
+            "is missing, and there is no `stale_after` to take in its place: say how long late data may come",
+        );
+    }
+    if resolved.frozen.as_ref().is_some_and(|rule| rule.pointer.is_none()) {
+        let problem = match resolved.sequence {
+            Some(_) => {
+                "is missing, and where the number of a `sequence` with a closure is can't be told: name a field"
+            }
+            None => "is missing, and there is no `sequence` whose number could be meant: name a field",
+        };
+        return refuse(format!("{path}.frozen.pointer"), problem);
+    }
+    Ok(())
 }
 
 fn check_ladder(path: &str, steps: &[RepairStep]) -> Checked {

@@ -47,6 +47,30 @@ impl Place {
             },
         }
     }
+
+    /// Calls `found` with the raw text of each value that is there, in their order.
+    pub(in crate::dialect) fn each(&self, json: &[u8], found: &mut dyn FnMut(&[u8])) {
+        let (array, rest) = match self {
+            Self::Field(pointer) => return all(json, pointer, found),
+            Self::Last { array, rest } => (array, rest),
+        };
+        let mut in_last = |array: &[u8]| match (elements::last(array), rest) {
+            (None, _) => {}
+            (Some(last), None) => found(last),
+            (Some(last), Some(rest)) => all(last, rest, found),
+        };
+        match array {
+            None => in_last(json),
+            Some(array) => all(json, array, &mut in_last),
+        }
+    }
+}
+
+fn all(json: &[u8], pointer: &Pointer, found: &mut dyn FnMut(&[u8])) {
+    scan::values(json, pointer, &mut |raw| {
+        found(&raw);
+        true
+    });
 }
 
 /// From an array to the place in its last element.

@@ -188,6 +188,16 @@ impl SequenceRule {
         self
     }
 
+    /// Where a message's own number is; of a range, the last. `None`: only a closure knows.
+    pub(crate) fn number(&self) -> Option<&str> {
+        match &self.numbers {
+            SequenceNumbers::Contiguous(pointer)
+            | SequenceNumbers::Linked { current: pointer, .. }
+            | SequenceNumbers::Range { last: pointer, .. } => Some(pointer),
+            SequenceNumbers::Closure(_) => None,
+        }
+    }
+
     /// Checks what the types can't. The error names the field and says what would be right.
     #[allow(dead_code, reason = "the configuration will ask")]
     pub(crate) fn check(&self) -> Result<(), (String, String)> {

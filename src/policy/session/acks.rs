@@ -7,7 +7,7 @@ use super::{Action, Phase, Session};
 use crate::class::{ErrorClass, OnAckTimeout};
 use crate::clock::Stamp;
 use crate::error::EndReason;
-use crate::event::{AlertKind, Ended, Event, Refused};
+use crate::event::{Ended, Event, Refused};
 use crate::health::SubscriptionState;
 use crate::policy::freshness::Key;
 use crate::policy::subscriptions::{AckPolicy, Entry};
@@ -366,13 +366,12 @@ impl Session {
         let Some(subscription) = self.put_off(now, key, SubscriptionState::Refused) else { return };
         self.totals.refused += 1;
         let (time, epoch) = (now.wall, self.epoch);
-        let alert =
-            AlertKind::SubscriptionRefused { subscription: subscription.clone(), detail: detail.clone() };
+        let (id, words) = (subscription.clone(), detail.clone());
         let event = Refused { time, epoch, subscription, class, detail, retry_in };
         self.events.push_back(Event::Refused(Box::new(event)));
         match retry_in {
             Some(delay) => self.queue_later(key, now.mono + delay, None),
-            None => self.alert(now, alert),
+            None => self.alarms_refused(now, id, words),
         }
     }
 
@@ -400,13 +399,12 @@ impl Session {
         }
         self.totals.ended += 1;
         let (time, epoch) = (now.wall, self.epoch);
-        let alert =
-            AlertKind::SubscriptionRefused { subscription: subscription.clone(), detail: detail.clone() };
+        let (id, words) = (subscription.clone(), detail.clone());
         let event = Ended { time, epoch, subscription, class, detail, retry_in };
         self.events.push_back(Event::Ended(Box::new(event)));
         match retry_in {
             Some(delay) => self.queue_later(key, now.mono + delay, None),
-            None => self.alert(now, alert),
+            None => self.alarms_refused(now, id, words),
         }
     }
 

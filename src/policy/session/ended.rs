@@ -51,6 +51,7 @@ impl Session {
             }
         };
         let was_connected = up.is_some();
+        self.alarms_left(up.as_ref().map_or(Duration::ZERO, |up| up.attention.away(now.mono)));
         let epoch = if was_connected { self.epoch } else { self.epoch + 1 };
         for ticket in self.outbox.clear() {
             self.outcomes.push_back((ticket, Outcome::Dropped { epoch }));
@@ -66,10 +67,7 @@ impl Session {
             let soon = by_server && lasted < quarantine::PROBATION;
             self.hang_ups = if soon { self.hang_ups.saturating_add(1) } else { 0 };
             for (key, ends) in self.quarantine.ended(now.mono, by_server && pattern) {
-                if let Some(entry) = self.subscriptions.get(key) {
-                    let kind = AlertKind::Quarantined { subscription: entry.want.id.clone(), ends };
-                    self.alert(now, kind);
-                }
+                self.alarms_quarantined(now, key, ends);
             }
         }
         let got_data = up.as_ref().is_some_and(|up| up.last_data.is_some());
@@ -188,9 +186,10 @@ impl Session {
             time: now.wall,
             epoch,
             was_connected,
-            reason,
+            reason: reason.clone(),
             attempts: 1,
             retry_in,
         })));
+        self.alarms_ended(now, was_connected, &reason);
     }
 }

@@ -4,8 +4,11 @@
 //! events. What it wants done comes out of `poll_action`, `poll_out`, `poll_event` and `poll_outcome`.
 
 mod acks;
+mod alarms;
 mod ended;
+mod hours;
 mod notices;
+mod recv;
 mod repair;
 mod replay;
 mod report;
@@ -14,19 +17,26 @@ mod up;
 #[cfg(test)]
 mod tests;
 
+use super::adaptive;
+use super::alarm;
 use super::backoff::{self, Backoff};
+use super::demand::{self, Demand};
 use super::freshness::Key;
+use super::hours::{Calendar, HourLimit, Timetable};
 use super::ladder::{Ladder, Rung};
 use super::liveness;
 use super::outbox::Outbox;
+use super::pulse::Pulse;
 use super::quarantine::Quarantine;
 use super::subscriptions::{Subscriptions, Want};
 use crate::clock::Stamp;
 use crate::error::{CloseReason, EndReason, Error};
-use crate::event::{Alert, AlertKind, AlertStatus, Connecting, Event};
+use crate::event::{AlertStatus, Connecting, Event};
+use crate::measures::Measures;
 use crate::message::{Content, SubscriptionId};
 #[allow(unused_imports, reason = "the engine takes it up next")]
 pub(crate) use acks::About;
+use alarms::Watch;
 use report::Totals;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -41,6 +51,8 @@ pub(crate) struct Settings {
     pub(crate) liveness: liveness::Settings,
     /// The connection's limit on the age of data; `None`: none.
     pub(crate) stale_after: Option<Duration>,
+    /// How that limit is learned; `stale_after` is then the ceiling. `None`: it is not.
+    pub(crate) adaptive: Option<adaptive::Settings>,
     /// Attempts in a row that led to no data, after which the feed gives up.
     pub(crate) max_attempts: Option<u32>,
     /// Time without a connection, after which the feed gives up.
@@ -57,6 +69,13 @@ pub(crate) struct Settings {
     pub(crate) endpoints: usize,
     /// How often a subscription is to be blamed for the end of a connection before it is left out.
     pub(crate) quarantine_after: u32,
+    /// The hours that limits depend on.
+    pub(crate) calendars: Vec<Arc<Calendar>>,
+    /// The connection's limits by hours: the first that applies counts, in place of `stale_after`. Indices are those of
+    /// `calendars`.
+    pub(crate) by_hours: Arc<[HourLimit]>,
+    /// What a person is told of.
+    pub(crate) alarms: alarm::Settings,
 }
 
 /// What the controller thread has to do.
@@ -98,6 +117,11 @@ pub(crate) struct Session {
     subscriptions: Subscriptions,
     outbox: Outbox,
     quarantine: Quarantine,
+    /// Which limits hold for the connection as a whole.
+    demand: Demand,
+    /// The hours, where they stand, and when to look at them again.
+    timetable: Timetable,
+    hours_at: Option<Instant>,
     /// What is done about the staleness of the connection as a whole.
     ladder: Ladder,
     /// The endpoint of this attempt or connection, or of the next.
@@ -123,6 +147,10 @@ pub(crate) struct Session {
     /// The last data, on whichever connection.
     last_data: Option<Stamp>,
     totals: Totals,
+    measures: Measures,
+    pulse: Pulse,
+    /// What a person is told of.
+    watch: Watch,
     events: VecDeque<Event>,
     actions: VecDeque<Action>,
     outcomes: VecDeque<(u64, Outcome)>,
@@ -131,7 +159,20 @@ pub(crate) struct Session {
 
 impl Session {
     pub(crate) fn new(settings: Settings, now: Stamp, seed: u64) -> Self {
-        Self {
+        let timetable = Timetable::new(settings.calendars.clone(), now.wall);
+        let watch = Watch::new(settings.alarms.clone(), now.mono, &|index| timetable.is_open(index));
+        let limit = settings.stale_after;
+        let terms = demand::Terms {
+            limit,
+            first: limit,
+            adaptive: settings.adaptive,
+            by_hours: Arc::clone(&settings.by_hours),
+            ..demand::Terms::default()
+        };
+        let mut session = Self {
+            demand: Demand::new(terms, &timetable),
+            timetable,
+            hours_at: None,
             backoff: Backoff::new(settings.backoff.clone(), seed),
             quarantine: Quarantine::new(settings.quarantine_after),
             ladder: Ladder::new(Arc::clone(&settings.repair)),
@@ -152,11 +193,16 @@ impl Session {
             closing: None,
             last_data: None,
             totals: Totals::default(),
+            measures: Measures::default(),
+            pulse: Pulse::new(now.mono),
+            watch,
             events: VecDeque::new(),
             actions: VecDeque::new(),
             outcomes: VecDeque::new(),
             last_ticket: 0,
-        }
+        };
+        session.set_hours_deadline(now);
+        session
     }
 
     // ---- what the application asks for -------------------------------------------------------------------
@@ -164,10 +210,11 @@ impl Session {
     /// Wants a subscription, from now on and on each connection to come. The key of the one it takes the place of
     /// comes back too, and whether something is to be written to end it.
     pub(crate) fn handle_subscribe(&mut self, now: Stamp, want: Want) -> (Key, Option<(Key, bool)>) {
-        let (key, replaced) = self.subscriptions.insert(want);
+        let (key, replaced) = self.subscriptions.insert(want, &self.timetable);
         let mut ended = false;
         if let Some((old, before)) = &replaced {
             ended = self.withdraw(now.mono, *old, before);
+            self.alarms_withdrawn(now, &before.want.id);
             // One that was never written owes no gap of its own, but it may owe that of another.
             let gap = self.is_connected() && (before.in_force || before.gap);
             if let Some(entry) = self.subscriptions.get_mut(key) {
@@ -184,6 +231,7 @@ impl Session {
     pub(crate) fn handle_unsubscribe(&mut self, now: Stamp, id: &SubscriptionId) -> Option<(Key, bool)> {
         let (key, entry) = self.subscriptions.remove(id)?;
         let to_write = self.withdraw(now.mono, key, &entry);
+        self.alarms_withdrawn(now, id);
         Some((key, to_write))
     }
 
@@ -256,6 +304,7 @@ impl Session {
     /// Time passed. Judges nothing: only an empty socket can be stale, see [`Self::handle_recv`] and
     /// [`Self::handle_empty`].
     pub(crate) fn handle_timeout(&mut self, now: Stamp) {
+        self.turn_hours(now);
         match &mut self.phase {
             Phase::Waiting { until } => {
                 if now.mono >= *until {
@@ -283,12 +332,19 @@ impl Session {
             let reason = CloseReason::DowntimeExhausted { down, last: self.last_end.clone() };
             self.handle_close(now, Duration::ZERO, reason);
         }
+        self.alarms_due(now);
     }
 
     // ---- what is to be done ------------------------------------------------------------------------------
 
     pub(crate) fn poll_event(&mut self) -> Option<Event> {
-        self.events.pop_front()
+        let event = self.events.pop_front()?;
+        if let Event::Alert(alert) = &event
+            && alert.status != AlertStatus::Cleared
+        {
+            *self.measures.alerts.entry(alert.kind.name()).or_default() += 1;
+        }
+        Some(event)
     }
 
     pub(crate) fn has_actions(&self) -> bool {
@@ -314,13 +370,14 @@ impl Session {
             Phase::Up(up) => up.timer(),
             Phase::Dialing | Phase::Closed(_) => None,
         };
-        [own, self.give_up_at()].into_iter().flatten().min()
+        let hours = self.hours_at.filter(|_| self.closed().is_none());
+        [own, self.give_up_at(), hours, self.alarm_deadline()].into_iter().flatten().min()
     }
 
     /// When the reader should look at an empty socket, by the monotonic clock.
     pub(crate) fn recv_deadline(&self) -> Option<Instant> {
         match &self.phase {
-            Phase::Up(up) => up.recv_deadline(),
+            Phase::Up(up) => [up.recv_deadline(), self.no_data_deadline()].into_iter().flatten().min(),
             _ => None,
         }
     }
@@ -352,15 +409,13 @@ impl Session {
         matches!(self.phase, Phase::Up(_))
     }
 
-    pub(crate) fn epoch(&self) -> u64 {
-        self.epoch
+    /// How much data came in each of the last seconds.
+    pub(crate) fn pulse(&self) -> &Pulse {
+        &self.pulse
     }
 
-    pub(crate) fn alert(&mut self, now: Stamp, kind: AlertKind) {
-        let alert = Alert { time: now.wall, epoch: self.epoch, status: AlertStatus::Happened, kind };
-        if self.closed().is_none() {
-            self.events.push_back(Event::Alert(Box::new(alert)));
-        }
+    pub(crate) fn epoch(&self) -> u64 {
+        self.epoch
     }
 
     fn give_up_at(&self) -> Option<Instant> {

@@ -26,9 +26,9 @@ impl Session {
                 }
             }
             NoticeAction::Pause(length) => up.pause(now.mono, length),
-            NoticeAction::Resume => up.resume(now.mono),
+            NoticeAction::Resume => self.resume(now),
             NoticeAction::ResubscribeAll => {
-                up.resume(now.mono);
+                self.resume(now);
                 self.make_all_again(now);
             }
             NoticeAction::NextEndpoint => {
@@ -40,6 +40,15 @@ impl Session {
                 self.leave(now, EndReason::ServerNotice { detail });
             }
             NoticeAction::Alert => self.alert(now, AlertKind::Notice { detail }),
+        }
+    }
+
+    /// The server is back from what it asked patience for.
+    fn resume(&mut self, now: Stamp) {
+        if let Phase::Up(up) = &mut self.phase
+            && up.resume(now.mono)
+        {
+            self.demands_break();
         }
     }
 
@@ -80,7 +89,10 @@ impl Session {
             self.queue_keepalives(now);
         }
         let Phase::Up(up) = &mut self.phase else { return };
-        up.end_pause(now.mono);
+        if up.end_pause(now.mono) {
+            self.demands_break();
+        }
+        let Phase::Up(up) = &mut self.phase else { return };
         if let Some((_, detail)) = up.reconnect_at.take_if(|(at, _)| now.mono >= *at) {
             self.leave(now, EndReason::ServerNotice { detail });
             return;

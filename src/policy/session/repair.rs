@@ -25,7 +25,8 @@ impl Session {
             return;
         }
         let elsewhere = self.settings.endpoints > 1;
-        let key = overdue.key;
+        let (key, cause) = (overdue.key, overdue.cause);
+        let learned;
         let (subscription, rung) = match self.subscriptions.get_mut(key) {
             Some(entry) => {
                 let again = entry.want.can_end && entry.want.payload;
@@ -39,10 +40,12 @@ impl Session {
                 if entry.in_force {
                     entry.state = SubscriptionState::Stale;
                 }
-                entry.stale = true;
+                entry.stale = Some(cause);
+                learned = cause == StaleCause::Silent && entry.demand.handle_stale();
                 (Some(entry.want.id.clone()), rung)
             }
             None if key == CONNECTION => {
+                learned = self.demand.handle_stale();
                 let rung = self.ladder.next(|rung| match rung {
                     Rung::Probe(_) | Rung::Resubscribe(_) => false,
                     Rung::Reconnect => true,
@@ -57,6 +60,7 @@ impl Session {
         };
         let (age, limit) = (overdue.age, overdue.limit);
         self.totals.stale_verdicts += 1;
+        self.measures.lateness.observe(overdue.late);
         let next = match rung {
             Rung::Probe(_) => Repair::Probe,
             Rung::Resubscribe(_) => Repair::Resubscribe,
@@ -64,18 +68,21 @@ impl Session {
             Rung::NextEndpoint => Repair::NextEndpoint,
         };
         let said = subscription.clone();
-        let cause = StaleCause::Silent;
         let stale = Stale { time: now.wall, epoch: self.epoch, subscription: said, cause, age, limit, next };
         self.events.push_back(Event::Stale(Box::new(stale)));
+        if learned {
+            self.handle_learned(now, key);
+        }
+        let Phase::Up(up) = &mut self.phase else { return };
         match rung {
             Rung::Probe(patience) => {
                 self.outbox.push_probe(key);
                 // Counted from now, should it never be written; and anew once it is.
-                up.grant(key, patience, now.mono);
+                up.grant(key, cause, patience, now.mono);
                 self.be_patient(key, patience);
             }
             Rung::Resubscribe(patience) => {
-                up.freshness.hold(key);
+                up.freshness.hold(key, cause);
                 self.be_patient(key, patience);
                 self.make_again(now, key);
             }
@@ -115,6 +122,7 @@ impl Session {
         }
         entry.made_again = Some(now.mono);
         entry.gap |= entry.in_force;
+        entry.demand.handle_break();
         up.acks.disarm(key);
         up.expect_late(now.mono, entry);
         up.ledger.let_go(entry.frame, key);

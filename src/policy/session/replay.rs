@@ -53,6 +53,16 @@ impl Session {
                     entry.in_force = false; // it is made again
                 }
             }
+            Out::Ping => {
+                if let Phase::Up(up) = &mut self.phase {
+                    up.handle_ping_out(now.mono, None);
+                }
+            }
+            Out::Keepalive { index, .. } => {
+                if let Phase::Up(up) = &mut self.phase {
+                    up.handle_ping_out(now.mono, Some(*index));
+                }
+            }
             _ => {}
         }
         Some(out)
@@ -96,8 +106,10 @@ impl Session {
             Out::Close(_) => up.handle_close_written(now.mono),
             Out::Keepalive { index, .. } => up.handle_keepalive_written(now.mono, *index),
             Out::Probe { key, .. } => {
-                if let Some(patience) = self.subscriptions.get(*key).and_then(|entry| entry.patience) {
-                    up.grant(*key, patience, now.mono);
+                if let Some(entry) = self.subscriptions.get(*key)
+                    && let Some(patience) = entry.patience
+                {
+                    up.grant(*key, entry.missing(), patience, now.mono);
                 }
             }
             Out::Subscribe { frame, keys } => {
@@ -127,16 +139,15 @@ impl Session {
         entry.state = SubscriptionState::Desired;
         entry.in_force = entry.tries > 0;
         let kind = AlertKind::SubscribeFailed { subscription: entry.want.id.clone(), detail };
-        let limit = entry.want.first_limit.or(entry.want.limit);
-        let patience = entry.patience;
+        let limits = entry.limits();
+        let (patience, missing) = (entry.patience, entry.missing());
         self.alert(now, kind);
         self.quarantine.withdrawn(key);
         if let Phase::Up(up) = &mut self.phase {
             up.ledger.strike(frame, key);
-            match (patience.filter(|_| up.freshness.is_armed(key)), limit) {
-                (Some(patience), _) => up.grant(key, patience, now.mono),
-                (None, Some(limit)) => up.arm(key, limit, now.mono),
-                (None, None) => {}
+            match patience.filter(|_| up.freshness.is_armed(key)) {
+                Some(patience) => up.grant(key, missing, patience, now.mono),
+                None => up.arm(key, limits, now.mono),
             }
         }
     }
@@ -250,12 +261,11 @@ impl Session {
         let Phase::Up(up) = &mut self.phase else { return };
         entry.in_force = true;
         let live = entry.state == SubscriptionState::Live;
-        let limit = if live { entry.want.limit } else { entry.want.first_limit };
-        match (entry.patience, limit) {
-            (Some(patience), _) if up.freshness.is_armed(key) => up.grant(key, patience, now.mono),
+        match (entry.patience, up.freshness.is_armed(key)) {
+            (Some(patience), true) => up.grant(key, entry.missing(), patience, now.mono),
             // One that is written again for want of an answer has owed data all the time.
-            (_, Some(limit)) if !up.freshness.is_armed(key) => up.arm(key, limit, now.mono),
-            _ => {}
+            (None, true) => {}
+            (_, false) => up.arm(key, entry.limits(), now.mono),
         }
         if !entry.want.payload {
             self.confirm(now, key, true);
@@ -290,6 +300,7 @@ impl Session {
         }
         if !assumed {
             self.quarantine.settled(key);
+            self.alarms_granted(now, key);
         }
         self.announce(now, key);
     }

@@ -1,10 +1,13 @@
 //! What the machine says of itself: counts, gaps, health.
 
 use super::{Phase, Session};
+use crate::class::StaleCause;
 use crate::clock::Stamp;
 use crate::error::{CloseReason, EndReason};
 use crate::event::{Event, Gap, GapCause};
-use crate::health::{Health, LimitSource, State, SubscriptionHealth, SubscriptionState};
+use crate::health::{Health, State, SubscriptionHealth, SubscriptionState};
+use crate::measures::Measures;
+use crate::policy::demand::Demand;
 use crate::policy::subscriptions::Entry;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -23,6 +26,43 @@ pub(super) struct Totals {
     pub(super) ended: u64,
 }
 
+/// How it stands with the data of a connection. There may be many subscriptions, and all else waits meanwhile: so each
+/// is looked at once.
+#[derive(Debug, Default)]
+struct Standing {
+    /// When the connection began, and the time; `None`: there is none.
+    since: Option<(Instant, Instant)>,
+    /// What is missing, on the connection or for a subscription, while that is stale.
+    stale: Option<StaleCause>,
+    /// The connection ends for that.
+    verdict: bool,
+    /// A subscription with a limit has had no data yet on this connection, though these are no quiet hours for it, or one is
+    /// not to be had.
+    owed: bool,
+    /// Data is missing that would be owed at other hours.
+    excused: bool,
+}
+
+impl Standing {
+    fn add(&mut self, entry: &Entry) {
+        let Some((since, now)) = self.since else { return };
+        let demand = &entry.demand;
+        let limited = || !(demand.limits(false).is_none() && demand.limits(true).is_none());
+        let waits = entry.state != SubscriptionState::Live && !demand.is_quiet() && limited();
+        self.owed |= entry.is_off() || waits;
+        self.excused |= is_missing(demand, entry.last_data.filter(|stamp| stamp.mono >= since), now);
+        if !self.verdict {
+            self.stale = self.stale.into_iter().chain(entry.stale).min();
+        }
+    }
+}
+
+/// Whether there was no data for as long as it may be missing at other hours.
+fn is_missing(demand: &Demand, last: Option<Stamp>, now: Instant) -> bool {
+    let age = last.map(|stamp| now.saturating_duration_since(stamp.mono));
+    demand.is_quiet() && age.is_none_or(|age| demand.usual().is_some_and(|usual| age >= usual))
+}
+
 /// The gap of a subscription that was made anew on the same connection.
 pub(super) fn resubscribed(now: Stamp, epoch: u64, entry: &Entry) -> Event {
     Event::Gap(Box::new(Gap {
@@ -37,12 +77,19 @@ pub(super) fn resubscribed(now: Stamp, epoch: u64, entry: &Entry) -> Event {
     }))
 }
 
-/// The state as it is shown: one that is live has become quiet after half its limit.
+/// The state as it is shown: one that is stale stays so while it is made again; one that is live has become quiet after half of its usual limit; and one that need have no
+/// data in these hours, and has none, is quiet too.
 fn shown(entry: &Entry, age: Option<Duration>) -> SubscriptionState {
-    match (entry.state, age, entry.want.limit) {
+    match (entry.state, age, entry.demand.usual()) {
+        _ if entry.stale.is_some() && !entry.is_off() => SubscriptionState::Stale,
         (SubscriptionState::Live, Some(age), Some(limit)) if age > limit / 2 => SubscriptionState::Quiet,
+        (SubscriptionState::Confirmed, ..) if entry.demand.is_quiet() => SubscriptionState::Quiet,
         (state, ..) => state,
     }
+}
+
+fn seconds(nanos: i64) -> f64 {
+    Duration::from_nanos(nanos.unsigned_abs()).as_secs_f64().copysign(if nanos < 0 { -1.0 } else { 1.0 })
 }
 
 impl Session {
@@ -65,29 +112,39 @@ impl Session {
         })));
     }
 
-    pub(crate) fn state(&self) -> State {
+    pub(crate) fn state(&self, now: Instant) -> State {
+        let mut standing = self.standing(now);
+        self.subscriptions.iter().for_each(|(_, entry)| standing.add(entry));
+        self.state_of(&standing)
+    }
+
+    fn state_of(&self, standing: &Standing) -> State {
         match &self.phase {
             Phase::Closed(_) => State::Closed,
             _ if self.closing.is_some() => State::Closing,
             Phase::Waiting { .. } => State::Waiting,
             Phase::Dialing => State::Connecting,
-            Phase::Up(up) if matches!(up.ending, Some(EndReason::Stale { .. })) => State::Stale,
-            Phase::Up(_) if self.subscriptions.iter().any(|(_, entry)| entry.stale) => State::Stale,
-            Phase::Up(up) if up.last_data.is_some() && !self.is_data_owed() => State::Fresh,
+            Phase::Up(_) if standing.stale.is_some() => State::Stale,
+            Phase::Up(_) if standing.owed => State::Live,
+            Phase::Up(_) if standing.excused => State::Quiet,
+            Phase::Up(up) if up.last_data.is_some() => State::Fresh,
             Phase::Up(_) => State::Live,
         }
     }
 
-    /// Whether a subscription with a limit has had no data yet on this connection, or one is not to be had.
-    fn is_data_owed(&self) -> bool {
-        let limited = |entry: &Entry| entry.want.limit.or(entry.want.first_limit).is_some();
-        let owed =
-            |entry: &Entry| entry.is_off() || (limited(entry) && entry.state != SubscriptionState::Live);
-        self.subscriptions.iter().any(|(_, entry)| owed(entry))
+    /// How the connection stands, its subscriptions apart.
+    fn standing(&self, now: Instant) -> Standing {
+        let Phase::Up(up) = &self.phase else { return Standing::default() };
+        let (verdict, stale) = match &up.ending {
+            Some(EndReason::Stale { cause, .. }) => (true, Some(*cause)),
+            _ => (false, None),
+        };
+        let excused = is_missing(&self.demand, up.last_data, now);
+        Standing { since: Some((up.since, now)), stale, verdict, owed: false, excused }
     }
 
-    pub(crate) fn is_fresh(&self) -> bool {
-        self.state() == State::Fresh
+    pub(crate) fn is_fresh(&self, now: Instant) -> bool {
+        self.state(now) == State::Fresh
     }
 
     pub(crate) fn is_connected(&self) -> bool {
@@ -101,29 +158,40 @@ impl Session {
         }
     }
 
+    /// What was measured so far.
+    pub(crate) fn measures(&self) -> &Measures {
+        &self.measures
+    }
+
     /// The session's part of a snapshot; the queue's and the process's figures are filled in by the engine.
     pub(crate) fn health(&self, name: &str, now: Instant) -> Health {
         let age = |stamp: Option<Stamp>| stamp.map(|stamp| now.saturating_duration_since(stamp.mono));
+        let mut standing = self.standing(now);
         let (up, waiting) = match &self.phase {
             Phase::Up(up) => (Some(up), None),
             Phase::Waiting { until } => (None, Some(until.saturating_duration_since(now))),
             Phase::Dialing | Phase::Closed(_) => (None, None),
         };
-        let subscriptions = self.subscriptions.iter().map(|(_, entry)| SubscriptionHealth {
+        let subscription = |entry: &Entry| SubscriptionHealth {
             id: entry.want.id.clone(),
             state: shown(entry, age(entry.last_data)),
             last_signal_age: age(entry.last_data),
-            stale_after: entry.want.limit,
-            limit_source: LimitSource::Configured,
-            learned_gap: None,
-            stale_cause: None,
-            lag_seconds: None,
-            skew_seconds: None,
+            stale_after: entry.demand.limit(),
+            limit_source: entry.demand.source(),
+            learned_gap: entry.demand.learned(),
+            stale_cause: entry.stale,
+            lag_seconds: entry.lag.map(|(lag, _)| seconds(lag)),
+            skew_seconds: entry.lag.map(|(_, skew)| seconds(skew)),
             messages: entry.messages,
-        });
+        };
+        let look = |(_, entry)| {
+            standing.add(entry);
+            subscription(entry)
+        };
+        let subscriptions = self.subscriptions.iter().map(look).collect();
         Health {
             name: name.to_owned(),
-            state: self.state(),
+            state: self.state_of(&standing),
             epoch: self.epoch,
             attempt: self.attempt,
             up: up.map(|up| now.saturating_duration_since(up.since)),
@@ -132,12 +200,13 @@ impl Session {
             last_message_age: up.and_then(|up| age(up.last_message)),
             last_data_age: up.and_then(|up| age(up.last_data)),
             last_signal_age: age(self.last_data),
-            stale_after: self.settings.stale_after,
-            limit_source: LimitSource::Configured,
-            learned_gap: None,
-            stale_cause: None,
-            alerts: Vec::new(),
-            subscriptions: subscriptions.collect(),
+            stale_after: self.demand.limit(),
+            limit_source: self.demand.source(),
+            learned_gap: self.demand.learned(),
+            stale_cause: standing.stale,
+            alerts: self.watch.raised(),
+            missed_alerts: 0,
+            subscriptions,
             connections: self.totals.connections,
             last_end: self.last_end.clone(),
             ends: self.totals.ends.clone(),

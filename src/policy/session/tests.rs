@@ -1,7 +1,7 @@
 //! The session machine in virtual time, and a seeded simulation of it.
 
 use super::*;
-use crate::event::GapCause;
+use crate::event::{AlertKind, GapCause};
 use crate::health::State;
 use crate::policy::freshness::Key;
 use crate::policy::outbox::Out;
@@ -9,9 +9,12 @@ use crate::policy::subscriptions::AckPolicy;
 use crate::policy::verdict;
 use std::time::SystemTime;
 
+mod alarms;
 mod answers;
 mod contracts;
 mod doubts;
+mod judgement;
+mod measures;
 mod model;
 mod repairs;
 mod simulation;
@@ -29,6 +32,7 @@ fn settings() -> Settings {
         },
         liveness: liveness::Settings { after: Some(20 * SECOND), timeout: 10 * SECOND },
         stale_after: Some(60 * SECOND),
+        adaptive: None,
         max_attempts: None,
         max_downtime: None,
         close_wait: 2 * SECOND,
@@ -37,6 +41,15 @@ fn settings() -> Settings {
         batch_members: 1,
         endpoints: 1,
         quarantine_after: 3,
+        calendars: Vec::new(),
+        by_hours: Arc::new([]),
+        alarms: alarm::Settings {
+            reconnects: None,
+            no_data: Arc::new([]),
+            down: None,
+            unmatched: false,
+            cool_down: 600 * SECOND,
+        },
     }
 }
 
@@ -49,7 +62,11 @@ fn want(id: &str, limit: Option<Duration>) -> Want {
     Want {
         id: id.into(),
         limit,
+        adaptive: None,
         first_limit: limit,
+        late: None,
+        frozen: None,
+        by_hours: Arc::new([]),
         payload: true,
         can_end: true,
         batch: None,

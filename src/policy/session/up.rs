@@ -1,18 +1,20 @@
 //! The machine while a connection is up: clocks, verdicts, closing.
 
 use super::{Action, Phase, Session};
+use crate::class::StaleCause;
 use crate::clock::Stamp;
 use crate::error::EndReason;
 use crate::event::{Connected, Event};
-use crate::health::SubscriptionState;
 use crate::message::SubscriptionId;
 use crate::policy::attention::Attention;
 use crate::policy::deadlines::Deadlines;
-use crate::policy::freshness::{CONNECTION, Freshness, Key};
+use crate::policy::freshness::{CONNECTION, Freshness, Key, Limits};
 use crate::policy::ledger::Ledger;
 use crate::policy::liveness::Liveness;
+use crate::policy::mark::Mark;
 use crate::policy::schedule::{self, Schedule};
 use crate::policy::subscriptions::{AckPolicy, Entry};
+use crate::policy::trip::Trip;
 use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -25,7 +27,7 @@ const LINGER: Duration = Duration::from_millis(250);
 const SLEPT: Duration = Duration::from_secs(1);
 
 /// A socket that is never empty is read for at least so much longer than the limit before there is a verdict.
-const FLOODED: Duration = Duration::from_millis(100);
+pub(super) const FLOODED: Duration = Duration::from_millis(100);
 
 /// Where suspension can't be read off exactly: the wall clock ran ahead of the monotonic clock by this much.
 const WALL_AHEAD: Duration = Duration::from_secs(5);
@@ -59,8 +61,12 @@ pub(crate) struct Cycle<'a> {
     pub(crate) touched: &'a [(Key, u64)],
     /// The subscriptions for which there was a sign of life that is no data: it moves their deadlines, and nothing else.
     pub(crate) kept: &'a [Key],
+    /// What their data says, of those that have a rule for it: each once.
+    pub(crate) marks: &'a [Mark],
     /// The payload of the last ping.
     pub(crate) ping: Option<Bytes>,
+    /// A pong came.
+    pub(crate) pong: bool,
     /// The Close frame: code and reason.
     pub(crate) close: Option<(Option<u16>, String)>,
     /// How long the machine was suspended since it booted, if known; read when the socket was empty.
@@ -72,20 +78,21 @@ pub(super) struct Up {
     pub(super) since: Instant,
     pub(super) attention: Attention,
     pub(super) freshness: Freshness,
-    liveness: Liveness,
+    pub(super) liveness: Liveness,
+    pub(super) trip: Trip,
     pub(super) last_byte: Option<Stamp>,
     pub(super) last_message: Option<Stamp>,
     pub(super) last_data: Option<Stamp>,
     /// The last data, or the beginning, in attended time.
-    data_at: Instant,
+    pub(super) data_at: Instant,
     /// Why the connection is to end, once that is decided.
     pub(super) ending: Option<EndReason>,
     /// The close handshake is under way: the end waits for the peer, until `abort_at`.
     closing: bool,
-    peer_closed: bool,
+    pub(super) peer_closed: bool,
     abort_at: Option<Instant>,
     /// The machine slept: no verdict on freshness until the probe is answered or overdue.
-    hold: bool,
+    pub(super) hold: bool,
     /// The clocks when sleep was last looked for.
     clocks: Stamp,
     suspended: Option<Duration>,
@@ -134,14 +141,14 @@ impl Up {
         self.ending.is_some() && !waiting
     }
 
-    pub(super) fn arm(&mut self, key: Key, limit: Duration, now: Instant) {
-        self.freshness.arm(key, limit, self.attention.attended(now));
+    pub(super) fn arm(&mut self, key: Key, limits: Limits, now: Instant) {
+        self.freshness.arm(key, limits, self.attention.attended(now));
     }
 
-    /// Data has so long for coming, from now on, whatever the limit.
-    pub(super) fn grant(&mut self, key: Key, patience: Duration, now: Instant) {
+    /// What is missing has so long for coming, from now on, whatever the limit.
+    pub(super) fn grant(&mut self, key: Key, cause: StaleCause, patience: Duration, now: Instant) {
         let at = self.attention.attended(now);
-        self.freshness.grant(key, at.checked_add(patience).unwrap_or(at));
+        self.freshness.grant(key, cause, at.checked_add(patience).unwrap_or(at));
     }
 
     /// The answer has so long for coming.
@@ -192,26 +199,34 @@ impl Up {
         self.paused = self.paused.max(Some(until));
     }
 
-    /// The pause is over: every clock starts anew.
-    pub(super) fn resume(&mut self, now: Instant) {
+    /// The pause is over: every clock starts anew. Says whether there was one.
+    pub(super) fn resume(&mut self, now: Instant) -> bool {
         if self.paused.take().is_some() {
             let at = self.attention.attended(now);
             self.freshness.restart(at);
             self.acks.restart(at);
             self.data_at = at;
+            return true;
         }
+        false
     }
 
     /// The same if it is time for it.
-    pub(super) fn end_pause(&mut self, now: Instant) {
-        if self.paused.is_some_and(|until| now >= until) {
-            self.resume(now);
-        }
+    pub(super) fn end_pause(&mut self, now: Instant) -> bool {
+        self.paused.is_some_and(|until| now >= until) && self.resume(now)
     }
 
     /// Whether there may be verdicts on data and answers.
-    fn may_judge(&self) -> bool {
+    pub(super) fn may_judge(&self) -> bool {
         !self.hold && self.paused.is_none()
+    }
+
+    /// A ping goes out, or a keepalive that may be one.
+    pub(super) fn handle_ping_out(&mut self, now: Instant, keepalive: Option<usize>) {
+        let is_ping = |index| self.keepalives.get(index).is_some_and(Schedule::is_ping);
+        if keepalive.is_none_or(is_ping) {
+            self.trip.handle_ping(self.attention.attended(now));
+        }
     }
 
     pub(super) fn handle_ping_written(&mut self, now: Instant) {
@@ -274,7 +289,7 @@ impl Up {
 
     /// Looks whether the machine slept since the last look. A wall clock that was set is no sleep where the
     /// system tells the two apart; where it does not, the worst of a wrong guess is one ping.
-    fn slept(&mut self, now: Stamp, suspended: Option<Duration>) -> bool {
+    pub(super) fn slept(&mut self, now: Stamp, suspended: Option<Duration>) -> bool {
         let slept = match (suspended, self.suspended) {
             (Some(now), Some(before)) => now.saturating_sub(before) > SLEPT,
             _ => {
@@ -305,16 +320,17 @@ impl Session {
         self.epoch += 1;
         self.attempt = 0;
         self.totals.connections += 1;
+        self.measures.connect.observe(took);
         self.outbox.reopen();
+        self.demand.handle_break();
         let mut freshness = Freshness::default();
-        if let Some(limit) = self.settings.stale_after {
-            freshness.arm(CONNECTION, limit, now.mono);
-        }
+        freshness.arm(CONNECTION, self.demand.limits(true), now.mono);
         self.phase = Phase::Up(Box::new(Up {
             since: now.mono,
             attention: Attention::new(now.mono),
             freshness,
             liveness: Liveness::new(self.settings.liveness.clone(), now.mono),
+            trip: Trip::default(),
             last_byte: Some(now),
             last_message: None,
             last_data: None,
@@ -345,149 +361,8 @@ impl Session {
             self.enlist(now, key, true);
         }
         self.let_out(now);
+        self.alarms_connected(now);
         true
-    }
-
-    /// One cycle of the reader.
-    pub(crate) fn handle_recv(&mut self, now: Stamp, cycle: &Cycle<'_>) {
-        let Phase::Up(up) = &mut self.phase else { return };
-        up.attention.handle_recv(now.mono, cycle.armed);
-        if cycle.empty {
-            self.handle_empty(now, cycle.suspended);
-            return;
-        }
-        let at = up.attention.attended(now.mono);
-        up.liveness.handle_bytes(at);
-        up.keepalives.iter_mut().for_each(|schedule| schedule.handle_received(at));
-        up.hold = false;
-        up.last_byte = Some(now);
-        self.totals.bytes += cycle.bytes as u64;
-        self.totals.messages += cycle.messages;
-        self.totals.unmatched += cycle.unmatched;
-        if cycle.messages > 0 {
-            up.last_message = Some(now);
-        }
-        if cycle.data > 0 {
-            up.freshness.handle_data(CONNECTION, at);
-            up.data_at = at;
-            up.last_data = Some(now);
-            self.last_data = Some(now);
-            self.ladder.handle_data(at, self.settings.stale_after.unwrap_or_default());
-        }
-        for key in cycle.kept {
-            up.freshness.handle_data(*key, at);
-            if let Some(entry) = self.subscriptions.get_mut(*key).filter(|entry| entry.stale) {
-                (entry.stale, entry.patience) = (false, None);
-                if entry.state == SubscriptionState::Stale {
-                    entry.state = SubscriptionState::Confirmed;
-                }
-            }
-        }
-        let mut first = Vec::new();
-        for (key, count) in cycle.touched {
-            up.freshness.handle_data(*key, at);
-            if let Some(entry) = self.subscriptions.get_mut(*key) {
-                entry.last_data = Some(now);
-                entry.messages += count;
-                entry.stale = false;
-                entry.patience = None;
-                entry.ladder.handle_data(at, entry.want.limit.unwrap_or_default());
-                // Data of one that was not asked for yet is that of another, or of an older one.
-                if entry.in_force && entry.state != SubscriptionState::Live {
-                    first.push(*key);
-                }
-            }
-        }
-        // A peer that floods with what is no data would put a verdict off for ever. Who has read nothing else for so
-        // much longer than the limit has long read all that lay in the socket at the deadline. While data of others
-        // comes it is different: then this client may be the one that is slow.
-        let barren = at.saturating_duration_since(up.data_at);
-        let enough = |limit: Duration| limit.max(FLOODED);
-        let overdue = up.freshness.overdue(at).into_iter().find(|overdue| {
-            let twice = overdue.limit.saturating_add(enough(overdue.limit));
-            up.is_open() && up.may_judge() && overdue.late >= enough(overdue.limit) && barren >= twice
-        });
-        let unanswered = up.acks.next().zip(up.acks.next_since()).is_some_and(|(deadline, since)| {
-            let limit = deadline.saturating_duration_since(since);
-            let late = at.saturating_duration_since(deadline);
-            up.is_open()
-                && up.may_judge()
-                && late >= enough(limit)
-                && barren >= limit.saturating_add(enough(limit))
-        });
-        if let Some(payload) = &cycle.ping
-            && !up.peer_closed
-        {
-            self.outbox.push_pong(payload.clone());
-        }
-        if !first.is_empty() {
-            for key in first {
-                self.first_data(now, key, at);
-            }
-            self.let_out(now);
-        }
-        if let Some(overdue) = overdue {
-            self.judge_stale(now, overdue);
-        }
-        if unanswered {
-            self.judge_acks(now);
-        }
-        if let Some((code, reason)) = &cycle.close {
-            self.handle_peer_close(now, *code, reason);
-        }
-    }
-
-    /// Data of a subscription that had none before, or none for too long.
-    fn first_data(&mut self, now: Stamp, key: Key, at: Instant) {
-        let Phase::Up(up) = &mut self.phase else { return };
-        let Some(entry) = self.subscriptions.get_mut(key) else { return };
-        if entry.state == SubscriptionState::Queued {
-            return; // it is being made again: the data is what is left of before
-        }
-        entry.state = SubscriptionState::Live;
-        // One whose answer was overdue was let go of, and is in force after all.
-        if entry.want.first_limit != entry.want.limit || !up.freshness.is_armed(key) {
-            match entry.want.limit {
-                Some(limit) => up.freshness.arm(key, limit, at),
-                None => up.freshness.disarm(key),
-            }
-        }
-        self.confirm(now, key, false);
-    }
-
-    /// A look at the socket at `now` found nothing to receive: now, and only now, there may be a verdict.
-    pub(crate) fn handle_empty(&mut self, now: Stamp, suspended: Option<Duration>) {
-        let Phase::Up(up) = &mut self.phase else { return };
-        if !up.is_open() {
-            return;
-        }
-        if up.slept(now, suspended) {
-            up.hold = true;
-            if up.liveness.probe() {
-                self.outbox.push_ping();
-            }
-        }
-        let at = up.attention.attended(now.mono);
-        if up.liveness.take_due_ping(at) {
-            self.outbox.push_ping(); // the controller is late
-        }
-        if let Some(waited) = up.liveness.overdue(at) {
-            up.end(EndReason::PongOverdue { waited });
-            self.actions.push_back(Action::Abort);
-            return;
-        }
-        up.end_pause(now.mono);
-        if !up.hold {
-            self.judge_keepalives(now);
-        }
-        let Phase::Up(up) = &mut self.phase else { return };
-        if !up.may_judge() {
-            return;
-        }
-        for overdue in up.freshness.overdue(at) {
-            self.judge_stale(now, overdue);
-        }
-        self.judge_acks(now);
     }
 
     /// The reader leaves the socket alone for a while: it waits for room in the queue.
@@ -529,7 +404,7 @@ impl Session {
     }
 
     /// The peer sent a Close: it is answered, and the end waits for the peer to close the TCP connection.
-    fn handle_peer_close(&mut self, now: Stamp, code: Option<u16>, reason: &str) {
+    pub(super) fn handle_peer_close(&mut self, now: Stamp, code: Option<u16>, reason: &str) {
         let Phase::Up(up) = &mut self.phase else { return };
         if up.peer_closed {
             return;

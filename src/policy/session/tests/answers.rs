@@ -421,7 +421,7 @@ fn refusals_by_class() {
         match state {
             Some(state) => {
                 assert_eq!(world.state("a"), state);
-                assert_eq!(world.session.is_fresh(), state == Confirmed, "{class:?}");
+                assert_eq!(world.session.is_fresh(world.now.mono), state == Confirmed, "{class:?}");
                 world.idle(29 * SECOND);
                 assert_eq!(world.subscribed().len(), 1);
                 world.idle(SECOND);
@@ -487,7 +487,7 @@ fn an_end_by_the_server_is_said_and_mended_with_a_gap() {
         world.names();
         assert!(world.dropped(About::Frame(world.frame()), class));
         assert_eq!(world.state("a"), SubscriptionState::Ended);
-        assert!(!world.session.is_fresh());
+        assert!(!world.session.is_fresh(world.now.mono));
         assert_eq!(world.names(), if again { vec!["ended"] } else { vec!["ended", "alert"] });
         world.idle(SECOND);
         if again {

@@ -521,7 +521,7 @@ fn r5_close_in_every_phase() {
     assert_eq!(up.actions, [Action::Abort]);
     up.end(EndReason::Eof);
     assert_eq!(up.names(), ["disconnected", "closed"]);
-    assert_eq!(up.session.state(), State::Closed);
+    assert_eq!(up.session.state(up.now.mono), State::Closed);
 }
 
 #[test]

@@ -34,7 +34,10 @@ fn the_ladder_is_climbed_rung_by_rung_and_data_leads_back() {
     world.idle(2 * SECOND);
     assert_eq!(world.repairs(), [Repair::Probe]);
     assert!(world.outs.iter().any(|out| matches!(out, Out::Probe { key: 1, .. })));
-    assert_eq!((world.state("a"), world.session.state()), (SubscriptionState::Stale, State::Stale));
+    assert_eq!(
+        (world.state("a"), world.session.state(world.now.mono)),
+        (SubscriptionState::Stale, State::Stale)
+    );
     world.idle(SECOND - MS);
     assert_eq!(world.repairs(), []);
     world.idle(MS);
@@ -43,7 +46,10 @@ fn the_ladder_is_climbed_rung_by_rung_and_data_leads_back() {
     // Data for as long as the limit: back to the first rung, and the limit counts again.
     for _ in 0..3 {
         world.data(&[key]);
-        assert_eq!((world.state("a"), world.session.state()), (SubscriptionState::Live, State::Fresh));
+        assert_eq!(
+            (world.state("a"), world.session.state(world.now.mono)),
+            (SubscriptionState::Live, State::Fresh)
+        );
         world.idle(SECOND);
     }
     assert_eq!(world.repairs(), []);
@@ -150,7 +156,7 @@ fn a_live_subscription_grows_quiet() {
     assert_eq!(world.state("a"), SubscriptionState::Live);
     world.pass(MS);
     assert_eq!(world.state("a"), SubscriptionState::Quiet);
-    assert!(world.session.is_fresh());
+    assert!(world.session.is_fresh(world.now.mono));
 }
 
 #[test]
@@ -271,7 +277,13 @@ fn all_can_be_made_again() {
 fn keepalives_are_written_and_their_answers_awaited() {
     let mut world = World::new(settings());
     world.dial();
-    let times = Times { mode: Mode::Every, period: 5 * SECOND, first_after: None, within: Some(2 * SECOND) };
+    let times = Times {
+        mode: Mode::Every,
+        period: 5 * SECOND,
+        first_after: None,
+        within: Some(2 * SECOND),
+        ping: false,
+    };
     let established =
         Established { took: MS, peer: ([127, 0, 0, 1], 1).into(), subprotocol: None, schedules: vec![times] };
     assert!(world.session.handle_connected(world.now, established, world.suspended));
@@ -395,7 +407,7 @@ fn what_makes_the_server_hang_up_is_found_and_left_out() {
     assert!(world.events.iter().any(|event| matches!(event, Event::Alert(alert)
         if matches!(&alert.kind, AlertKind::Quarantined { subscription, .. } if *subscription == "bad"))));
     assert_eq!([world.state("a"), world.state("c")], [SubscriptionState::Confirmed; 2]);
-    assert!(!world.session.is_fresh());
+    assert!(!world.session.is_fresh(world.now.mono));
     // Its time comes again, alone.
     world.outs.clear();
     for _ in 0..61 {

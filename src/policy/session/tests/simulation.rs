@@ -1,8 +1,11 @@
 //! Thousands of hours of faults in seconds, with the contracts as invariants.
 
 use super::*;
+use crate::event::AlertStatus;
+use crate::policy::alarm::no_data;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
+use std::collections::BTreeSet;
 
 /// Checks the grammar of the event stream as it goes.
 #[derive(Default)]
@@ -12,6 +15,7 @@ struct Grammar {
     /// `Connected` of a later epoch was said; its gap must be next.
     gap_due: bool,
     closed: bool,
+    raised: BTreeSet<&'static str>,
 }
 
 impl Grammar {
@@ -52,7 +56,14 @@ impl Grammar {
                 assert!(!self.up);
                 self.closed = true;
             }
-            Event::Message(_) | Event::Gap(_) | Event::Alert(_) => {}
+            Event::Alert(alert) => match alert.status {
+                AlertStatus::Raised => assert!(self.raised.insert(alert.kind.name()), "{alert:?} twice"),
+                AlertStatus::Cleared => {
+                    assert!(self.raised.remove(alert.kind.name()), "{alert:?}: not raised")
+                }
+                AlertStatus::Happened => {}
+            },
+            Event::Message(_) | Event::Gap(_) => {}
         }
     }
 }
@@ -64,6 +75,13 @@ fn live(seed: u64, steps: usize) -> Duration {
         Settings {
             stale_after: random.random_bool(0.8).then_some(60 * SECOND),
             max_attempts: random.random_bool(0.1).then_some(50),
+            alarms: alarm::Settings {
+                reconnects: Some((random.random_range(0..5), 600 * SECOND)),
+                no_data: Arc::new([no_data::Limit { after: 100 * SECOND, hours: None }]),
+                down: Some(random.random_range(1..100) * SECOND),
+                unmatched: true,
+                cool_down: random.random_range(1..1000) * SECOND,
+            },
             ..settings()
         },
         seed,
@@ -148,6 +166,7 @@ fn live(seed: u64, steps: usize) -> Duration {
                     world.session.handle_away(world.now.mono);
                     world.pass(random.random_range(0..600) * SECOND);
                     world.session.handle_back(world.now.mono);
+                    world.recv(&Cycle { bytes: 2, messages: 1, unmatched: 1, ..Cycle::default() });
                 }
                 83..86 => {
                     world.suspended = world.suspended.map(|s| s + 3600 * SECOND);
@@ -193,6 +212,9 @@ fn live(seed: u64, steps: usize) -> Duration {
                 keys.push((id, key));
             }
         }
+        if random.random_bool(0.02) {
+            world.session.handle_slow_consumer(world.now, random.random_bool(0.5), 1, 1);
+        }
         if random.random_bool(0.0002) {
             world.session.handle_close(world.now, SECOND, CloseReason::ByUser);
         }
@@ -205,6 +227,11 @@ fn live(seed: u64, steps: usize) -> Duration {
             world.session.subscriptions.ids().iter().map(|id| id.as_str().to_owned()).collect();
         desired.sort();
         assert_eq!(wanted, desired);
+        // Whatever has passed is dealt with: no deadline keeps a thread busy.
+        world.timeout();
+        let next = world.session.next_deadline();
+        let busy = next.is_some_and(|at| at <= world.now.mono) && !world.session.is_up();
+        assert!(!busy || world.session.is_closing(), "{next:?} has passed at {:?}", world.now.mono);
     }
     world.now.mono - begin
 }

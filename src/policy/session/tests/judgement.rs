@@ -1,0 +1,350 @@
+//! Hours, causes of staleness and learned limits, as the machine judges by them.
+
+use super::*;
+use crate::class::StaleCause;
+use crate::health::{LimitSource, SubscriptionState};
+use crate::policy::adaptive;
+use crate::policy::ladder::Rung;
+use crate::policy::mark::Mark;
+
+impl World {
+    /// Time passes, all timers run, the socket is looked at when it has to be, and the peer answers pings.
+    fn live(&mut self, time: Duration) {
+        let end = self.now.mono + time;
+        loop {
+            let due = [self.session.next_deadline(), self.session.recv_deadline()];
+            let next = due.into_iter().flatten().filter(|at| *at <= end).min();
+            let next = next.map_or(end, |at| at.max(self.now.mono));
+            self.pass(next.saturating_duration_since(self.now.mono));
+            self.timeout();
+            if self.session.is_connected() {
+                self.recv(&Cycle { bytes: 2, ..Cycle::default() });
+                self.empty();
+            }
+            if self.now.mono >= end {
+                return;
+            }
+            if next == self.now.mono && due.into_iter().flatten().all(|at| at <= self.now.mono) {
+                self.pass(MS);
+            }
+        }
+    }
+
+    /// Data each second, for so long; the socket is looked at after each.
+    fn feed_for(&mut self, keys: &[Key], seconds: u64) {
+        for _ in 0..seconds {
+            self.live(SECOND);
+            self.data(keys);
+            self.empty();
+        }
+    }
+
+    fn subscription(&self, id: &str) -> crate::health::SubscriptionHealth {
+        let health = self.session.health("x", self.now.mono);
+        health.subscriptions.into_iter().find(|it| it.id == *id).expect("no such subscription")
+    }
+
+    /// Data that is so old, and says what is new or not.
+    fn mark(&mut self, key: Key, timely: bool, advanced: bool) {
+        let marks = [Mark { key, timely, advanced, lag: Some(1_500_000_000), skew: 500_000_000 }];
+        let touched = [(key, 1)];
+        let cycle =
+            Cycle { bytes: 9, messages: 1, data: 1, touched: &touched, marks: &marks, ..Cycle::default() };
+        self.recv(&cycle);
+        self.empty();
+    }
+}
+
+fn stale_causes(world: &World) -> Vec<(StaleCause, &'static str)> {
+    let of = |event: &Event| match event {
+        Event::Stale(stale) => Some((stale.cause, stale.next.name())),
+        _ => None,
+    };
+    world.events.iter().filter_map(of).collect()
+}
+
+#[cfg(feature = "schedule")]
+mod hours {
+    use super::*;
+    use crate::policy::hours::{Calendar, HourLimit};
+
+    /// The clock of a [`World`] begins at 01:46:40.
+    const BEGIN: Duration = Duration::from_secs(3600 + 46 * 60 + 40);
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    fn outside(limit: Option<Duration>) -> Arc<[HourLimit]> {
+        Arc::new([HourLimit { hours: 0, during: false, limit }])
+    }
+
+    /// Open from nine to five; other limits outside of that, for all.
+    fn market(limit: Option<Duration>) -> Settings {
+        Settings {
+            calendars: vec![Arc::new(Calendar::daily_utc("09:00", "17:00"))],
+            by_hours: outside(limit),
+            stale_after: Some(10 * SECOND),
+            ..settings()
+        }
+    }
+
+    fn of_market(id: &str, limit: Option<Duration>) -> Want {
+        let repair: Arc<[Rung]> = Arc::new([Rung::Resubscribe(10 * SECOND), Rung::Reconnect]);
+        Want { by_hours: outside(limit), repair, ..want(id, Some(10 * SECOND)) }
+    }
+
+    impl World {
+        /// Goes on to this time of the day, with a server that sends nothing.
+        fn until(&mut self, time: Duration) {
+            let begin = SystemTime::UNIX_EPOCH + 1_000_000_000 * SECOND - BEGIN;
+            let gone = self.now.wall.duration_since(begin).unwrap();
+            self.live(time - gone);
+        }
+
+        fn feed_state(&self) -> State {
+            self.session.state(self.now.mono)
+        }
+    }
+
+    #[test]
+    fn silence_is_quiet_outside_of_the_hours_and_stale_a_full_limit_after_they_begin() {
+        let mut world = World::new(Settings { stale_after: None, ..market(None) });
+        world.connect();
+        let key = world.session.handle_subscribe(world.now, of_market("a", None)).0;
+        world.settle();
+        world.until(8 * HOUR);
+        assert!(world.stale().is_none());
+        let it = world.subscription("a");
+        assert_eq!(
+            (it.state, it.stale_after, it.limit_source),
+            (SubscriptionState::Quiet, None, LimitSource::Hours)
+        );
+        assert_eq!(world.feed_state(), State::Quiet);
+        world.until(9 * HOUR + 9 * SECOND + 999 * MS);
+        assert!(world.stale().is_none());
+        let it = world.subscription("a");
+        assert_eq!((it.stale_after, it.limit_source), (Some(10 * SECOND), LimitSource::Configured));
+        assert_eq!(world.feed_state(), State::Live, "data is owed");
+        world.until(9 * HOUR + 10 * SECOND);
+        let stale = world.stale().expect("stale").clone();
+        assert_eq!(
+            (stale.age, stale.limit),
+            (10 * SECOND, 10 * SECOND),
+            "time outside of the hours is not counted"
+        );
+        assert_eq!(world.feed_state(), State::Stale);
+        world.data(&[key]);
+        assert_eq!(world.feed_state(), State::Fresh);
+    }
+
+    #[test]
+    fn the_connection_has_hours_too_and_the_machine_wakes_when_they_begin() {
+        let mut world = World::new(market(None));
+        world.connect();
+        let wake = world.session.next_deadline().expect("nothing is scheduled");
+        assert!(wake <= world.now.mono + 9 * HOUR - BEGIN);
+        world.until(9 * HOUR + 9 * SECOND);
+        assert!(world.stale().is_none());
+        world.until(9 * HOUR + 10 * SECOND);
+        assert_eq!(world.stale().map(|stale| stale.age), Some(10 * SECOND));
+    }
+
+    #[test]
+    fn quiet_hours_that_begin_while_it_is_stale_make_it_quiet() {
+        let mut world = World::new(Settings { stale_after: None, ..market(None) });
+        world.connect();
+        let key = world.session.handle_subscribe(world.now, of_market("a", None)).0;
+        world.settle();
+        world.until(17 * HOUR - 60 * SECOND);
+        world.events.clear();
+        world.end(EndReason::Eof);
+        world.connect();
+        world.feed_for(&[key], 45);
+        world.until(17 * HOUR - SECOND);
+        assert_eq!(stale_causes(&world), [(StaleCause::Silent, "resubscribe")]);
+        assert_eq!(
+            (world.feed_state(), world.subscription("a").stale_cause),
+            (State::Stale, Some(StaleCause::Silent))
+        );
+        world.until(17 * HOUR);
+        assert_eq!((world.feed_state(), world.subscription("a").stale_cause), (State::Quiet, None));
+        world.until(20 * HOUR);
+        assert_eq!(stale_causes(&world).len(), 1, "nothing more is repaired");
+        assert!(world.session.is_connected());
+        world.data(&[key]);
+        assert_eq!(
+            (world.feed_state(), world.subscription("a").state),
+            (State::Fresh, SubscriptionState::Live)
+        );
+        world.until(23 * HOUR);
+        assert_eq!(
+            (world.feed_state(), world.subscription("a").state),
+            (State::Quiet, SubscriptionState::Quiet)
+        );
+    }
+
+    #[test]
+    fn a_longer_limit_counts_from_the_last_data_and_a_shorter_one_makes_nothing_good() {
+        let mut world = World::new(Settings { stale_after: None, ..market(Some(60 * SECOND)) });
+        world.pass(17 * HOUR - 5 * SECOND - BEGIN);
+        world.connect();
+        let key = world.session.handle_subscribe(world.now, of_market("a", Some(60 * SECOND))).0;
+        world.settle();
+        world.data(&[key]);
+        world.until(17 * HOUR + 54 * SECOND);
+        assert_eq!(stale_causes(&world), []);
+        assert_eq!(world.feed_state(), State::Quiet);
+        world.until(17 * HOUR + 55 * SECOND);
+        assert_eq!(stale_causes(&world).len(), 1);
+        assert_eq!(world.feed_state(), State::Stale);
+        // Stale as the usual hours begin, it stays so.
+        world.until(33 * HOUR - SECOND);
+        world.events.clear();
+        let before = world.feed_state();
+        world.until(33 * HOUR + MS);
+        assert_eq!(world.feed_state(), before);
+    }
+
+    #[test]
+    fn a_clock_that_is_set_is_noticed_at_the_next_look() {
+        let mut world = World::new(market(None));
+        world.connect();
+        world.live(HOUR);
+        world.now.wall += 8 * HOUR; // set by hand, or the computer slept: it is ten
+        world.recv(&Cycle { bytes: 2, ..Cycle::default() });
+        assert_eq!(world.session.health("x", world.now.mono).stale_after, Some(10 * SECOND));
+        world.now.wall -= 8 * HOUR;
+        world.recv(&Cycle { bytes: 2, ..Cycle::default() });
+        assert_eq!(world.session.health("x", world.now.mono).stale_after, None);
+        // A clock that stands still is no busy loop.
+        world.until(9 * HOUR - SECOND);
+        world.now.mono += 5 * SECOND;
+        world.timeout();
+        let wake = world.session.next_deadline().expect("nothing is scheduled");
+        assert!(wake > world.now.mono, "it is not due again at once");
+    }
+}
+
+#[test]
+fn late_data_is_data_and_no_timely_data_is_stale() {
+    let mut world = World::new(Settings { stale_after: None, ..settings() });
+    world.connect();
+    let repair: Arc<[Rung]> = Arc::new([Rung::Resubscribe(10 * SECOND), Rung::Reconnect]);
+    let want = Want { late: Some(20 * SECOND), repair, ..want("a", Some(10 * SECOND)) };
+    let key = world.session.handle_subscribe(world.now, want).0;
+    world.settle();
+    world.mark(key, true, true);
+    assert_eq!(world.session.state(world.now.mono), State::Fresh);
+    for _ in 0..4 {
+        world.live(5 * SECOND - MS);
+        world.mark(key, false, true);
+    }
+    assert!(world.stale().is_none());
+    assert_eq!(world.subscription("a").lag_seconds, Some(1.5));
+    assert_eq!(world.subscription("a").skew_seconds, Some(0.5));
+    world.live(5 * SECOND + 2 * MS);
+    assert!(world.stale().is_none());
+    world.live(MS);
+    let stale = world.stale().expect("stale").clone();
+    assert_eq!((stale.cause, stale.age, stale.limit), (StaleCause::Late, 20 * SECOND, 20 * SECOND));
+    // It is made again, and what comes is as old as before: that is no repair.
+    world.mark(key, false, true);
+    let it = world.subscription("a");
+    assert_eq!((it.state, it.stale_cause), (SubscriptionState::Stale, Some(StaleCause::Late)));
+    world.live(9 * SECOND);
+    world.mark(key, false, true);
+    assert_eq!(stale_causes(&world), [(StaleCause::Late, "resubscribe")]);
+    world.live(SECOND);
+    assert_eq!(stale_causes(&world), [(StaleCause::Late, "resubscribe"), (StaleCause::Late, "reconnect")]);
+    assert!(world.session.must_end(world.now.mono));
+    world.end(EndReason::Eof);
+    let reason = world.session.health("x", world.now.mono).last_end;
+    assert!(matches!(reason, Some(EndReason::Stale { cause: StaleCause::Late, .. })), "{reason:?}");
+}
+
+#[test]
+fn what_says_the_same_again_and_again_is_frozen_until_it_says_something_else() {
+    let mut world = World::new(Settings { stale_after: None, ..settings() });
+    world.connect();
+    let repair: Arc<[Rung]> = Arc::new([Rung::Resubscribe(60 * SECOND), Rung::Reconnect]);
+    let want = Want { frozen: Some(30 * SECOND), repair, ..want("a", Some(10 * SECOND)) };
+    let key = world.session.handle_subscribe(world.now, want).0;
+    world.settle();
+    for _ in 0..7 {
+        world.live(5 * SECOND);
+        world.mark(key, true, false);
+    }
+    assert_eq!(stale_causes(&world), [(StaleCause::Frozen, "resubscribe")]);
+    for _ in 0..3 {
+        world.live(5 * SECOND);
+        world.mark(key, true, false);
+    }
+    assert_eq!(world.subscription("a").state, SubscriptionState::Stale);
+    world.mark(key, true, true);
+    let it = world.subscription("a");
+    assert_eq!((it.state, it.stale_cause), (SubscriptionState::Live, None));
+    assert_eq!(world.session.state(world.now.mono), State::Fresh);
+    // Silence is its own cause, with its own limit.
+    world.live(10 * SECOND);
+    assert_eq!(stale_causes(&world).last(), Some(&(StaleCause::Silent, "reconnect")));
+}
+
+#[test]
+fn a_snapshot_that_is_timely_does_not_begin_the_ladder_anew() {
+    let mut world = World::new(Settings { stale_after: None, ..settings() });
+    world.connect();
+    let repair: Arc<[Rung]> = Arc::new([Rung::Resubscribe(10 * SECOND), Rung::Reconnect]);
+    let want = Want { late: Some(10 * SECOND), repair, ..want("a", Some(10 * SECOND)) };
+    let key = world.session.handle_subscribe(world.now, want).0;
+    world.settle();
+    world.mark(key, true, true);
+    let mut steps = Vec::new();
+    for _ in 0..30 {
+        world.live(3 * SECOND);
+        world.mark(key, false, true);
+        if !stale_causes(&world).is_empty() {
+            steps.extend(stale_causes(&world));
+            world.events.clear();
+            if world.session.must_end(world.now.mono) {
+                break;
+            }
+            world.mark(key, true, true); // the snapshot
+        }
+    }
+    assert_eq!(steps, [(StaleCause::Late, "resubscribe"), (StaleCause::Late, "reconnect")]);
+}
+
+#[test]
+fn a_limit_is_learned_kept_over_reconnects_and_explained() {
+    let adaptive =
+        adaptive::Settings { factor: 4.0, floor: SECOND, ceiling: 120 * SECOND, warm_up: 60 * SECOND };
+    let mut world = World::new(Settings { stale_after: None, ..settings() });
+    world.connect();
+    let want = Want { adaptive: Some(adaptive), ..want("a", Some(120 * SECOND)) };
+    let key = world.session.handle_subscribe(world.now, want).0;
+    world.settle();
+    world.feed_for(&[key], 30);
+    let it = world.subscription("a");
+    assert_eq!((it.stale_after, it.limit_source), (Some(120 * SECOND), LimitSource::WarmingUp));
+    world.feed_for(&[key], 90);
+    let it = world.subscription("a");
+    assert_eq!((it.stale_after, it.limit_source), (Some(4 * SECOND), LimitSource::Learned));
+    assert_eq!(it.learned_gap, Some(SECOND));
+    world.end(EndReason::Eof);
+    world.live(30 * SECOND);
+    world.take_dial();
+    world.events.clear();
+    let established =
+        Established { took: MS, peer: ([127, 0, 0, 1], 1).into(), subprotocol: None, schedules: Vec::new() };
+    assert!(world.session.handle_connected(world.now, established, world.suspended));
+    world.settle();
+    world.feed_for(&[key], 5);
+    assert_eq!(
+        world.subscription("a").stale_after,
+        Some(4 * SECOND),
+        "the time without a connection is no gap"
+    );
+    world.live(4 * SECOND - MS);
+    assert!(world.stale().is_none());
+    world.live(MS);
+    let stale = world.stale().expect("stale");
+    assert_eq!((stale.cause, stale.limit), (StaleCause::Silent, 4 * SECOND));
+}
