@@ -1,0 +1,50 @@
+//! How commands end: the exit status, and the last word on standard error.
+
+use std::fmt;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+/// What a command returns: it ended as asked, or why it did not.
+pub(crate) type Outcome = Result<(), Failure>;
+
+/// Why a command did not end as asked. The text says what to do.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// The arguments or the configuration are wrong. Status 2.
+    Usage(String),
+    /// It was stale, refused or given up, or a file could not be written. Status 1.
+    Failed(String),
+}
+
+impl Failure {
+    pub(crate) fn usage(text: impl Into<String>) -> Self {
+        Self::Usage(text.into())
+    }
+
+    pub(crate) fn failed(text: impl Into<String>) -> Self {
+        Self::Failed(text.into())
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Usage(text) | Self::Failed(text) => f.write_str(text),
+        }
+    }
+}
+
+/// Says why, if it did not end as asked, and makes the exit status.
+pub(crate) fn status(outcome: Outcome) -> ExitCode {
+    let Err(failure) = outcome else { return ExitCode::SUCCESS };
+    say(&format!("livefeed: {failure}"));
+    match failure {
+        Failure::Usage(_) => ExitCode::from(2),
+        Failure::Failed(_) => ExitCode::FAILURE,
+    }
+}
+
+/// Writes a line to standard error. Unlike `eprintln!` it does not panic if nobody reads there.
+pub(crate) fn say(line: &str) {
+    let _ = writeln!(io::stderr(), "{line}");
+}

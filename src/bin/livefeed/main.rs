@@ -1,0 +1,42 @@
+//! The command line: feeds for scripts, cron and containers.
+//!
+//! Payloads go to standard output and everything else to standard error. The exit status is 0 if it ended as asked,
+//! 1 if a feed was stale, refused or given up, 2 if the arguments or the configuration are wrong.
+#![forbid(unsafe_code)]
+
+mod exit;
+mod feed_args;
+mod matching;
+mod output;
+mod probe;
+mod signals;
+mod tail;
+mod time;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// A WebSocket feed that can never go silently stale, and never hides a gap.
+#[derive(Debug, Parser)]
+#[command(name = "livefeed", version, propagate_version = true, arg_required_else_help = true)]
+#[command(
+    after_help = "Exit status: 0 ended as asked; 1 stale, refused or gave up; 2 wrong arguments or configuration."
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Tail(tail::Args),
+    Probe(probe::Args),
+}
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Command::Tail(args) => tail::main(args),
+        Command::Probe(args) => probe::main(args),
+    };
+    exit::status(outcome)
+}
