@@ -9,6 +9,8 @@ mod feed_args;
 mod matching;
 mod output;
 mod probe;
+#[allow(dead_code, reason = "being built")]
+mod recording;
 mod signals;
 mod tail;
 mod time;
