@@ -170,6 +170,7 @@ mod engine;
 mod error;
 mod event;
 mod feed;
+mod frame;
 mod health;
 mod measures;
 mod message;
@@ -207,6 +208,7 @@ pub use event::{
     Refused, Repair, Stale, Subscribed,
 };
 pub use feed::{Feed, FeedSet, Iter, Receipt, SetIter};
+pub use frame::{Direction, Frame, FrameKind};
 pub use health::{Health, LimitSource, State, SubscriptionHealth, SubscriptionState};
 pub use message::{Message, Payload, Sendable, SubscriptionId};
 #[cfg(feature = "monitor")]

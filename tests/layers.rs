@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 
 /// What everything may use.
 const NOUNS: &[&str] = &[
-    "class", "clock", "duration", "error", "event", "health", "measures", "message", "note", "panics",
-    "secret", "table", "thread",
+    "class", "clock", "duration", "error", "event", "frame", "health", "measures", "message", "note",
+    "panics", "secret", "table", "thread",
 ];
 
 /// Each module of the crate, and what it may use: all nouns, and the modules named here.
@@ -22,6 +22,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("duration", &[]),
     ("error", &[]),
     ("event", &[]),
+    ("frame", &[]),
     ("health", &[]),
     ("measures", &[]),
     ("message", &[]),

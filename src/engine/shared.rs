@@ -13,6 +13,7 @@ use super::snapshot::LastWords;
 use crate::clock::{self, Stamp};
 use crate::error::{CloseReason, Error};
 use crate::event::Event;
+use crate::frame::{Direction, Frame, FrameKind, OnFrame};
 use crate::health::Health;
 use crate::panics;
 use crate::transport::{self, Stop};
@@ -64,6 +65,7 @@ pub(crate) struct Shared {
     tell: Sender<()>,
     orders: Sender<Order>,
     on_wake: Option<OnWake>,
+    on_frame: Option<OnFrame>,
     /// Events go to a handler on the reader thread.
     handled: bool,
     lot: (usize, usize),
@@ -96,6 +98,7 @@ impl Shared {
             tell,
             orders,
             on_wake: plan.on_wake.clone(),
+            on_frame: plan.on_frame.take(),
             handled: plan.handler.is_some(),
             // An eighth of the bounds: the reader need not wait until a whole claim is consumed.
             lot: ((plan.queue.messages / 8).clamp(1, 1024), (plan.queue.bytes / 8).max(1)),
@@ -197,6 +200,31 @@ impl Shared {
             && let Err(message) = panics::caught(|| on_wake())
         {
             self.report_panic(Caller::Controller, "on_wake", message);
+        }
+    }
+
+    /// Whether somebody watches the wire.
+    pub(super) fn is_watched(&self) -> bool {
+        self.on_frame.is_some()
+    }
+
+    /// Calls `on_frame` with a frame that was received.
+    pub(super) fn received(self: &Arc<Self>, kind: FrameKind, payload: &[u8], epoch: u64, stamp: &Stamp) {
+        self.watch(Caller::Reader, &Frame::new(Direction::Received, kind, payload, epoch, stamp));
+    }
+
+    /// Calls `on_frame` with a frame that is about to be written.
+    pub(super) fn sending(self: &Arc<Self>, caller: Caller, kind: FrameKind, payload: &[u8], epoch: u64) {
+        if self.is_watched() {
+            self.watch(caller, &Frame::new(Direction::Sent, kind, payload, epoch, &Stamp::now()));
+        }
+    }
+
+    fn watch(self: &Arc<Self>, caller: Caller, frame: &Frame<'_>) {
+        if let Some(on_frame) = &self.on_frame
+            && let Err(message) = panics::caught(|| on_frame(frame))
+        {
+            self.report_panic(caller, "on_frame", message);
         }
     }
 
