@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::flood::Flood;
+use super::playback::Playback;
 use super::topic::{Callback, Topic};
 
 /// A breach of RFC 6455, written as bytes.
@@ -55,16 +56,18 @@ pub enum Command {
     Drop(String),
     /// Lets one topic go on.
     Unmute(String),
-    /// Stops all topics and floods; heartbeats and pings go on.
+    /// Stops all topics, playbacks and floods; heartbeats and pings go on.
     MuteAll,
-    /// Lets all topics and floods go on, those stopped by [`Mute`](Self::Mute) too.
+    /// Lets all topics, playbacks and floods go on, those stopped by [`Mute`](Self::Mute) too.
     UnmuteAll,
-    /// Stops all that is sent by itself: topics, floods, heartbeats, pings. Pings are still answered.
+    /// Stops all that is sent by itself: topics, playbacks, floods, heartbeats, pings. Pings are still answered.
     Silence,
     /// Takes back [`Silence`](Self::Silence), [`MuteAll`](Self::MuteAll) and the stall of [`HalfFrame`](Self::HalfFrame).
     Resume,
     /// Sends messages as fast as they go.
     Flood(Flood),
+    /// Plays cues at their times, in place of an earlier playback.
+    Play(Playback),
     /// Sends pings as fast as they go, and stops reading.
     PingFlood,
     /// Sends a text at a steady interval that is not data; several can run side by side.
@@ -215,6 +218,7 @@ impl Command {
             Self::Silence => "silence",
             Self::Resume => "resume",
             Self::Flood(_) => "flood",
+            Self::Play(_) => "play",
             Self::PingFlood => "ping flood",
             Self::Heartbeats(..) => "heartbeats",
             Self::Pings(_) => "pings",

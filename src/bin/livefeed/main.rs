@@ -9,7 +9,8 @@ mod feed_args;
 mod matching;
 mod output;
 mod probe;
-#[allow(dead_code, reason = "being built")]
+mod record;
+mod recorder;
 mod recording;
 mod signals;
 mod tail;
@@ -33,12 +34,14 @@ struct Cli {
 enum Command {
     Tail(tail::Args),
     Probe(probe::Args),
+    Record(record::Args),
 }
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Tail(args) => tail::main(args),
         Command::Probe(args) => probe::main(args),
+        Command::Record(args) => record::main(args),
     };
     exit::status(outcome)
 }

@@ -34,6 +34,7 @@ impl Conn {
                 self.out.release();
             }
             Command::Flood(flood) => self.out.start_flood(flood),
+            Command::Play(playback) => self.schedule.play(playback.start(self.number, now)),
             Command::PingFlood => {
                 self.reading = false;
                 self.out.start_flood(Flood::of_pings());

@@ -249,6 +249,7 @@ impl Conn {
     fn handle(&mut self, received: Received, now: Instant) {
         match received {
             Received::Text(text) => {
+                self.schedule.heard_message(now);
                 // Heard before the reaction, so that a topic that it adds does not hear of it too.
                 let acks = self.schedule.heard(&text, now);
                 self.react(Incoming::Text(&text), now);
@@ -260,7 +261,10 @@ impl Conn {
                     self.advance(now);
                 }
             }
-            Received::Binary(bytes) => self.react(Incoming::Binary(&bytes), now),
+            Received::Binary(bytes) => {
+                self.schedule.heard_message(now);
+                self.react(Incoming::Binary(&bytes), now);
+            }
             Received::Ping(payload) if self.answer_pings && self.out.len() < FULL_FOR_PONGS => {
                 self.send(Sent::Pong, &frames::frame(frames::PONG, &payload));
             }
@@ -340,6 +344,12 @@ impl Conn {
             match self.schedule.take(now, self.number) {
                 None => return,
                 Some(Due::Beat(kind, frame)) => self.send(kind, &frame),
+                Some(Due::Cue(command)) => {
+                    if !command.is_send() {
+                        self.note(What::Command(command.name()));
+                    }
+                    self.act(command, now);
+                }
                 Some(Due::Data(frame)) => {
                     self.send(Sent::Data, &frame);
                     if let Waiting::Sent(left) = &mut self.waiting {

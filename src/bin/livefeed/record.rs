@@ -1,0 +1,174 @@
+//! `record`: a feed's frames into a file.
+
+use crate::exit::{Failure, Outcome, say};
+use crate::feed_args::FeedArgs;
+use crate::recorder::{self, Existing, Recorder, Tape};
+use crate::recording::{Body, Kind};
+use crate::signals;
+use crate::time;
+use livefeed::crossbeam_channel::{Receiver, Sender, after, bounded, never, select};
+use livefeed::{Direction, Event, FeedBuilder, Frame, FrameKind};
+use serde_json::json;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
+
+/// How long the close handshake may take.
+const CLOSE: Duration = Duration::from_secs(2);
+
+/// Records a feed's frames, both directions, to be replayed
+///
+/// All messages and control frames are recorded as they go over the wire, with their times, and the beginnings and ends of
+/// connections. The file is compressed, and written by appending only, at most a second apart: whatever ends the recording, the file can
+/// be replayed, and --append goes on with it. It is readable for its owner only, since what is sent may hold secrets.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    feed: FeedArgs,
+    /// The file to record into
+    #[arg(short, long, value_name = "FILE", help_heading = "Recording")]
+    output: PathBuf,
+    /// Go on with a recording that is there; what a kill left torn at its end is cut off
+    #[arg(long, conflicts_with = "overwrite", help_heading = "Recording")]
+    append: bool,
+    /// Write over a recording that is there
+    #[arg(long, help_heading = "Recording")]
+    overwrite: bool,
+    /// Record of what is sent only when, what kind and how long, and not what it is
+    #[arg(long, help_heading = "Recording")]
+    redact_sent: bool,
+    /// End after so many messages were received
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), help_heading = "Recording")]
+    count: Option<u64>,
+    /// End after this time
+    #[arg(long = "for", value_name = "DUR", value_parser = time::duration, help_heading = "Recording")]
+    for_: Option<Duration>,
+}
+
+/// Counts what is recorded.
+#[derive(Debug, Default)]
+struct Counts {
+    received: AtomicU64,
+    connections: AtomicU64,
+}
+
+pub(crate) fn main(args: Args) -> Outcome {
+    let config = args.feed.config()?;
+    let stop = signals::stop()?;
+    let existing = match (args.append, args.overwrite) {
+        (true, _) => Existing::Append,
+        (_, true) => Existing::Replace,
+        _ => Existing::Refuse,
+    };
+    let target = recorder::open(&args.output, existing)?;
+    let shown = args.output.display();
+    if target.cut > 0 {
+        say(&format!("livefeed: {shown}: cut off {} bytes that were not written in whole", target.cut));
+    }
+    let (recorder, tape) = Recorder::start(target)?;
+    let wall = time::wall().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let start = json!({"livefeed": env!("CARGO_PKG_VERSION"), "time_ns": wall.as_nanos() as u64});
+    tape.add(time::mono(), 0, Kind::Start, false, Body::Whole(start.to_string().as_bytes()));
+
+    let counts = Arc::new(Counts::default());
+    let (finish, counted) = bounded(1);
+    let (tell, told) = bounded(1);
+    let name = config.name.clone().unwrap_or_default();
+    let builder = FeedBuilder::from(config)
+        .on_frame(watch(tape.clone(), Arc::clone(&counts), args.count, finish, args.redact_sent))
+        .handler(mark(tape, Arc::clone(&counts), name, tell));
+    let feed = builder.open().map_err(|error| Failure::usage(error.to_string()))?;
+    let time_up = args.for_.map_or_else(never, after);
+    let ended = wait(&[&stop, &counted], &time_up, &recorder.broken, &told);
+    let _ = feed.close(CLOSE);
+    drop(feed);
+    let written = recorder.finish().map_err(|error| Failure::failed(format!("{shown}: {error}")))?;
+    say(&format!(
+        "livefeed: recorded {} messages of {} connections into {shown}, {written} bytes",
+        counts.received.load(Ordering::Relaxed),
+        counts.connections.load(Ordering::Relaxed),
+    ));
+    ended
+}
+
+/// Waits for whatever ends the recording.
+fn wait(
+    asked: &[&Receiver<()>; 2],
+    time_up: &Receiver<std::time::Instant>,
+    broken: &Receiver<()>,
+    told: &Receiver<String>,
+) -> Outcome {
+    let [stop, counted] = asked;
+    select! {
+        recv(stop) -> _ => Ok(()),
+        recv(counted) -> _ => Ok(()),
+        recv(time_up) -> _ => Ok(()),
+        recv(broken) -> _ => Ok(()), // why is told when it is finished
+        recv(told) -> reason => {
+            Err(Failure::failed(reason.unwrap_or_else(|_| "the feed is over".to_owned())))
+        }
+    }
+}
+
+/// Puts frames on tape.
+fn watch(
+    tape: Tape,
+    counts: Arc<Counts>,
+    count: Option<u64>,
+    finish: Sender<()>,
+    redact_sent: bool,
+) -> impl Fn(&Frame<'_>) + Send + Sync {
+    move |frame| {
+        let sent = frame.direction == Direction::Sent;
+        let (kind, is_message) = match frame.kind {
+            FrameKind::Text => (Kind::Text, true),
+            FrameKind::Binary => (Kind::Binary, true),
+            FrameKind::Ping => (Kind::Ping, false),
+            FrameKind::Pong => (Kind::Pong, false),
+            FrameKind::Close => (Kind::Close, false),
+        };
+        if is_message && !sent {
+            // All of these come on one thread.
+            let already = counts.received.load(Ordering::Relaxed);
+            if count.is_some_and(|count| already >= count) {
+                return;
+            }
+            counts.received.store(already + 1, Ordering::Relaxed);
+            if count.is_some_and(|count| already + 1 >= count) {
+                let _ = finish.try_send(());
+            }
+        }
+        let body = if sent && redact_sent && is_message {
+            Body::Omitted(frame.payload.len() as u64)
+        } else {
+            Body::Whole(frame.payload)
+        };
+        tape.add(frame.at, frame.epoch, kind, sent, body);
+    }
+}
+
+/// Puts the beginnings and ends of connections on tape.
+fn mark(tape: Tape, counts: Arc<Counts>, name: String, tell: Sender<String>) -> impl FnMut(Event) + Send {
+    move |event| {
+        let kind = match &event {
+            Event::Connected(_) => {
+                counts.connections.fetch_add(1, Ordering::Relaxed);
+                Kind::Connected
+            }
+            Event::Disconnected(end) => {
+                if !matches!(end.reason, livefeed::EndReason::ClosedByUser) {
+                    say(&format!("livefeed: {}", end.reason));
+                }
+                Kind::Ended
+            }
+            Event::Closed(closed) => {
+                let _ = tell.try_send(closed.reason.to_string());
+                return;
+            }
+            _ => return,
+        };
+        let json = event.to_json(&name).to_string();
+        tape.add(time::mono(), event.epoch(), kind, false, Body::Whole(json.as_bytes()));
+    }
+}

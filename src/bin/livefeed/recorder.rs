@@ -1,0 +1,233 @@
+//! A recording while it is written: frames are gathered in memory, and a thread writes them, at most a second apart.
+
+use crate::exit::Failure;
+use crate::recording::{Block, Body, Kind, MAGIC, Reader, Record, Sealer, Tail};
+use crate::time;
+use livefeed::crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use std::collections::VecDeque;
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufReader, Seek, SeekFrom, Write};
+use std::path::Path;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+/// How long a frame waits to be written at most, but for the time that writing takes.
+const FLUSH: Duration = Duration::from_millis(250);
+/// A block that is this long is full, in bytes.
+const BLOCK: usize = 128 << 10;
+/// Over this much that is not written yet, in bytes, what is received waits.
+const BOUND: usize = 64 << 20;
+/// Drained blocks that are kept for the next ones.
+const SPARE: usize = 4;
+
+/// What to do with a file that exists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Existing {
+    Refuse,
+    Append,
+    Replace,
+}
+
+/// A recording, open to be written, and how long it was.
+pub(crate) struct Target {
+    file: File,
+    /// What was cut off, in bytes.
+    pub(crate) cut: u64,
+}
+
+/// Opens the file; one with a torn tail is cut there.
+pub(crate) fn open(path: &Path, existing: Existing) -> Result<Target, Failure> {
+    let shown = path.display();
+    let failed = |error: io::Error| Failure::failed(format!("{shown}: {error}"));
+    let mut options = OpenOptions::new();
+    options.read(true).write(true);
+    match existing {
+        Existing::Refuse => options.create_new(true),
+        Existing::Append => options.create(true),
+        Existing::Replace => options.create(true).truncate(true),
+    };
+    // What is sent may hold secrets.
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = options.open(path).map_err(|error| match error.kind() {
+        io::ErrorKind::AlreadyExists => Failure::usage(format!(
+            "{shown} is there already: go on with it with --append, write over it with --overwrite"
+        )),
+        _ => failed(error),
+    })?;
+    let (good, cut) = end_of(&file, path)?;
+    file.set_len(good).map_err(failed)?;
+    file.seek(SeekFrom::Start(good)).map_err(failed)?;
+    if good == 0 {
+        file.write_all(&MAGIC).map_err(failed)?;
+    }
+    Ok(Target { file, cut })
+}
+
+/// Where the good part of a file ends, and what is behind it, in bytes.
+fn end_of(file: &File, path: &Path) -> Result<(u64, u64), Failure> {
+    let shown = path.display();
+    let failed = |error: io::Error| Failure::failed(format!("{shown}: {error}"));
+    let length = file.metadata().map_err(failed)?.len();
+    let Some(mut reader) = Reader::new(BufReader::new(file)).map_err(failed)? else {
+        return Err(Failure::usage(format!("{shown} is no recording of livefeed: give another name")));
+    };
+    while reader.next().map_err(failed)?.is_some() {}
+    match reader.tail() {
+        Tail::Damaged(what) => Err(Failure::failed(format!(
+            "{shown} is damaged at byte {}: {what}; nothing can be appended to it",
+            reader.good()
+        ))),
+        Tail::Clean | Tail::Torn => Ok((reader.good(), length.saturating_sub(reader.good()))),
+    }
+}
+
+#[derive(Default)]
+struct State {
+    current: Block,
+    full: VecDeque<Block>,
+    spare: Vec<Block>,
+    /// What is not written yet, in bytes.
+    waiting: usize,
+    /// Nothing is taken any more.
+    failed: bool,
+}
+
+impl State {
+    /// The blocks to write: the full ones, and, if it is due, the one that is not full yet.
+    fn take(&mut self, due: bool, blocks: &mut VecDeque<Block>) {
+        std::mem::swap(&mut self.full, blocks);
+        if due && !self.current.is_empty() {
+            let spare = self.spare.pop().unwrap_or_default();
+            blocks.push_back(std::mem::replace(&mut self.current, spare));
+        }
+    }
+
+    fn put_back(&mut self, mut block: Block) {
+        self.waiting = self.waiting.saturating_sub(block.len());
+        block.clear();
+        if self.spare.len() < SPARE {
+            self.spare.push(block);
+        }
+    }
+}
+
+struct Shared {
+    state: Mutex<State>,
+    room: Condvar,
+    begin: Instant,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Where frames and marks go to, from any thread. The recording ends when all clones are gone.
+#[derive(Clone)]
+pub(crate) struct Tape {
+    shared: Arc<Shared>,
+    kick: Sender<()>,
+}
+
+impl Tape {
+    /// Adds a record. If too much waits to be written, what may wait does.
+    pub(crate) fn add(&self, at: Instant, epoch: u64, kind: Kind, sent: bool, body: Body<'_>) {
+        let at = at.saturating_duration_since(self.shared.begin).as_micros();
+        let at = u64::try_from(at).unwrap_or(u64::MAX);
+        let length = if let Body::Whole(bytes) = body { bytes.len() } else { 0 };
+        let mut state = self.shared.lock();
+        // What is sent is never held up: the thread that sends keeps all deadlines.
+        while !sent && state.waiting > BOUND && !state.failed {
+            state = self.shared.room.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        if state.failed {
+            return;
+        }
+        let was_empty = state.current.is_empty() && state.full.is_empty();
+        let mut is_full = false;
+        if state.current.len() >= BLOCK || !state.current.has_room(length) {
+            let spare = state.spare.pop().unwrap_or_default();
+            let full = std::mem::replace(&mut state.current, spare);
+            state.full.push_back(full);
+            is_full = true;
+        }
+        let before = state.current.len();
+        state.current.add(&Record { kind, sent, at, epoch, body });
+        state.waiting += state.current.len() - before;
+        drop(state);
+        if was_empty || is_full {
+            let _ = self.kick.try_send(()); // full: it is awake already
+        }
+    }
+}
+
+/// The thread that writes.
+pub(crate) struct Recorder {
+    thread: JoinHandle<io::Result<u64>>,
+    /// Gets a message when the file can't be written any more.
+    pub(crate) broken: Receiver<()>,
+}
+
+impl Recorder {
+    /// Begins to write to the end of a file.
+    pub(crate) fn start(target: Target) -> Result<(Self, Tape), Failure> {
+        let (kick, kicks) = bounded(1);
+        let (break_, broken) = bounded(1);
+        let shared = Arc::new(Shared { state: Mutex::default(), room: Condvar::new(), begin: time::mono() });
+        let tape = Tape { shared: Arc::clone(&shared), kick };
+        let thread = thread::Builder::new().name("recorder".to_owned()).spawn(move || {
+            let result = write(target.file, &shared, &kicks);
+            if result.is_err() {
+                shared.lock().failed = true;
+                shared.room.notify_all();
+                let _ = break_.try_send(());
+            }
+            result
+        });
+        let thread = thread.map_err(|error| Failure::failed(format!("no thread can be started: {error}")))?;
+        Ok((Self { thread, broken }, tape))
+    }
+
+    /// Waits until all is written, once all tapes are gone. How much was written, in bytes.
+    pub(crate) fn finish(self) -> io::Result<u64> {
+        self.thread.join().unwrap_or_else(|_| Err(io::Error::other("the recording thread panicked")))
+    }
+}
+
+/// Writes what comes, until all tapes are gone.
+fn write(mut file: File, shared: &Shared, kicks: &Receiver<()>) -> io::Result<u64> {
+    let mut sealer = Sealer::new();
+    let mut blocks = VecDeque::new();
+    let mut bytes = Vec::new();
+    let mut written = 0;
+    // When what waits has to be written.
+    let mut deadline: Option<Instant> = None;
+    loop {
+        let ended = match deadline {
+            Some(deadline) => kicks.recv_deadline(deadline) == Err(RecvTimeoutError::Disconnected),
+            None => kicks.recv().is_err(),
+        };
+        let now = time::mono();
+        let due = ended || deadline.is_some_and(|deadline| now >= deadline);
+        let mut state = shared.lock();
+        state.take(due, &mut blocks);
+        let is_empty = state.current.is_empty();
+        drop(state);
+        deadline = if is_empty { None } else { deadline.filter(|_| !due).or(now.checked_add(FLUSH)) };
+        while let Some(block) = blocks.pop_front() {
+            bytes.clear();
+            sealer.seal(&block, &mut bytes)?;
+            file.write_all(&bytes)?;
+            written += bytes.len() as u64;
+            shared.lock().put_back(block);
+            shared.room.notify_all();
+        }
+        if ended {
+            file.sync_all()?;
+            return Ok(written);
+        }
+    }
+}
