@@ -157,8 +157,9 @@ fn mark(tape: Tape, counts: Arc<Counts>, name: String, tell: Sender<String>) -> 
                 Kind::Connected
             }
             Event::Disconnected(end) => {
-                if !matches!(end.reason, livefeed::EndReason::ClosedByUser) {
-                    say(&format!("livefeed: {}", end.reason));
+                // Without a next attempt it is told at the end.
+                if let Some(delay) = end.retry_in {
+                    say(&format!("livefeed: {}; next attempt in {:.1} s", end.reason, delay.as_secs_f64()));
                 }
                 Kind::Ended
             }

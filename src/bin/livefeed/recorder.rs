@@ -91,7 +91,7 @@ struct State {
     /// What is not written yet, in bytes.
     waiting: usize,
     /// Nothing is taken any more.
-    failed: bool,
+    over: bool,
 }
 
 impl State {
@@ -106,8 +106,9 @@ impl State {
 
     fn put_back(&mut self, mut block: Block) {
         self.waiting = self.waiting.saturating_sub(block.len());
+        let is_usual = block.len() <= 2 * BLOCK;
         block.clear();
-        if self.spare.len() < SPARE {
+        if is_usual && self.spare.len() < SPARE {
             self.spare.push(block);
         }
     }
@@ -120,12 +121,18 @@ struct Shared {
 }
 
 impl Shared {
+    /// Takes nothing more.
+    fn end(&self) {
+        self.lock().over = true;
+        self.room.notify_all();
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Where frames and marks go to, from any thread. The recording ends when all clones are gone.
+/// Where frames and marks go to, from any thread.
 #[derive(Clone)]
 pub(crate) struct Tape {
     shared: Arc<Shared>,
@@ -140,10 +147,10 @@ impl Tape {
         let length = if let Body::Whole(bytes) = body { bytes.len() } else { 0 };
         let mut state = self.shared.lock();
         // What is sent is never held up: the thread that sends keeps all deadlines.
-        while !sent && state.waiting > BOUND && !state.failed {
+        while !sent && state.waiting > BOUND && !state.over {
             state = self.shared.room.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
-        if state.failed {
+        if state.over {
             return;
         }
         let was_empty = state.current.is_empty() && state.full.is_empty();
@@ -167,6 +174,7 @@ impl Tape {
 /// The thread that writes.
 pub(crate) struct Recorder {
     thread: JoinHandle<io::Result<u64>>,
+    tape: Tape,
     /// Gets a message when the file can't be written any more.
     pub(crate) broken: Receiver<()>,
 }
@@ -180,24 +188,25 @@ impl Recorder {
         let tape = Tape { shared: Arc::clone(&shared), kick };
         let thread = thread::Builder::new().name("recorder".to_owned()).spawn(move || {
             let result = write(target.file, &shared, &kicks);
+            shared.end();
             if result.is_err() {
-                shared.lock().failed = true;
-                shared.room.notify_all();
                 let _ = break_.try_send(());
             }
             result
         });
         let thread = thread.map_err(|error| Failure::failed(format!("no thread can be started: {error}")))?;
-        Ok((Self { thread, broken }, tape))
+        Ok((Self { thread, tape: tape.clone(), broken }, tape))
     }
 
-    /// Waits until all is written, once all tapes are gone. How much was written, in bytes.
+    /// Takes nothing more, and waits until all is written. How much was written, in bytes.
     pub(crate) fn finish(self) -> io::Result<u64> {
+        self.tape.shared.end();
+        let _ = self.tape.kick.try_send(()); // full: it is awake already
         self.thread.join().unwrap_or_else(|_| Err(io::Error::other("the recording thread panicked")))
     }
 }
 
-/// Writes what comes, until all tapes are gone.
+/// Writes what comes, until nothing more is taken.
 fn write(mut file: File, shared: &Shared, kicks: &Receiver<()>) -> io::Result<u64> {
     let mut sealer = Sealer::new();
     let mut blocks = VecDeque::new();
@@ -206,13 +215,14 @@ fn write(mut file: File, shared: &Shared, kicks: &Receiver<()>) -> io::Result<u6
     // When what waits has to be written.
     let mut deadline: Option<Instant> = None;
     loop {
-        let ended = match deadline {
-            Some(deadline) => kicks.recv_deadline(deadline) == Err(RecvTimeoutError::Disconnected),
-            None => kicks.recv().is_err(),
+        let woken = match deadline {
+            Some(deadline) => kicks.recv_deadline(deadline),
+            None => kicks.recv().map_err(RecvTimeoutError::from),
         };
         let now = time::mono();
-        let due = ended || deadline.is_some_and(|deadline| now >= deadline);
         let mut state = shared.lock();
+        let ended = state.over || woken == Err(RecvTimeoutError::Disconnected);
+        let due = ended || deadline.is_some_and(|deadline| now >= deadline);
         state.take(due, &mut blocks);
         let is_empty = state.current.is_empty();
         drop(state);

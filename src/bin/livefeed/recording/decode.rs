@@ -20,6 +20,8 @@ pub(crate) enum Tail {
 #[derive(Debug)]
 pub(crate) struct Reader<R> {
     source: R,
+    /// Where the block begins that is being read, in bytes.
+    begin: u64,
     /// Where the last good block ends, in bytes.
     good: u64,
     tail: Tail,
@@ -28,6 +30,15 @@ pub(crate) struct Reader<R> {
     content: Vec<u8>,
     at: usize,
     last: u64,
+    /// Records of the block that were read.
+    count: u64,
+}
+
+/// Where a record stands: in which block, by the place in the file at which that begins, and as which in it, from 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Place {
+    pub(crate) block: u64,
+    pub(crate) record: u64,
 }
 
 /// A place for each record of the content that was found good.
@@ -49,16 +60,30 @@ impl<R: Read> Reader<R> {
             return Ok(None);
         }
         let whole = magic.len() == MAGIC.len();
-        Ok(Some(Self {
+        let reader = Self::at_block(source, if whole { MAGIC.len() as u64 } else { 0 });
+        let tail = if whole { Tail::Clean } else { Tail::Torn };
+        Ok(Some(Self { tail, over: !whole, ..reader }))
+    }
+
+    /// Begins to read where a block does, at this place of the file.
+    pub(crate) fn at_block(source: R, place: u64) -> Self {
+        Self {
             source,
-            good: if whole { MAGIC.len() as u64 } else { 0 },
-            tail: if whole { Tail::Clean } else { Tail::Torn },
-            over: !whole,
+            begin: place,
+            good: place,
+            tail: Tail::Clean,
+            over: false,
             stored: Vec::new(),
             content: Vec::new(),
             at: 0,
             last: 0,
-        }))
+            count: 0,
+        }
+    }
+
+    /// Where the record that was read last stands.
+    pub(crate) fn place(&self) -> Place {
+        Place { block: self.begin, record: self.count }
     }
 
     /// Where the last good block that was reached ends, in bytes.
@@ -88,6 +113,7 @@ impl<R: Read> Reader<R> {
         loop {
             while let Some(parsed) = parse(&self.content, self.at, self.last) {
                 (self.at, self.last) = (parsed.next, parsed.at);
+                self.count += 1;
                 if let Some(kind) = Kind::of(parsed.first & 0x0F) {
                     return Ok(Some((kind, parsed)));
                 }
@@ -103,7 +129,8 @@ impl<R: Read> Reader<R> {
     /// Reads the next block, and looks through all its records; `false` at the end.
     fn block(&mut self) -> io::Result<bool> {
         self.content.clear();
-        (self.at, self.last) = (0, 0);
+        (self.at, self.last, self.count) = (0, 0, 0);
+        self.begin = self.good;
         let mut head = Vec::with_capacity(HEAD);
         (&mut self.source).take(HEAD as u64).read_to_end(&mut head)?;
         if head.is_empty() {

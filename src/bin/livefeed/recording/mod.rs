@@ -32,7 +32,7 @@ mod encode;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use decode::{Reader, Tail};
+pub(crate) use decode::{Place, Reader, Tail};
 pub(crate) use encode::{Block, Sealer};
 
 /// How a recording begins; the last byte is the version. The line ends show a transfer that meddled with them.
