@@ -6,11 +6,21 @@
 
 mod exit;
 mod feed_args;
+mod gone;
+mod hints;
 mod matching;
+mod on_alert;
 mod output;
+mod plain;
+mod presets;
+mod printer;
 mod probe;
+mod secrets;
+mod sentences;
 mod signals;
+mod status;
 mod tail;
+mod talk;
 mod time;
 
 use clap::{Parser, Subcommand};
