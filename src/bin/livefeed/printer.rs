@@ -1,6 +1,7 @@
 //! Prints a feed: payloads on standard output, what happens to it on standard error, the status line below.
 
 use crate::output::{Format, Lines};
+use crate::sentences;
 use crate::status::StatusLine;
 use crate::talk::{Talk, note};
 use livefeed::crossbeam_channel::{Sender, select};
@@ -19,13 +20,16 @@ pub(crate) struct Printer {
     /// Gets a message when they are printed.
     enough: Sender<()>,
     closed: Option<CloseReason>,
+    /// What the user was last told to do.
+    hint: Option<&'static str>,
 }
 
 impl Printer {
     pub(crate) fn new(format: Format, talk: Talk, count: Option<u64>, enough: Sender<()>) -> Self {
         let status = if talk.is_quiet() { None } else { StatusLine::new() };
         let has_events = format == Format::Json;
-        Self { lines: Lines::stdout(format), has_events, talk, status, left: count, enough, closed: None }
+        let lines = Lines::stdout(format);
+        Self { lines, has_events, talk, status, left: count, enough, closed: None, hint: None }
     }
 
     /// Prints until the feed is closed, and says why it closed. Messages after the last one that is wanted are left out.
@@ -87,7 +91,12 @@ impl Printer {
             if let Some(status) = &mut self.status {
                 status.clear();
             }
-            note(&text);
+            // Said once, until it is another.
+            let hint = sentences::hint(event).filter(|hint| self.hint.replace(hint) != Some(hint));
+            match hint {
+                Some(hint) => note(&format!("{text}; {hint}")),
+                None => note(&text),
+            }
         }
         Ok(())
     }

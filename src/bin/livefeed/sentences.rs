@@ -18,6 +18,15 @@ fn is_own_doing(reason: &livefeed::EndReason) -> bool {
     matches!(reason, livefeed::EndReason::ClosedByUser | livefeed::EndReason::Reconnect)
 }
 
+/// What to do about an event, where something can be said.
+pub(crate) fn hint(event: &Event) -> Option<&'static str> {
+    match event {
+        // What ends a connection that was up is seldom the user's mistake.
+        Event::Disconnected(end) if !end.was_connected => hints::hint(&end.reason),
+        _ => None,
+    }
+}
+
 /// One line about an event; none for messages.
 pub(crate) fn of(event: &Event) -> Option<String> {
     Some(match event {
@@ -57,11 +66,9 @@ pub(crate) fn of(event: &Event) -> Option<String> {
         Event::Disconnected(e) => {
             let what = if e.was_connected { "disconnected" } else { "no connection" };
             let times = if e.attempts > 1 { format!(" ({} times)", e.attempts) } else { String::new() };
-            let hint = hints::hint(&e.reason).filter(|_| !e.was_connected);
-            let hint = hint.map_or_else(String::new, |hint| format!("; {hint}"));
             let next =
                 e.retry_in.map_or_else(String::new, |delay| format!("; next attempt in {}", seconds(delay)));
-            format!("{what}{times}: {}{hint}{next}", e.reason)
+            format!("{what}{times}: {}{next}", e.reason)
         }
         Event::Alert(e) => match e.status {
             AlertStatus::Raised => format!("alert: {}", e.kind),

@@ -115,11 +115,11 @@ mod tests {
 
     #[test]
     fn the_line_fits_and_tells() {
-        let feed = Feed::builder("ws://127.0.0.1:1/").name("btc\u{1b}[2J").open().unwrap();
+        let feed = Feed::builder("ws://127.0.0.1:1/").name("btc").open().unwrap();
         let health = feed.health();
         let text = line(&health, 12.4, false, 200);
         assert!(
-            text.starts_with(&format!("{} btc [2J · epoch 0 · data none yet", health.state.name())),
+            text.starts_with(&format!("{} btc · epoch 0 · data none yet", health.state.name())),
             "{text}"
         );
         assert!(text.ends_with(" · 0 messages"), "{text}");

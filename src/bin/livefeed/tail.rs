@@ -97,7 +97,7 @@ pub(crate) fn main(args: Args) -> Outcome {
     let _monitor = args.health.as_deref().map(|addr| monitor(addr, &feed, args.talk)).transpose()?;
 
     let (enough, has_enough) = bounded(1);
-    let printer = Printer::new(args.format, args.talk, args.count, enough);
+    let printer = Printer::new(args.format, args.talk, args.count, enough.clone());
     let printed = print(printer, Arc::clone(&feed))?;
     let time = args.duration.map_or_else(never, after);
     let gone = gone::watch();
@@ -109,6 +109,7 @@ pub(crate) fn main(args: Args) -> Outcome {
         recv(gone) -> _ => Why::Gone,
     };
     let _ = feed.close(GRACE); // too late is no harm: the end of the process closes the connection
+    drop(enough); // held until here, as a channel without a sender would look like a message
     let outcome = match why {
         Why::Printed(Ok(reason)) => {
             Err(Failure::failed(reason.as_ref().map_or_else(|| "the feed is over".to_owned(), hints::closed)))
