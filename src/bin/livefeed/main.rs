@@ -4,6 +4,8 @@
 //! 1 if a feed was stale, refused or given up, 2 if the arguments or the configuration are wrong.
 #![forbid(unsafe_code)]
 
+mod check;
+mod conf;
 mod exit;
 mod feed_args;
 mod gone;
@@ -41,12 +43,14 @@ struct Cli {
 enum Command {
     Tail(tail::Args),
     Probe(probe::Args),
+    Check(check::Args),
 }
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Tail(args) => tail::main(args),
         Command::Probe(args) => probe::main(args),
+        Command::Check(args) => check::main(args),
     };
     exit::status(outcome)
 }
