@@ -1,4 +1,6 @@
 //! The program, run against the lab: standard output, standard error and exit status.
 
+mod check;
 mod common;
+mod scratch;
 mod tail;

@@ -4,16 +4,31 @@
 //! 1 if a feed was stale, refused or given up, 2 if the arguments or the configuration are wrong.
 #![forbid(unsafe_code)]
 
+mod check;
+mod conf;
 mod exit;
 mod feed_args;
+mod gone;
+mod hints;
 mod matching;
+mod on_alert;
 mod output;
+mod plain;
+mod presets;
+mod printer;
 mod probe;
 mod record;
+mod recorded;
 mod recorder;
 mod recording;
+mod replay;
+mod secrets;
+mod sentences;
+mod serving;
 mod signals;
+mod status;
 mod tail;
+mod talk;
 mod time;
 
 use clap::{Parser, Subcommand};
@@ -35,6 +50,8 @@ enum Command {
     Tail(tail::Args),
     Probe(probe::Args),
     Record(record::Args),
+    Replay(replay::Args),
+    Check(check::Args),
 }
 
 fn main() -> ExitCode {
@@ -42,6 +59,8 @@ fn main() -> ExitCode {
         Command::Tail(args) => tail::main(args),
         Command::Probe(args) => probe::main(args),
         Command::Record(args) => record::main(args),
+        Command::Replay(args) => replay::main(args),
+        Command::Check(args) => check::main(args),
     };
     exit::status(outcome)
 }

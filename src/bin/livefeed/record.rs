@@ -4,15 +4,15 @@ use crate::exit::{Failure, Outcome, say};
 use crate::feed_args::FeedArgs;
 use crate::recorder::{self, Existing, Recorder, Tape};
 use crate::recording::{Body, Kind};
-use crate::signals;
-use crate::time;
+use crate::talk::{Talk, note};
+use crate::{hints, signals, time};
 use livefeed::crossbeam_channel::{Receiver, Sender, after, bounded, never, select};
-use livefeed::{Direction, Event, FeedBuilder, Frame, FrameKind};
+use livefeed::{Direction, Event, Frame, FrameKind};
 use serde_json::json;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 /// How long the close handshake may take.
 const CLOSE: Duration = Duration::from_secs(2);
@@ -23,7 +23,11 @@ const CLOSE: Duration = Duration::from_secs(2);
 /// connections. The file is compressed, and written by appending only, at most a second apart: whatever ends the recording, the file can
 /// be replayed, and --append goes on with it. It is readable for its owner only, since what is sent may hold secrets.
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = crate::tail::LONG_HELP)]
 pub(crate) struct Args {
+    /// Where to connect to: ws://HOST[:PORT]/PATH or wss://.. [default: that of the preset]
+    #[arg(value_name = "URL", required_unless_present = "preset")]
+    url: Option<String>,
     #[command(flatten)]
     feed: FeedArgs,
     /// The file to record into
@@ -43,7 +47,9 @@ pub(crate) struct Args {
     count: Option<u64>,
     /// End after this time
     #[arg(long = "for", value_name = "DUR", value_parser = time::duration, help_heading = "Recording")]
-    for_: Option<Duration>,
+    duration: Option<Duration>,
+    #[command(flatten)]
+    talk: Talk,
 }
 
 /// Counts what is recorded.
@@ -54,8 +60,9 @@ struct Counts {
 }
 
 pub(crate) fn main(args: Args) -> Outcome {
-    let config = args.feed.config()?;
+    args.talk.start_log();
     let stop = signals::stop()?;
+    let builder = args.feed.builder(args.url.as_deref())?;
     let existing = match (args.append, args.overwrite) {
         (true, _) => Existing::Append,
         (_, true) => Existing::Replace,
@@ -67,28 +74,29 @@ pub(crate) fn main(args: Args) -> Outcome {
         say(&format!("livefeed: {shown}: cut off {} bytes that were not written in whole", target.cut));
     }
     let (recorder, tape) = Recorder::start(target)?;
-    let wall = time::wall().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let start = json!({"livefeed": env!("CARGO_PKG_VERSION"), "time_ns": wall.as_nanos() as u64});
+    let start = json!({"livefeed": env!("CARGO_PKG_VERSION"), "time": time::now().to_string()});
     tape.add(time::mono(), 0, Kind::Start, false, Body::Whole(start.to_string().as_bytes()));
 
     let counts = Arc::new(Counts::default());
+    let name = Arc::new(OnceLock::new());
     let (finish, counted) = bounded(1);
     let (tell, told) = bounded(1);
-    let name = config.name.clone().unwrap_or_default();
-    let builder = FeedBuilder::from(config)
-        .on_frame(watch(tape.clone(), Arc::clone(&counts), args.count, finish, args.redact_sent))
-        .handler(mark(tape, Arc::clone(&counts), name, tell));
-    let feed = builder.open().map_err(|error| Failure::usage(error.to_string()))?;
-    let time_up = args.for_.map_or_else(never, after);
+    let watch = watch(tape.clone(), Arc::clone(&counts), args.count, finish.clone(), args.redact_sent);
+    let mark = mark(tape, Arc::clone(&counts), Arc::clone(&name), tell, args.talk);
+    let feed = builder.on_frame(watch).handler(mark).open().map_err(|error| Failure::of(&error))?;
+    let _ = name.set(feed.name().to_owned());
+    let time_up = args.duration.map_or_else(never, after);
     let ended = wait(&[&stop, &counted], &time_up, &recorder.broken, &told);
-    let _ = feed.close(CLOSE);
-    drop(feed);
+    let _ = feed.close(CLOSE); // too late is no harm: the end of the process closes the connection
+    drop(finish); // held until here, as a channel without a sender would look like a message
     let written = recorder.finish().map_err(|error| Failure::failed(format!("{shown}: {error}")))?;
-    say(&format!(
-        "livefeed: recorded {} messages of {} connections into {shown}, {written} bytes",
-        counts.received.load(Ordering::Relaxed),
-        counts.connections.load(Ordering::Relaxed),
-    ));
+    if !args.talk.is_quiet() {
+        let received = counts.received.load(Ordering::Relaxed);
+        let connections = counts.connections.load(Ordering::Relaxed);
+        say(&format!(
+            "livefeed: {shown}: recorded {received} messages of {connections} connections, {written} bytes"
+        ));
+    }
     ended
 }
 
@@ -149,27 +157,33 @@ fn watch(
 }
 
 /// Puts the beginnings and ends of connections on tape.
-fn mark(tape: Tape, counts: Arc<Counts>, name: String, tell: Sender<String>) -> impl FnMut(Event) + Send {
+fn mark(
+    tape: Tape,
+    counts: Arc<Counts>,
+    name: Arc<OnceLock<String>>,
+    tell: Sender<String>,
+    talk: Talk,
+) -> impl FnMut(Event) + Send {
     move |event| {
         let kind = match &event {
+            Event::Message(_) => return,
             Event::Connected(_) => {
                 counts.connections.fetch_add(1, Ordering::Relaxed);
-                Kind::Connected
+                Some(Kind::Connected)
             }
-            Event::Disconnected(end) => {
-                // Without a next attempt it is told at the end.
-                if let Some(delay) = end.retry_in {
-                    say(&format!("livefeed: {}; next attempt in {:.1} s", end.reason, delay.as_secs_f64()));
-                }
-                Kind::Ended
-            }
+            Event::Disconnected(_) => Some(Kind::Ended),
             Event::Closed(closed) => {
-                let _ = tell.try_send(closed.reason.to_string());
-                return;
+                let _ = tell.try_send(hints::closed(&closed.reason));
+                None
             }
-            _ => return,
+            _ => None,
         };
-        let json = event.to_json(&name).to_string();
-        tape.add(time::mono(), event.epoch(), kind, false, Body::Whole(json.as_bytes()));
+        if let Some(kind) = kind {
+            let json = event.to_json(name.get().map_or("", String::as_str)).to_string();
+            tape.add(time::mono(), event.epoch(), kind, false, Body::Whole(json.as_bytes()));
+        }
+        if let Some(text) = talk.about(&event, matches!(event, Event::Closed(_))) {
+            note(&text);
+        }
     }
 }

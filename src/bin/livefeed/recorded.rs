@@ -95,8 +95,10 @@ impl fmt::Display for Recording {
 fn open(path: &Path) -> Result<Reader<BufReader<File>>, Failure> {
     let shown = path.display();
     let file = File::open(path).map_err(|error| Failure::usage(format!("{shown}: {error}")))?;
-    let reader = Reader::new(BufReader::with_capacity(1 << 18, file)).map_err(|error| failed(path, &error))?;
-    reader.ok_or_else(|| Failure::usage(format!("{shown} is no recording of livefeed, or of a later version")))
+    let reader =
+        Reader::new(BufReader::with_capacity(1 << 18, file)).map_err(|error| failed(path, &error))?;
+    reader
+        .ok_or_else(|| Failure::usage(format!("{shown} is no recording of livefeed, or of a later version")))
 }
 
 fn failed(path: &Path, error: &io::Error) -> Failure {
@@ -111,9 +113,9 @@ fn say_tail(path: &Path, tail: Tail, good: u64) {
         Tail::Torn => say(&format!(
             "livefeed: {shown}: what stands behind byte {good} was not written in whole, and is left out"
         )),
-        Tail::Damaged(what) => say(&format!(
-            "livefeed: {shown} is damaged at byte {good}: {what}; what follows is left out"
-        )),
+        Tail::Damaged(what) => {
+            say(&format!("livefeed: {shown} is damaged at byte {good}: {what}; what follows is left out"))
+        }
     }
 }
 
@@ -126,8 +128,7 @@ impl Recording {
         let mut open: Option<Connection> = None;
         // The times of the run up to here.
         let (mut begun, mut latest) = (0, 0);
-        loop {
-            let Some(record) = reader.next().map_err(|error| failed(path, &error))? else { break };
+        while let Some(record) = reader.next().map_err(|error| failed(path, &error))? {
             let (kind, sent, at) = (record.kind, record.sent, record.at);
             let end = (kind == Kind::Ended).then(|| End::of(&record));
             if let Body::Whole(payload) = record.body
@@ -225,8 +226,7 @@ impl Cues {
         let mut file = File::open(&self.recording.path)?;
         file.seek(SeekFrom::Start(connection.first.block))?;
         let reader = Reader::at_block(BufReader::with_capacity(1 << 18, file), connection.first.block);
-        self.playing =
-            Some(Playing { reader, connection, begins: self.now, closing: false, ended: false });
+        self.playing = Some(Playing { reader, connection, begins: self.now, closing: false, ended: false });
         Ok(true)
     }
 
@@ -391,7 +391,9 @@ fn json(record: &Record<'_>) -> Value {
     }
     match (record.kind, record.body) {
         (_, Body::Omitted(bytes)) => object.insert("redacted_bytes".into(), bytes.into()),
-        (Kind::Text, Body::Whole(bytes)) => object.insert("text".into(), String::from_utf8_lossy(bytes).into()),
+        (Kind::Text, Body::Whole(bytes)) => {
+            object.insert("text".into(), String::from_utf8_lossy(bytes).into())
+        }
         (Kind::Close, Body::Whole(bytes)) => {
             let (code, reason) = close(bytes);
             object.insert("code".into(), json!(code));

@@ -72,7 +72,10 @@ pub(crate) fn main(args: Args) -> Outcome {
     let script = Script::new().play(Playback::new(cues));
     let lab = Lab::builder().listen(args.listen).transcript_limit(16).script(script).start();
     let lab = lab.map_err(|error| {
-        Failure::failed(format!("{} can't be listened at: {error}; choose another with --listen", args.listen))
+        Failure::failed(format!(
+            "{} can't be listened at: {error}; choose another with --listen",
+            args.listen
+        ))
     })?;
     say(&format!("livefeed: {recording}"));
     say(&format!("livefeed: listening at {}", lab.url()));

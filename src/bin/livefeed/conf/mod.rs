@@ -1,0 +1,324 @@
+//! The configuration of `run`, `probe` and `check`: feeds, and what is done with them, from a TOML or JSON file.
+
+mod document;
+mod outside;
+
+use crate::exit::Failure;
+use document::{Node, without_place};
+use livefeed::{Error, FeedConfig, Limit};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// A larger file is refused.
+const FILE_BYTES: u64 = 64 << 20;
+
+/// Any number of feeds, and what is done with their events.
+///
+/// A file that has a `url` in place of `feeds` is one feed, and the rest is left at its defaults.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct RunConfig {
+    /// At least one; their names differ.
+    pub(crate) feeds: Vec<FeedConfig>,
+    /// Where it is said how they are. Default: nowhere.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) health: Option<Health>,
+    pub(crate) output: Output,
+    /// Who is told of alerts. Default: nobody but the log.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) on_alert: Option<OnAlert>,
+}
+
+/// The HTTP endpoint that says how the feeds are. Section `health`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Health {
+    /// `HOST:PORT`, such as `127.0.0.1:9090`.
+    pub(crate) listen: String,
+    /// Names by which it may be asked besides `localhost`, while it is bound to loopback. Default: `[]`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) allowed_hosts: Vec<String>,
+}
+
+/// Where the events go: one JSON object a line. Section `output`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Output {
+    /// The file to append to; `{feed}` stands for the feed's name, so that each has its own. Its directory is made if
+    /// there is none. Default: none, standard output.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) file: Option<PathBuf>,
+    /// A file that would become larger is put aside, and a new one begun. From 4 KiB to 1 TiB. Default: 100 MiB.
+    pub(crate) max_bytes: u64,
+    /// The same at each multiple of this, by UTC: `1h` is at each full hour. From 1 s to 365 days, or `none`.
+    /// Default: `1d`.
+    pub(crate) every: Limit,
+    /// How many files that were put aside are kept; older ones are deleted. Default: none, all of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) keep: Option<usize>,
+}
+
+impl Default for Output {
+    fn default() -> Self {
+        Self {
+            file: None,
+            max_bytes: 100 << 20,
+            every: Limit::After(Duration::from_secs(86_400)),
+            keep: None,
+        }
+    }
+}
+
+/// The command that is told of alerts. Section `on_alert`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct OnAlert {
+    /// What the shell runs for each alert, with the event as JSON on standard input.
+    pub(crate) command: String,
+}
+
+/// What is wrong with a configuration file: each problem with its line and the path of the field.
+#[derive(Debug)]
+pub(crate) struct Problems {
+    file: PathBuf,
+    all: Vec<Problem>,
+}
+
+#[derive(Debug)]
+struct Problem {
+    line: Option<usize>,
+    path: String,
+    text: String,
+}
+
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let several = self.all.len() > 1;
+        if several {
+            write!(f, "{}: {} problems", self.file.display(), self.all.len())?;
+        }
+        for Problem { line, path, text } in &self.all {
+            if several {
+                f.write_str("\n")?;
+            }
+            write!(f, "{}:", self.file.display())?;
+            if let Some(line) = line {
+                write!(f, "{line}:")?;
+            }
+            if !path.is_empty() {
+                write!(f, " {path}:")?;
+            }
+            write!(f, " {text}")?;
+        }
+        Ok(())
+    }
+}
+
+impl From<Problems> for Failure {
+    fn from(problems: Problems) -> Self {
+        Self::Usage(problems.to_string())
+    }
+}
+
+/// Reads a configuration and checks all of it, so that what is left to go wrong is outside of it.
+///
+/// A file named `.json` is JSON, one named `.toml` TOML, and any other is what it looks like.
+pub(crate) fn read(path: &Path) -> Result<RunConfig, Problems> {
+    let problems = |line, text: String| {
+        let only = Problem { line, path: String::new(), text };
+        Problems { file: path.to_owned(), all: vec![only] }
+    };
+    let text = contents(path).map_err(|text| problems(None, text))?;
+    let is_json = match path.extension().and_then(|extension| extension.to_str()) {
+        Some("json") => true,
+        Some("toml") => false,
+        _ => text.trim_start().starts_with('{'),
+    };
+    let node = if is_json { Node::from_json(&text) } else { Node::from_toml(&text) };
+    let node = node.map_err(|error| problems(error.line, error.problem))?;
+    from_node(&node).map_err(|mut all| {
+        for problem in &mut all {
+            problem.line = Some(node.line_of(&problem.path));
+        }
+        Problems { file: path.to_owned(), all }
+    })
+}
+
+fn contents(path: &Path) -> Result<String, String> {
+    let cannot = |error: std::io::Error| format!("can't be read: {error}");
+    let file = std::fs::File::open(path).map_err(cannot)?;
+    let mut bytes = Vec::new();
+    file.take(FILE_BYTES + 1).read_to_end(&mut bytes).map_err(cannot)?;
+    if bytes.len() as u64 > FILE_BYTES {
+        return Err(format!("is larger than {} MiB, which no configuration is", FILE_BYTES >> 20));
+    }
+    String::from_utf8(bytes).map_err(|_| "is no UTF-8 text".to_owned())
+}
+
+/// What the file holds beside the feeds.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Form {
+    feeds: Vec<Value>,
+    #[serde(default)]
+    health: Option<Health>,
+    #[serde(default)]
+    output: Output,
+    #[serde(default)]
+    on_alert: Option<OnAlert>,
+}
+
+fn from_node(node: &Node) -> Result<RunConfig, Vec<Problem>> {
+    let value = node.value();
+    if value.get("url").is_some() && value.get("feeds").is_none() {
+        let feed = feed("", value)?;
+        return Ok(RunConfig { feeds: vec![feed], health: None, output: Output::default(), on_alert: None });
+    }
+    let form: Form = serde_path_to_error::deserialize(value).map_err(|error| {
+        let path = match error.path().to_string() {
+            path if path == "." => String::new(),
+            path => path,
+        };
+        vec![Problem { line: None, path, text: shown(&error.inner().to_string()) }]
+    })?;
+    let mut problems = Vec::new();
+    if form.feeds.is_empty() {
+        problems.push(Problem {
+            line: None,
+            path: "feeds".to_owned(),
+            text: "is empty: give at least one".to_owned(),
+        });
+    }
+    let mut feeds = Vec::new();
+    for (index, value) in form.feeds.into_iter().enumerate() {
+        match feed(&format!("feeds[{index}]"), value) {
+            Ok(feed) => feeds.push(feed),
+            Err(found) => problems.extend(found),
+        }
+    }
+    let config = RunConfig { feeds, health: form.health, output: form.output, on_alert: form.on_alert };
+    // Names are compared by their place, which they have only if all feeds are right.
+    if problems.is_empty() {
+        check_names(&config.feeds, &mut problems);
+    }
+    config.check(&mut problems);
+    if problems.is_empty() { Ok(config) } else { Err(problems) }
+}
+
+/// What serde says of our own sections, less the value it found.
+fn shown(text: &str) -> String {
+    let is_wrong = ["invalid type: ", "invalid value: "].iter().any(|front| text.starts_with(front));
+    match text.rsplit_once(", expected ") {
+        Some((_, expected)) if is_wrong => format!("does not fit: expected {expected}"),
+        _ => match text.strip_prefix("missing field ") {
+            Some("`feeds`") => "there are no feeds: give `feeds`, or a `url` for a single feed".to_owned(),
+            _ => text.to_owned(),
+        },
+    }
+}
+
+/// Reads and checks one feed. `at` is its path in the file, empty if it is the whole of it.
+fn feed(at: &str, mut value: Value) -> Result<FeedConfig, Vec<Problem>> {
+    let problem = |path: &str, text: String| {
+        let path = match (at, path) {
+            ("", "(top level)") | (_, "") => at.to_owned(),
+            ("", path) => path.to_owned(),
+            (at, "(top level)") => at.to_owned(),
+            (at, path) => format!("{at}.{path}"),
+        };
+        Problem { line: None, path, text }
+    };
+    let missing = outside::fetch(&mut value);
+    if !missing.is_empty() {
+        return Err(missing.into_iter().map(|(path, text)| problem(&path, text)).collect());
+    }
+    let config = FeedConfig::from_json(&value.to_string()).and_then(|config| {
+        config.validate()?;
+        Ok(config)
+    });
+    config.map_err(|error| {
+        vec![match error {
+            Error::Config { path, problem: text } => problem(&path, without_place(&text).to_owned()),
+            other => problem("", other.to_string()),
+        }]
+    })
+}
+
+fn check_names(feeds: &[FeedConfig], problems: &mut Vec<Problem>) {
+    let mut known: BTreeMap<String, usize> = BTreeMap::new();
+    for (index, feed) in feeds.iter().enumerate() {
+        let name = feed_name(feed);
+        if let Some(first) = known.get(&name) {
+            let text = match feed.name {
+                Some(_) => format!("is the name of feeds[{first}] too: give each its own"),
+                None => format!(
+                    "is left out, and {name:?} in its place names feeds[{first}] too: give each its own"
+                ),
+            };
+            problems.push(Problem { line: None, path: format!("feeds[{index}].name"), text });
+        }
+        known.entry(name).or_insert(index);
+    }
+}
+
+/// The name of a feed in events: as configured, else its host.
+pub(crate) fn feed_name(config: &FeedConfig) -> String {
+    config.name.clone().unwrap_or_else(|| {
+        let url = config.url.to_string(); // without userinfo
+        let rest = url.split_once("://").map_or(url.as_str(), |(_, rest)| rest);
+        rest.split(['/', '?', '#']).next().unwrap_or_default().to_owned()
+    })
+}
+
+impl RunConfig {
+    /// What is in force: subscriptions with what they take from `defaults`, and everything else that was left out.
+    /// Secrets are redacted when it is serialized.
+    pub(crate) fn effective(&self) -> Self {
+        let mut config = self.clone();
+        for feed in &mut config.feeds {
+            feed.subscriptions = feed.subscriptions.iter().map(|one| feed.resolved(one)).collect();
+            feed.defaults = livefeed::Terms::default();
+        }
+        config
+    }
+
+    fn check(&self, problems: &mut Vec<Problem>) {
+        let mut wrong = |path: &str, text: &str| {
+            problems.push(Problem { line: None, path: path.to_owned(), text: text.to_owned() });
+        };
+        if let Some(health) = &self.health {
+            if health
+                .listen
+                .rsplit_once(':')
+                .is_none_or(|(host, port)| host.is_empty() || port.parse::<u16>().is_err())
+            {
+                wrong("health.listen", "must be an address with a port, such as \"127.0.0.1:9090\"");
+            }
+        }
+        self.output.check(&mut wrong);
+        if self.on_alert.as_ref().is_some_and(|on_alert| on_alert.command.trim().is_empty()) {
+            wrong("on_alert.command", "is empty: give what the shell is to run");
+        }
+    }
+}
+
+impl Output {
+    fn check(&self, wrong: &mut impl FnMut(&str, &str)) {
+        if !(4096..=1 << 40).contains(&self.max_bytes) {
+            wrong("output.max_bytes", "must be from 4096 (4 KiB) to 1099511627776 (1 TiB)");
+        }
+        let times = Duration::from_secs(1)..=Duration::from_secs(365 * 86_400);
+        if self.every.duration().is_some_and(|every| !times.contains(&every)) {
+            wrong("output.every", "must be from 1s to 365days, or \"none\"");
+        }
+        if let Some(file) = &self.file
+            && file.file_name().is_none()
+        {
+            wrong("output.file", "names no file: give a path such as \"feeds.ndjson\"");
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! `check`: problems with line and path, or the effective configuration without secrets.
+
+use crate::common::run;
+use crate::scratch::Scratch;
+use serde_json::{Value, json};
+use std::process::Output;
+
+fn check(name: &str, text: &str) -> Output {
+    let dir = Scratch::new();
+    let output = run(&["check", &dir.file(name, text)]);
+    assert!(!String::from_utf8_lossy(&output.stderr).contains("panicked"), "{output:?}");
+    output
+}
+
+/// What is said of a wrong file, each problem without the name of the file.
+fn problems(name: &str, text: &str) -> Vec<String> {
+    let output = check(name, text);
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    assert!(output.stdout.is_empty());
+    let said = String::from_utf8(output.stderr).unwrap();
+    let lines = said.lines().map(|line| line.split_once(&format!("{name}:")).unwrap().1.to_owned());
+    lines.filter(|line| !line.ends_with(" problems")).collect()
+}
+
+fn effective(name: &str, text: &str) -> Value {
+    let output = check(name, text);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert!(output.stderr.is_empty(), "{output:?}");
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+#[test]
+fn problems_have_the_line_and_the_path_of_the_field() {
+    for (name, text, expected) in [
+        ("a.toml", "x = 1", "1: x: unknown field `x`"),
+        ("a.toml", "", "1: there are no feeds"),
+        ("a.toml", "feeds = []", "1: feeds: is empty"),
+        ("a.toml", "\nurl = 'http://h/'", "2: url: "),
+        (
+            "a.toml",
+            "url = 'ws://h/'\nstale_afer = '5s'",
+            "2: stale_afer: is no field: did you mean `stale_after`?",
+        ),
+        ("a.json", "{\"url\": \"ws://h/\",\n \"ping\": {\n  \"after\": 5}}", "3: ping.after: is an integer"),
+        ("a.json", "{\"url\": \"ws://h/\",\n\"url\": \"ws://h/\"}", "2: \"url\" is there twice"),
+        ("a.json", "{\"url\": ", "1: no JSON"),
+        ("a.toml", "a = 1\nb", "2: no TOML"),
+        ("a.toml", "[[feeds]]\nurl = 'ws://h/'\n[output]\nevery = '1ms'", "4: output.every: must be from 1s"),
+        (
+            "a.toml",
+            "[[feeds]]\nurl = 'ws://h/'\n[output]\nmax_bytes = 1",
+            "4: output.max_bytes: must be from 4096",
+        ),
+        (
+            "a.toml",
+            "[[feeds]]\nurl = 'ws://h/'\n[output]\nmax_bytes = 'CANARY'",
+            "4: output.max_bytes: does not fit",
+        ),
+        ("a.toml", "[[feeds]]\nurl = 'ws://h/'\n[output]\nfile = '/'", "4: output.file: names no file"),
+        (
+            "a.toml",
+            "[[feeds]]\nurl = 'ws://h/'\n[health]\nlisten = '9090'",
+            "4: health.listen: must be an address",
+        ),
+        ("a.toml", "[[feeds]]\nurl = 'ws://h/'\n[on_alert]\ncommand = ' '", "4: on_alert.command: is empty"),
+        (
+            "a.toml",
+            "[[feeds]]\nurl = 'ws://h/a'\n[[feeds]]\nurl = 'ws://h/b'",
+            "3: feeds[1].name: is left out, and \"h\" in its place names feeds[0] too",
+        ),
+        (
+            "a.toml",
+            "[[feeds]]\nurl = 'ws://h/'\nheaders = {\n X-K = {'$env' = 'LIVEFEED_NO_SUCH_VARIABLE'}}",
+            "4: feeds[0].headers[\"X-K\"]: the environment variable LIVEFEED_NO_SUCH_VARIABLE is not set",
+        ),
+    ] {
+        let said = problems(name, text);
+        assert!(said.len() == 1 && said[0].starts_with(expected), "{text:?}: {said:?}, not {expected:?}");
+        assert!(!said[0].contains("CANARY"));
+    }
+}
+
+#[test]
+fn each_feed_is_checked() {
+    let text = "[[feeds]]\nurl = 'ws://h/'\nstale_after = '0s'\n[[feeds]]\nurl = 'ws://i/'\n[[feeds.subscriptions]]\nid = ''\n\
+                [output]\nmax_bytes = 0";
+    let said = problems("several.toml", text);
+    let fronts = ["3: feeds[0].stale_after:", "7: feeds[1].subscriptions[0].id:", "9: output.max_bytes:"];
+    assert_eq!(said.len(), fronts.len(), "{said:?}");
+    for (said, front) in said.iter().zip(fronts) {
+        assert!(said.starts_with(front), "{said} {front}");
+    }
+}
+
+#[test]
+fn what_is_right_is_shown_with_everything_filled_in() {
+    let toml = "
+        [health]
+        listen = '127.0.0.1:0'
+        [output]
+        file = 'out/{feed}.ndjson'
+        keep = 7
+        [[feeds]]
+        name = 'a'
+        url = 'ws://h/ws'
+        defaults = {subscribe = {op = 'sub', topic = '${name}'}, stale_after = '7s'}
+        subscriptions = [{id = 'x'}, {id = 'y', stale_after = 'none'}]
+        [[feeds]]
+        url = 'ws://i:1/ws'
+    ";
+    let shown = effective("a.toml", toml);
+    assert_eq!(shown["health"], json!({"listen": "127.0.0.1:0"}));
+    let output = json!({"file": "out/{feed}.ndjson", "max_bytes": 100 << 20, "every": "1day", "keep": 7});
+    assert_eq!(shown["output"], output);
+    let limits: Vec<_> =
+        (0..2).map(|at| shown["feeds"][0]["subscriptions"][at]["stale_after"].as_str().unwrap()).collect();
+    assert_eq!(limits, ["7s", "none"]);
+    assert_eq!(shown["feeds"][0]["defaults"], json!({}));
+    assert_eq!(shown["feeds"][1]["stale_after"], "1m");
+    assert_eq!(shown["feeds"][1]["reconnect"]["max"], "30s");
+}
+
+#[test]
+fn no_secret_is_shown() {
+    let json = json!({
+        "url": "ws://me:CANARY@h/ws?key=CANARY",
+        "headers": {"X-Key": "CANARY"},
+        "login": [{"send": {"token": "CANARY"}}],
+        "subscriptions": [{"id": "a", "vars": {"key": "CANARY"}, "subscribe": "CANARY ${key}"}],
+    });
+    for (name, text) in [("a.json", json.to_string()), ("b.json", json!({"feeds": [json]}).to_string())] {
+        let shown = effective(name, &text).to_string();
+        assert!(!shown.contains("CANARY") && shown.contains("[redacted]"), "{shown}");
+    }
+}
+
+#[test]
+fn what_it_is_made_of_decides_where_the_name_does_not() {
+    for text in [" {\"url\": \"ws://h/\"}", "url = 'ws://h/'"] {
+        assert_eq!(effective("config", text)["feeds"][0]["url"], "ws://h/");
+    }
+}
+
+#[test]
+fn a_file_that_can_not_be_read_is_said() {
+    let output = run(&["check", "/no/such/file.toml"]);
+    assert_eq!(output.status.code(), Some(2));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("/no/such/file.toml: can't be read: No such file"), "{said}");
+}
+
+#[cfg(feature = "native-tls")]
+#[test]
+fn the_examples_are_right() {
+    for entry in std::fs::read_dir("examples/feeds").unwrap() {
+        let path = entry.unwrap().path();
+        let output = run(&["check", "--quiet", path.to_str().unwrap()]);
+        assert!(output.status.success() && output.stdout.is_empty(), "{output:?}");
+    }
+}
