@@ -2,5 +2,7 @@
 
 mod check;
 mod common;
+mod record;
+mod running;
 mod scratch;
 mod tail;

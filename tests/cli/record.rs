@@ -1,0 +1,362 @@
+//! `record` and `replay`: what goes in comes out again, whatever ends the recording.
+
+use crate::common::run;
+use crate::running::{CEILING, Running};
+use crate::scratch::Scratch;
+use livefeed::lab::{Command, Cue, End, Lab, Playback, Script, Topic, What};
+use livefeed::{EndReason, Event, Feed};
+use serde_json::Value;
+use std::process::Output;
+use std::time::{Duration, Instant};
+
+fn ms(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// Records until it ends by itself.
+#[track_caller]
+fn record(url: &str, file: &str, more: &[&str]) -> Output {
+    let args = [&["record", url, "-o", file, "--stale-after", "none"], more].concat();
+    let output = run(&args);
+    assert!(output.stdout.is_empty(), "{output:?}");
+    output
+}
+
+/// What `replay --print` prints.
+#[track_caller]
+fn printed(file: &str) -> Vec<Value> {
+    let output = run(&["replay", file, "--print"]);
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// The texts of the frames that went this way.
+fn texts(records: &[Value], direction: &str) -> Vec<String> {
+    let wanted = records.iter().filter(|record| record["direction"] == direction && record["record"] == "text");
+    wanted.map(|record| record["text"].as_str().unwrap().to_owned()).collect()
+}
+
+/// A feed that reconnects almost at once.
+fn feed(url: &str) -> Feed {
+    let builder = Feed::builder(url).no_stale_limit();
+    builder.reconnect(|r| (r.floor, r.first, r.max) = (ms(2), ms(5), ms(10))).open().unwrap()
+}
+
+/// The next event that is not about connecting.
+#[track_caller]
+fn next(feed: &Feed) -> Event {
+    loop {
+        match feed.recv_timeout(CEILING).unwrap() {
+            Event::Connecting(_) | Event::Connected(_) | Event::Gap(_) => {}
+            event => return event,
+        }
+    }
+}
+
+#[track_caller]
+fn text(feed: &Feed) -> String {
+    match next(feed) {
+        Event::Message(message) => message.text().unwrap().to_owned(),
+        other => panic!("no message: {other:?}"),
+    }
+}
+
+#[track_caller]
+fn end(feed: &Feed) -> EndReason {
+    match next(feed) {
+        Event::Disconnected(end) => end.reason,
+        other => panic!("no end: {other:?}"),
+    }
+}
+
+/// Starts a replay; its URL.
+#[track_caller]
+fn replay(file: &str, more: &[&str]) -> (Running, String) {
+    let mut server = Running::start(&[&["replay", file, "--listen", "127.0.0.1:0"], more].concat());
+    let url = server.says("listening at ");
+    (server, url)
+}
+
+#[test]
+fn what_was_recorded_is_replayed() {
+    let dir = Scratch::new();
+    let file = dir.path().join("a.lfrec");
+    let file = file.to_str().unwrap();
+    let topic = Topic::new("btc").every(ms(1)).on_subscribe().ack(r#"{"ok":"btc"}"#);
+    let lab = Lab::start(Script::new().topics([topic]).then(Command::Pings(ms(5)))).unwrap();
+    let output = record(&lab.url(), file, &["--subscribe", r#"{"subscribe":"btc"}"#, "--count", "200"]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert!(stderr(&output).contains("recorded 200 messages of 1 connections, "), "{output:?}");
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = std::fs::metadata(file).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+
+    let records = printed(file);
+    assert_eq!(records[0]["record"], "start");
+    assert_eq!(texts(&records, "sent"), [r#"{"subscribe":"btc"}"#]);
+    let received = texts(&records, "received");
+    assert_eq!(received.len(), 200);
+    assert_eq!(received[0], r#"{"ok":"btc"}"#);
+    let control =
+        |kind: &str, way: &str| records.iter().any(|r| r["record"] == *kind && r["direction"] == *way);
+    assert!(control("ping", "received") && control("pong", "sent") && control("close", "sent"));
+    let times: Vec<f64> = records.iter().map(|record| record["at_seconds"].as_f64().unwrap()).collect();
+    assert!(times.last().unwrap() - times[1] >= 0.19, "{times:?}");
+
+    let (mut server, url) = replay(file, &["--speed", "max", "--once"]);
+    let feed = feed(&url);
+    for expected in &received {
+        assert_eq!(text(&feed), *expected);
+    }
+    assert!(matches!(end(&feed), EndReason::ClosedByPeer { code: Some(1000), .. }));
+    assert!(server.ends().success());
+    feed.close(CEILING).unwrap();
+}
+
+#[test]
+fn it_is_replayed_no_faster_than_asked() {
+    let dir = Scratch::new();
+    let file = dir.path().join("a.lfrec");
+    let file = file.to_str().unwrap();
+    let cues = || (0..5).map(|n| Cue::At(ms(n * 100), Command::Send(n.to_string())));
+    let lab = Lab::start(Script::new().play(Playback::new(move |_| cues()))).unwrap();
+    assert!(record(&lab.url(), file, &["--count", "5"]).status.success());
+    // Recorded times may be a little closer together than those at which it was sent.
+    for (speed, least) in [("1", ms(350)), ("2", ms(175))] {
+        let (_server, url) = replay(file, &["--speed", speed]);
+        let feed = feed(&url);
+        let mut first = None;
+        for n in 0..5 {
+            assert_eq!(text(&feed), n.to_string());
+            first.get_or_insert_with(Instant::now);
+        }
+        assert!(first.unwrap().elapsed() >= least, "{speed}: {:?}", first.unwrap().elapsed());
+    }
+}
+
+#[test]
+fn each_connection_ends_as_it_did_and_all_can_be_joined() {
+    let dir = Scratch::new();
+    let file = dir.path().join("a.lfrec");
+    let file = file.to_str().unwrap();
+    let lab = Lab::builder()
+        .scripts(|connection| {
+            let script = Script::new().send(format!("of {connection}"));
+            match connection {
+                1 => script.close(1013, "later"),
+                2 => script.then(Command::Fin),
+                3 => script.for_(ms(100)).reset(),
+                _ => script.send("last"),
+            }
+        })
+        .start()
+        .unwrap();
+    let output = record(&lab.url(), file, &["--count", "5"]);
+    assert!(stderr(&output).contains("5 messages of 4 connections"), "{output:?}");
+
+    let (mut server, url) = replay(file, &["--once"]);
+    let feed = feed(&url);
+    for connection in 1..=4 {
+        assert_eq!(text(&feed), format!("of {connection}"));
+        if connection == 4 {
+            assert_eq!(text(&feed), "last");
+        }
+        let end = end(&feed);
+        let right = match connection {
+            1 => matches!(end, EndReason::ClosedByPeer { code: Some(1013), ref reason } if reason == "later"),
+            2 => end == EndReason::Eof,
+            3 => matches!(end, EndReason::Io { .. }),
+            _ => matches!(end, EndReason::ClosedByPeer { code: Some(1000), .. }),
+        };
+        assert!(right, "{connection}: {end:?}");
+    }
+    assert!(server.ends().success());
+    feed.close(CEILING).unwrap();
+
+    let (_server, url) = replay(file, &["--joined", "--speed", "max"]);
+    let feed = self::feed(&url);
+    for expected in ["of 1", "of 2", "of 3", "of 4", "last"] {
+        assert_eq!(text(&feed), expected);
+    }
+    assert!(matches!(end(&feed), EndReason::ClosedByPeer { code: Some(1000), .. }));
+}
+
+#[test]
+fn in_step_answers_come_after_what_they_answer() {
+    let dir = Scratch::new();
+    let file = dir.path().join("a.lfrec");
+    let file = file.to_str().unwrap();
+    let script = Script::new().send("hello").until_text(|text| text == "sub").send("granted");
+    let lab = Lab::start(script).unwrap();
+    assert!(record(&lab.url(), file, &["--subscribe", "sub", "--count", "2"]).status.success());
+    let (_server, url) = replay(file, &["--in-step", "--speed", "max"]);
+    let feed = feed(&url);
+    // What the server said before it was asked may be recorded behind the question.
+    feed.wait_connected(CEILING).unwrap();
+    assert!(matches!(feed.recv_timeout(ms(100)), Ok(Event::Connecting(_) | Event::Connected(_))));
+    let mut early = Vec::new();
+    while let Ok(event) = feed.recv_timeout(ms(100)) {
+        early.extend(event.into_message().map(|message| message.text().unwrap().to_owned()));
+    }
+    assert!(!early.contains(&"granted".to_owned()), "{early:?}");
+    feed.send("anything").unwrap();
+    while early.len() < 2 {
+        early.push(text(&feed));
+    }
+    assert_eq!(early, ["hello", "granted"]);
+}
+
+#[test]
+fn a_recording_is_not_written_over_by_mistake_and_can_be_gone_on_with() {
+    let dir = Scratch::new();
+    let file = dir.path().join("a.lfrec");
+    let file = file.to_str().unwrap();
+    let lab = Lab::start(Script::new().send("a").send("b")).unwrap();
+    assert!(record(&lab.url(), file, &["--count", "2"]).status.success());
+    let before = std::fs::read(file).unwrap();
+    let output = record(&lab.url(), file, &["--count", "2"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("--append"), "{output:?}");
+    assert_eq!(std::fs::read(file).unwrap(), before);
+
+    // A torn tail is cut off, and what comes then can be read.
+    std::fs::write(file, [before.as_slice(), &[1, 2, 3]].concat()).unwrap();
+    let output = run(&["replay", file, "--print"]);
+    assert!(output.status.success());
+    assert!(stderr(&output).contains("was not written in whole"), "{output:?}");
+    let output = record(&lab.url(), file, &["--count", "2", "--append"]);
+    assert!(output.status.success());
+    assert!(stderr(&output).contains("cut off 3 bytes"), "{output:?}");
+    assert_eq!(texts(&printed(file), "received"), ["a", "b", "a", "b"]);
+    assert_eq!(std::fs::read(file).unwrap()[..before.len()], before);
+
+    // What is damaged is left alone.
+    let mut damaged = std::fs::read(file).unwrap();
+    damaged[before.len() - 1] ^= 1;
+    std::fs::write(file, &damaged).unwrap();
+    let output = record(&lab.url(), file, &["--count", "2", "--append"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("damaged at byte"), "{output:?}");
+    assert_eq!(std::fs::read(file).unwrap(), damaged);
+
+    assert!(record(&lab.url(), file, &["--count", "1", "--overwrite"]).status.success());
+    assert_eq!(texts(&printed(file), "received"), ["a"]);
+    let other = dir.file("notes.txt", "no recording");
+    let output = record(&lab.url(), &other, &["--append"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert_eq!(std::fs::read_to_string(&other).unwrap(), "no recording");
+    assert_eq!(run(&["replay", &other]).status.code(), Some(2));
+}
+
+#[test]
+fn what_is_sent_can_be_left_out() {
+    let dir = Scratch::new();
+    let file = dir.path().join("a.lfrec");
+    let file = file.to_str().unwrap();
+    let lab = Lab::start(Script::new().until_subscribe().send("a")).unwrap();
+    let more = ["--count", "1", "--subscribe", "hunter2", "--redact-sent"];
+    assert!(record(&lab.url(), file, &more).status.success());
+    let output = run(&["replay", file, "--print"]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(!text.contains("hunter2") && text.contains(r#""redacted_bytes":7"#), "{text}");
+}
+
+#[cfg(unix)]
+#[test]
+fn sigterm_ends_a_recording_and_a_replay_with_the_close_handshake() {
+    let dir = Scratch::new();
+    let file = dir.path().join("a.lfrec");
+    let file = file.to_str().unwrap();
+    let lab = Lab::start(Script::of_topics([Topic::new("x").every(ms(10))])).unwrap();
+    let mut recorder = Running::start(&["record", &lab.url(), "-o", file]);
+    lab.wait_for(|_| lab.published("x") >= 5, CEILING).unwrap();
+    recorder.terminate();
+    assert_eq!(recorder.ends().code(), Some(0));
+    assert!(recorder.said().contains("recorded "));
+    let ended = lab.wait_for(|entry| matches!(entry.what, What::Ended(_)), CEILING).unwrap();
+    assert_eq!(ended.what, What::Ended(End::Closed));
+    assert!(texts(&printed(file), "received").len() >= 5);
+
+    let (mut server, url) = replay(file, &["--speed", "0.001"]);
+    let feed = feed(&url);
+    text(&feed);
+    server.terminate();
+    let end = end(&feed);
+    assert!(matches!(end, EndReason::ClosedByPeer { code: Some(1001), .. }), "{end:?}");
+    assert_eq!(server.ends().code(), Some(0));
+}
+
+#[test]
+fn wrong_arguments_and_empty_recordings_say_what_to_do() {
+    let dir = Scratch::new();
+    for (args, status, said) in [
+        (&["record", "ws://127.0.0.1:1/"][..], 2, "--output"),
+        (&["record", "-o", "x"], 2, "URL"),
+        (&["record", "ws://127.0.0.1:1/", "-o", "/no/such/dir/x"], 1, "/no/such/dir/x"),
+        (&["replay"], 2, "FILE"),
+        (&["replay", "x", "--speed", "0"], 2, "such as 1"),
+        (&["replay", "/no/such/file"], 2, "No such file"),
+        (&["replay", &dir.file("empty", "")], 1, "nothing to replay"),
+        (&["replay", &dir.file("cut", "LFRE")], 1, "nothing to replay"),
+    ] {
+        let output = run(args);
+        assert_eq!(output.status.code(), Some(status), "{args:?}: {output:?}");
+        assert!(output.stdout.is_empty());
+        let said_it = stderr(&output);
+        assert!(said_it.contains(said) && !said_it.contains("panicked"), "{args:?}: {said_it}");
+    }
+    let file = dir.path().join("refused.lfrec");
+    let lab = Lab::start(Script::refuse(403)).unwrap();
+    let output = record(&lab.url(), file.to_str().unwrap(), &[]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("403"), "{output:?}");
+}
+
+/// `kill -9` at some moment loses no more than the last second. With `LIVEFEED_KILLS=100` at 100 moments:
+/// `LIVEFEED_KILLS=100 cargo test --test cli kill`.
+#[test]
+fn a_kill_loses_nothing_that_was_received_a_second_before() {
+    let kills: u64 = std::env::var("LIVEFEED_KILLS").map_or(5, |kills| kills.parse().unwrap());
+    let dir = Scratch::new();
+    let mut killed = 0;
+    while killed < kills {
+        std::thread::scope(|scope| {
+            for at_once in 0..kills.min(10) {
+                let path = dir.path().join(format!("{}.lfrec", killed + at_once));
+                scope.spawn(move || kill_one(path.to_str().unwrap(), at_once % 2 == 1));
+            }
+        });
+        killed += kills.min(10);
+    }
+}
+
+fn kill_one(file: &str, large: bool) {
+    let topic = Topic::new("x").every(ms(1)).size(if large { 20_000 } else { 0 });
+    let lab = Lab::start(Script::of_topics([topic])).unwrap();
+    let mut recorder = Running::start(&["record", &lab.url(), "-o", file]);
+    lab.wait_for(|_| lab.published("x") > 0, CEILING).unwrap();
+    let begin = Instant::now();
+    let moment = ms(1100 + rand::random_range(0..1000));
+    // How much there was at each time.
+    let mut published = Vec::new();
+    while begin.elapsed() < moment {
+        published.push((Instant::now(), lab.published("x")));
+        std::thread::sleep(ms(2));
+    }
+    let at = Instant::now();
+    recorder.kill();
+    recorder.ends();
+    let before = published.iter().filter(|(when, _)| *when + ms(1000) <= at).map(|(_, count)| *count).max();
+    let received = texts(&printed(file), "received");
+    for (n, text) in received.iter().enumerate() {
+        assert!(text.contains(&format!("\"seq\":{},", n + 1)), "after {n}: {text:.80}");
+    }
+    assert!(received.len() as u64 >= before.unwrap(), "{} of {before:?}", received.len());
+}
