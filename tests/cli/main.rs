@@ -2,5 +2,7 @@
 
 mod check;
 mod common;
+mod probe;
+mod schema;
 mod scratch;
 mod tail;
