@@ -56,6 +56,8 @@ pub enum Command {
     Drop(String),
     /// Lets one topic go on.
     Unmute(String),
+    /// Passes over sequence numbers of a topic, as [`Control::skip`](super::Control::skip) does.
+    Skip(String, u64),
     /// Stops all topics, playbacks and floods; heartbeats and pings go on.
     MuteAll,
     /// Lets all topics, playbacks and floods go on, those stopped by [`Mute`](Self::Mute) too.
@@ -213,6 +215,7 @@ impl Command {
             Self::Mute(_) => "mute",
             Self::Drop(_) => "drop",
             Self::Unmute(_) => "unmute",
+            Self::Skip(..) => "skip",
             Self::MuteAll => "mute all",
             Self::UnmuteAll => "unmute all",
             Self::Silence => "silence",

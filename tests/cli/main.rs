@@ -2,7 +2,9 @@
 
 mod check;
 mod common;
+mod probe;
 mod record;
 mod running;
+mod schema;
 mod scratch;
 mod tail;

@@ -1,21 +1,13 @@
 //! `record` and `replay`: what goes in comes out again, whatever ends the recording.
 
-use crate::common::run;
-use crate::running::{CEILING, Running};
+use crate::common::{CEILING, err as stderr, ms, run};
+use crate::running::Running;
 use crate::scratch::Scratch;
 use livefeed::lab::{Command, Cue, End, Lab, Playback, Script, Topic, What};
 use livefeed::{EndReason, Event, Feed};
 use serde_json::Value;
 use std::process::Output;
-use std::time::{Duration, Instant};
-
-fn ms(millis: u64) -> Duration {
-    Duration::from_millis(millis)
-}
-
-fn stderr(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
-}
+use std::time::Instant;
 
 /// Records until it ends by itself.
 #[track_caller]
@@ -31,12 +23,17 @@ fn record(url: &str, file: &str, more: &[&str]) -> Output {
 fn printed(file: &str) -> Vec<Value> {
     let output = run(&["replay", file, "--print"]);
     assert!(output.status.success(), "{output:?}");
-    String::from_utf8(output.stdout).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    String::from_utf8(output.stdout)
+        .unwrap()
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
 }
 
 /// The texts of the frames that went this way.
 fn texts(records: &[Value], direction: &str) -> Vec<String> {
-    let wanted = records.iter().filter(|record| record["direction"] == direction && record["record"] == "text");
+    let wanted =
+        records.iter().filter(|record| record["direction"] == direction && record["record"] == "text");
     wanted.map(|record| record["text"].as_str().unwrap().to_owned()).collect()
 }
 

@@ -1,13 +1,10 @@
 //! A program that runs until it is told to end, and what it says meanwhile.
 
-use crate::common::livefeed;
+use crate::common::{CEILING, livefeed, signal};
 use std::io::{BufRead, BufReader};
 use std::process::{Child, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
-
-/// No wait in a test is longer.
-pub(crate) const CEILING: Duration = Duration::from_secs(30);
 
 /// A running program; killed when it is dropped.
 pub(crate) struct Running {
@@ -19,7 +16,7 @@ pub(crate) struct Running {
 impl Running {
     pub(crate) fn start(args: &[&str]) -> Self {
         let mut command = livefeed(args);
-        let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child = command.stdout(Stdio::null()).spawn().unwrap();
         let stderr = BufReader::new(child.stderr.take().unwrap());
         let (sender, lines) = channel();
         std::thread::spawn(move || {
@@ -54,8 +51,7 @@ impl Running {
     /// SIGTERM.
     #[cfg(unix)]
     pub(crate) fn terminate(&self) {
-        let id = self.child.id().to_string();
-        assert!(std::process::Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+        signal(self.child.id(), "TERM");
     }
 
     /// SIGKILL.

@@ -15,6 +15,7 @@ impl Conn {
             Command::Mute(topic) => self.schedule.mute(&topic, true, now),
             Command::Drop(topic) => self.schedule.remove(&topic),
             Command::Unmute(topic) => self.schedule.mute(&topic, false, now),
+            Command::Skip(topic, messages) => self.shared.sequences.skip(&topic, messages),
             Command::MuteAll => {
                 self.schedule.mute_all();
                 self.out.mute_flood(true);
