@@ -2,6 +2,7 @@
 
 mod check;
 mod common;
+mod lab;
 mod probe;
 mod record;
 mod running;

@@ -10,6 +10,8 @@ mod exit;
 mod feed_args;
 mod gone;
 mod hints;
+mod lab;
+mod lab_script;
 mod matching;
 mod on_alert;
 mod output;
@@ -49,6 +51,7 @@ struct Cli {
 enum Command {
     Tail(tail::Args),
     Probe(probe::Args),
+    Lab(lab::Args),
     Record(record::Args),
     Replay(replay::Args),
     Check(check::Args),
@@ -58,6 +61,7 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Tail(args) => tail::main(args),
         Command::Probe(args) => probe::main(args),
+        Command::Lab(args) => lab::main(args),
         Command::Record(args) => record::main(args),
         Command::Replay(args) => replay::main(args),
         Command::Check(args) => check::main(args),

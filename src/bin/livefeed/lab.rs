@@ -1,0 +1,279 @@
+//! `lab`: a server that misbehaves on demand.
+
+use crate::exit::{Failure, Outcome, say};
+use crate::lab_script::{self, Data};
+use crate::{secrets, serving, signals, time};
+use livefeed::crossbeam_channel::{Receiver, after, never, select};
+use livefeed::lab::{Certificate, Command, Lab, Script, Topic};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A file of payloads that is longer is a mistake, in bytes.
+const PAYLOADS: u64 = 1 << 30;
+
+/// A feed server that misbehaves on demand, to try clients with
+///
+/// Without options it sends a message every 100ms on each connection: {"topic":"lab","seq":1,"t_ns":..}, numbered without a hole over
+/// all connections. With --mode something goes wrong.
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = lab_script::help())]
+pub(crate) struct Args {
+    /// Where to listen; with port 0 the system chooses one
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9001")]
+    listen: SocketAddr,
+    /// What goes wrong; --help lists all. Repeatable: the first for the first connection, and so on, the last for all others
+    #[arg(long, value_name = "MODE[:ARG]", conflicts_with = "script")]
+    mode: Vec<String>,
+    /// How long all is well before that
+    #[arg(long, value_name = "DUR", value_parser = time::duration, default_value = "5s")]
+    after: Duration,
+    /// What to do on each connection, step by step, from a file
+    #[arg(long, value_name = "FILE")]
+    script: Option<PathBuf>,
+    /// TLS, with a certificate made for localhost, or an expired one, or one of another host
+    #[arg(long, value_name = "CERT", num_args = 0..=1, default_missing_value = "valid", require_equals = true)]
+    tls: Option<Cert>,
+    /// Write the certificate that clients have to trust to this file, as PEM
+    #[arg(long, value_name = "FILE", requires = "tls")]
+    write_ca: Option<PathBuf>,
+    /// Say nothing of connections on standard error
+    #[arg(short, long)]
+    quiet: bool,
+    #[command(flatten)]
+    data: DataArgs,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Data")]
+struct DataArgs {
+    /// The topics. Repeatable
+    #[arg(long, value_name = "NAME", default_value = "lab")]
+    topic: Vec<String>,
+    /// Messages a second of each topic, or `max`: as fast as the client takes them
+    #[arg(long, value_name = "N|max", value_parser = rate, default_value = "10")]
+    rate: Every,
+    /// Make each message at least so many bytes long
+    #[arg(long, value_name = "BYTES", default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=1 << 28))]
+    size: u32,
+    /// Send the lines of this file in turn, in place of numbered messages
+    #[arg(long, value_name = "FILE", conflicts_with = "size")]
+    payloads: Option<PathBuf>,
+    /// Start a topic only when a text with its name in it comes, and stop it when one comes that also says `unsubscribe`
+    #[arg(long)]
+    on_subscribe: bool,
+    /// Answer such a text with this; `{topic}` is the name
+    #[arg(long, value_name = "TEXT", requires = "on_subscribe")]
+    ack: Option<String>,
+    /// Send this first. Repeatable
+    #[arg(long, value_name = "TEXT")]
+    greeting: Vec<String>,
+    /// Send this text at a steady interval; it is no data
+    #[arg(long, value_name = "TEXT")]
+    heartbeat: Option<String>,
+    /// That interval
+    #[arg(long, value_name = "DUR", value_parser = time::duration, default_value = "1s", requires = "heartbeat")]
+    heartbeat_every: Duration,
+    /// Send a ping at this interval
+    #[arg(long, value_name = "DUR", value_parser = time::duration)]
+    ping: Option<Duration>,
+    /// Add a header to the answer to the upgrade, such as 'Retry-After: 5'. Repeatable
+    #[arg(long, value_name = "'K: V'")]
+    header: Vec<String>,
+    /// Choose this subprotocol, offered or not [default: the first offered]
+    #[arg(long, value_name = "NAME")]
+    subprotocol: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Cert {
+    /// Right for localhost and 127.0.0.1
+    Valid,
+    Expired,
+    WrongHost,
+}
+
+/// The time between two messages.
+#[derive(Debug, Clone, Copy)]
+struct Every(Duration);
+
+/// Reads a rate.
+fn rate(text: &str) -> Result<Every, String> {
+    if text == "max" {
+        return Ok(Every(Duration::ZERO));
+    }
+    match text.parse::<f64>() {
+        Ok(rate) if (1e-6..=1e6).contains(&rate) => Ok(Every(Duration::from_secs_f64(1.0 / rate))),
+        _ => Err("write a number from 0.000001 to 1000000, or max".to_owned()),
+    }
+}
+
+/// What is wrong with the lab as a whole, again and again.
+#[derive(Debug, Clone, Copy)]
+struct Outage {
+    accepts: bool,
+    lasts: Duration,
+}
+
+pub(crate) fn main(args: Args) -> Outcome {
+    let stop = signals::stop()?;
+    let data = data(&args.data)?;
+    let outage = args.mode.iter().find_map(|mode| outage(mode)).transpose()?;
+    let scripts = scripts(&args, &data)?;
+    let quiet = args.quiet;
+    let plan = move |number: usize| {
+        let last = scripts.len().saturating_sub(1);
+        let script = scripts.get(number.saturating_sub(1).min(last)).cloned().unwrap_or_default();
+        if quiet { script } else { watched(script, number) }
+    };
+    let builder = Lab::builder().listen(args.listen).transcript_limit(16).scripts(plan);
+    let builder = match args.tls {
+        None => builder,
+        Some(Cert::Valid) => builder.tls(Certificate::Valid),
+        Some(Cert::Expired) => builder.tls(Certificate::Expired),
+        Some(Cert::WrongHost) => builder.tls(Certificate::WrongHost),
+    };
+    let lab = builder.start().map_err(|error| {
+        Failure::failed(format!(
+            "{} can't be listened at: {error}; choose another with --listen",
+            args.listen
+        ))
+    })?;
+    if let Some(path) = &args.write_ca {
+        let written = std::fs::write(path, lab.ca_pem());
+        written.map_err(|error| Failure::failed(format!("{}: {error}", path.display())))?;
+    }
+    say(&format!("livefeed: listening at {}", lab.url()));
+    if args.tls.is_some() && args.write_ca.is_none() {
+        say("livefeed: no client trusts its certificate: write that to trust to a file with --write-ca FILE");
+    }
+    serve(&lab, &stop, outage, args.after);
+    serving::end(lab);
+    Ok(())
+}
+
+/// Serves until it is stopped.
+fn serve(lab: &Lab, stop: &Receiver<()>, outage: Option<Outage>, good: Duration) {
+    let control = lab.control();
+    let mut is_out = false;
+    let mut turn = outage.map_or_else(never, |_| after(good));
+    loop {
+        select! {
+            recv(stop) -> _ => return,
+            recv(turn) -> _ => {
+                let Some(outage) = outage else { return };
+                is_out = !is_out;
+                say(if is_out { "livefeed: out" } else { "livefeed: back" });
+                let done = match (outage.accepts, is_out) {
+                    (true, out) => control.accept(!out),
+                    (false, true) => control.stop_listening(),
+                    (false, false) => control.listen_again(),
+                };
+                if is_out {
+                    control.drop_connections();
+                }
+                if let Err(error) = done {
+                    say(&format!("livefeed: {}: {error}", lab.addr()));
+                }
+                turn = after(if is_out { outage.lasts } else { good });
+            }
+        }
+    }
+}
+
+/// The script, with words on standard error about what becomes of its connection.
+fn watched(script: Script, number: usize) -> Script {
+    struct Over(usize);
+    impl Drop for Over {
+        fn drop(&mut self) {
+            say(&format!("livefeed: connection {}: over", self.0));
+        }
+    }
+    say(&format!("livefeed: connection {number}: accepted"));
+    let over = Over(number);
+    // The last step, which the connection holds to its end, whether it comes to it or not.
+    script.then(Command::react(move |_| {
+        let _ = &over;
+        Vec::new()
+    }))
+}
+
+/// A mode of the lab as a whole.
+fn outage(mode: &str) -> Option<Result<Outage, Failure>> {
+    let (name, lasts) = mode.split_once(':').unwrap_or((mode, "5s"));
+    let accepts = match name {
+        "not-listening" => false,
+        "not-accepting" => true,
+        _ => return None,
+    };
+    let lasts = time::duration(lasts).map_err(|problem| Failure::usage(format!("--mode {name}: {problem}")));
+    Some(lasts.map(|lasts| Outage { accepts, lasts }))
+}
+
+fn scripts(args: &Args, data: &Data) -> Result<Vec<Script>, Failure> {
+    if let Some(path) = &args.script {
+        let shown = path.display();
+        let text = read(path)?;
+        return lab_script::scripts(&text, data)
+            .map_err(|problem| Failure::usage(format!("--script {shown}: {problem}")));
+    }
+    let modes = args.mode.iter().filter(|mode| outage(mode).is_none());
+    let mut scripts = modes
+        .map(|mode| lab_script::mode(mode, data, args.after))
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|problem| Failure::usage(format!("--mode: {problem}")))?;
+    if scripts.is_empty() {
+        scripts.push(lab_script::mode("good", data, args.after).map_err(Failure::usage)?);
+    }
+    Ok(scripts)
+}
+
+fn read(path: &Path) -> Result<String, Failure> {
+    let shown = path.display();
+    let wrong = |problem: String| Failure::usage(format!("{shown}: {problem}"));
+    let length = std::fs::metadata(path).map_err(|error| wrong(error.to_string()))?.len();
+    if length > PAYLOADS {
+        return Err(wrong(format!("{length} bytes are too many, more than {PAYLOADS}")));
+    }
+    std::fs::read_to_string(path).map_err(|error| wrong(error.to_string()))
+}
+
+fn data(args: &DataArgs) -> Result<Data, Failure> {
+    let lines: Option<Arc<[String]>> = match &args.payloads {
+        None => None,
+        Some(path) => Some(read(path)?.lines().map(str::to_owned).collect()),
+    };
+    if lines.as_ref().is_some_and(|lines| lines.is_empty()) {
+        return Err(Failure::usage("--payloads: the file is empty: write a message on each line"));
+    }
+    let topic = |name: &String| {
+        let mut topic = Topic::new(name.as_str()).every(args.rate.0).size(args.size as usize);
+        if let Some(lines) = lines.clone() {
+            topic = topic.message(move |seq, _| {
+                let at = usize::try_from(seq.saturating_sub(1)).unwrap_or_default() % lines.len();
+                lines.get(at).cloned().unwrap_or_default()
+            });
+        }
+        if args.on_subscribe {
+            topic = topic.on_subscribe();
+        }
+        match &args.ack {
+            Some(ack) => topic.ack(ack.replace("{topic}", name)),
+            None => topic,
+        }
+    };
+    let header = |line: &String| -> Result<(String, String), Failure> {
+        let (name, value) = secrets::header("--header", line)?;
+        Ok((name, value.expose().to_owned()))
+    };
+    Ok(Data {
+        topics: args.topic.iter().map(topic).collect(),
+        names: args.topic.clone(),
+        heartbeat: args.heartbeat.clone().map(|text| (text, args.heartbeat_every)),
+        pings: args.ping,
+        headers: args.header.iter().map(header).collect::<Result<_, _>>()?,
+        subprotocol: args.subprotocol.clone(),
+        greeting: args.greeting.clone(),
+    })
+}
