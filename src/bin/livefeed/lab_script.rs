@@ -41,7 +41,7 @@ impl Data {
 
 /// How a connection can begin other than as it should: the name, what can stand behind it, and what it does.
 const OPENINGS: &[(&str, &str, &str)] = &[
-    ("refuse", "[STATUS [BODY]]", "refuses the upgrade, with status 403; see --header for Retry-After"),
+    ("refuse", "[STATUS [BODY]]", "refuses the upgrade, with status 403 (see --header)"),
     ("never-upgrade", "", "accepts, and never answers the upgrade"),
     ("stall-tls", "", "accepts, and says nothing at all, not even in the TLS handshake"),
     ("trickle-upgrade", "[DUR]", "answers the upgrade byte by byte, every 100ms"),
