@@ -8,9 +8,11 @@ mod check;
 mod conf;
 mod exit;
 mod feed_args;
+mod files;
 mod matching;
 mod output;
 mod probe;
+mod run;
 mod signals;
 mod tail;
 mod time;
@@ -33,6 +35,7 @@ struct Cli {
 enum Command {
     Tail(tail::Args),
     Probe(probe::Args),
+    Run(run::Args),
     Check(check::Args),
 }
 
@@ -40,6 +43,7 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Tail(args) => tail::main(args),
         Command::Probe(args) => probe::main(args),
+        Command::Run(args) => run::main(args),
         Command::Check(args) => check::main(args),
     };
     exit::status(outcome)
