@@ -1,5 +1,6 @@
 //! How commands end: the exit status, and the last word on standard error.
 
+use crate::plain;
 use std::fmt;
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -17,12 +18,22 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
+    /// Status 2.
     pub(crate) fn usage(text: impl Into<String>) -> Self {
         Self::Usage(text.into())
     }
 
+    /// Status 1.
     pub(crate) fn failed(text: impl Into<String>) -> Self {
         Self::Failed(text.into())
+    }
+
+    /// A feed or monitor could not be opened.
+    pub(crate) fn of(error: &livefeed::Error) -> Self {
+        match error {
+            livefeed::Error::Config { .. } => Self::Usage(error.to_string()),
+            error => Self::Failed(error.to_string()),
+        }
     }
 }
 
@@ -37,14 +48,15 @@ impl fmt::Display for Failure {
 /// Says why, if it did not end as asked, and makes the exit status.
 pub(crate) fn status(outcome: Outcome) -> ExitCode {
     let Err(failure) = outcome else { return ExitCode::SUCCESS };
-    say(&format!("livefeed: {failure}"));
+    let text = format!("livefeed: {failure}\n");
+    let _ = io::stderr().write_all(plain::text(&text).as_bytes());
     match failure {
         Failure::Usage(_) => ExitCode::from(2),
         Failure::Failed(_) => ExitCode::FAILURE,
     }
 }
 
-/// Writes a line to standard error. Unlike `eprintln!` it does not panic if nobody reads there.
+/// Writes a line to standard error, in one go. Unlike `eprintln!` it does not panic if nobody reads there.
 pub(crate) fn say(line: &str) {
-    let _ = writeln!(io::stderr(), "{line}");
+    let _ = io::stderr().write_all(format!("{}\n", plain::line(line)).as_bytes());
 }

@@ -290,20 +290,32 @@ impl RunConfig {
         let mut wrong = |path: &str, text: &str| {
             problems.push(Problem { line: None, path: path.to_owned(), text: text.to_owned() });
         };
-        if let Some(health) = &self.health {
-            if health
-                .listen
-                .rsplit_once(':')
-                .is_none_or(|(host, port)| host.is_empty() || port.parse::<u16>().is_err())
-            {
-                wrong("health.listen", "must be an address with a port, such as \"127.0.0.1:9090\"");
-            }
+        if self.health.as_ref().is_some_and(|health| !is_address(&health.listen)) {
+            wrong("health.listen", "must be an address with a port, such as \"127.0.0.1:9090\"");
         }
         self.output.check(&mut wrong);
         if self.on_alert.as_ref().is_some_and(|on_alert| on_alert.command.trim().is_empty()) {
             wrong("on_alert.command", "is empty: give what the shell is to run");
         }
     }
+}
+
+impl Health {
+    /// The one of the configuration, but at the address of the command line, if there is one.
+    pub(crate) fn or(configured: Option<Self>, listen: Option<String>) -> Result<Option<Self>, Failure> {
+        let Some(listen) = listen else { return Ok(configured) };
+        if !is_address(&listen) {
+            return Err(Failure::usage(format!(
+                "--health {listen}: write HOST:PORT, such as 127.0.0.1:9090"
+            )));
+        }
+        let allowed_hosts = configured.map(|health| health.allowed_hosts).unwrap_or_default();
+        Ok(Some(Self { listen, allowed_hosts }))
+    }
+}
+
+fn is_address(text: &str) -> bool {
+    text.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
 }
 
 impl Output {

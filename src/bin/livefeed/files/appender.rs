@@ -1,6 +1,6 @@
 //! One file that whole lines are appended to: nothing in it is ever torn, and nothing goes to a file that is gone.
 
-use crate::exit::say;
+use crate::talk::note;
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, BufReader, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -61,10 +61,7 @@ impl Appender {
             Last::Torn { at } => {
                 file.set_len(at)?;
                 let cut = metadata.len() - at;
-                say(&format!(
-                    "livefeed: {}: cut {cut} bytes of an incomplete last line",
-                    self.path.display()
-                ));
+                note(&format!("{}: cut {cut} bytes of an incomplete last line", self.path.display()));
             }
         }
         let metadata = file.metadata()?;

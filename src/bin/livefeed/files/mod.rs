@@ -4,7 +4,7 @@ mod appender;
 mod rotation;
 
 use crate::conf::Output;
-use crate::exit::say;
+use crate::talk::note;
 use appender::Appender;
 use rotation::Rotation;
 use std::collections::BTreeMap;
@@ -179,7 +179,7 @@ impl RotatingFile {
             }
             Err(error) => {
                 let path = self.appender.path().display();
-                say(&format!("livefeed: {path}: can't be put aside, and grows: {error}"));
+                note(&format!("{path}: can't be put aside, and grows: {error}"));
                 self.held_until = now.checked_add(HOLD);
             }
         }
@@ -201,7 +201,7 @@ impl RotatingFile {
         let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
         for name in rotation::surplus(names.filter(|name| rotation::is_aside(path, name)).collect(), keep) {
             if let Err(error) = std::fs::remove_file(dir.join(&name)) {
-                say(&format!("livefeed: {}: can't be deleted: {error}", dir.join(&name).display()));
+                note(&format!("{}: can't be deleted: {error}", dir.join(&name).display()));
             }
         }
     }

@@ -1,11 +1,12 @@
 //! The thread that takes events from the feeds and writes them out. It holds little: while the output takes nothing,
 //! events stay in the queues of the feeds, whose policy then decides.
 
-use crate::exit::{Failure, say};
+use crate::exit::Failure;
 use crate::files::Files;
-use crate::time;
+use crate::talk::{Talk, note};
+use crate::{output, time};
 use livefeed::crossbeam_channel::{Receiver, RecvTimeoutError, after, bounded};
-use livefeed::{Error, Event, FeedSet};
+use livefeed::{CloseReason, Error, Event, FeedSet};
 use std::convert::Infallible;
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -24,8 +25,6 @@ const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 pub(super) enum End {
     /// Each feed is closed, and everything is written.
     Closed,
-    /// The same, though nobody asked for it.
-    GaveUp,
     /// Whoever read standard output is gone.
     NobodyReads,
     /// The output takes nothing, for this reason.
@@ -41,30 +40,25 @@ pub(super) enum Sink {
 }
 
 pub(super) struct Pump {
-    set: Arc<FeedSet<Arc<str>>>,
-    sink: Sink,
+    pub(super) set: Arc<FeedSet<Arc<str>>>,
+    pub(super) sink: Sink,
+    pub(super) talk: Talk,
     /// Disconnected when the end is asked for.
-    asked: Receiver<Infallible>,
+    pub(super) asked: Receiver<Infallible>,
     /// So long after that writes are tried again.
-    drain: Duration,
+    pub(super) drain: Duration,
 }
 
 impl Pump {
     /// Starts the thread. What is returned tells its end.
-    pub(super) fn start(
-        set: Arc<FeedSet<Arc<str>>>,
-        sink: Sink,
-        asked: Receiver<Infallible>,
-        drain: Duration,
-    ) -> Result<Receiver<End>, Failure> {
+    pub(super) fn start(mut self) -> Result<Receiver<End>, Failure> {
         let (sender, done) = bounded(1);
-        let mut pump = Self { set, sink, asked, drain };
         let run = move || {
-            let end = pump.run().map_or_else(|end| end, |()| End::Closed);
+            let end = self.run().map_or_else(|end| end, |()| End::Closed);
             let _ = sender.send(end);
         };
         let thread = std::thread::Builder::new().name("livefeed-output".to_owned()).spawn(run);
-        thread.map_err(|error| Failure::failed(format!("no thread could be started: {error}")))?;
+        thread.map_err(|error| Failure::failed(format!("could not start a thread: {error}")))?;
         Ok(done)
     }
 
@@ -100,13 +94,23 @@ impl Pump {
     }
 
     fn take(&mut self, feed: &str, event: &Event) {
-        if let Event::Closed(closed) = event {
-            say(&format!("livefeed: {feed}: closed: {}", closed.reason));
+        match event {
+            // Said in any case: the others go on without it.
+            Event::Closed(closed) if !matches!(closed.reason, CloseReason::ByUser) => {
+                note(&format!("{feed}: closed: {}", closed.reason));
+            }
+            event => {
+                if let Some(text) = self.talk.about(event, true) {
+                    note(&format!("{feed}: {text}"));
+                }
+            }
         }
         let add = |buffer: &mut Vec<u8>| {
-            // Nothing in the object can fail, and neither can the buffer.
-            let _ = serde_json::to_writer(&mut *buffer, &event.to_json(feed));
-            buffer.push(b'\n');
+            let whole = buffer.len();
+            match output::object(buffer, feed, event) {
+                Ok(()) => buffer.push(b'\n'),
+                Err(_) => buffer.truncate(whole), // a buffer takes everything
+            }
         };
         match &mut self.sink {
             Sink::Stdout(buffer) => add(buffer),
@@ -121,7 +125,7 @@ impl Pump {
             Sink::Files(files) => files,
         };
         let Err(problem) = files.write(time::wall()) else { return Ok(()) };
-        say(&format!("livefeed: {problem}: tried again until it can be written; meanwhile nothing is read"));
+        note(&format!("{problem}: tried again until it can be written; meanwhile nothing is read"));
         let failed_at = time::mono();
         let mut delay = RETRY;
         let mut give_up: Option<Instant> = None;
@@ -149,7 +153,7 @@ impl Pump {
             }
         }
         let lasted = (time::mono() - failed_at).as_secs_f64();
-        say(&format!("livefeed: the output is written again, after {lasted:.1} s"));
+        note(&format!("the output is written again, after {lasted:.1} s"));
         Ok(())
     }
 }

@@ -1,0 +1,55 @@
+//! What a user can do about the end of a connection.
+
+use livefeed::{CloseReason, EndReason, Stage};
+use std::io::ErrorKind;
+
+/// Why a feed closed, and what to do about it.
+pub(crate) fn closed(reason: &CloseReason) -> String {
+    let last = match reason {
+        CloseReason::Fatal(last) | CloseReason::AttemptsExhausted { last, .. } => Some(last),
+        CloseReason::DowntimeExhausted { last, .. } => last.as_ref(),
+        _ => None,
+    };
+    match last.and_then(hint) {
+        Some(hint) => format!("{reason}; {hint}"),
+        None => reason.to_string(),
+    }
+}
+
+/// What to do about it, where something can be said.
+pub(crate) fn hint(reason: &EndReason) -> Option<&'static str> {
+    Some(match reason {
+        EndReason::Dns { .. } => "check the spelling of the host, and the network",
+        EndReason::Io { stage: Stage::Connect, kind: ErrorKind::ConnectionRefused, .. } => {
+            "nobody listens there: check host and port, and that the server runs"
+        }
+        EndReason::Io { stage: Stage::Upgrade, .. } | EndReason::UpgradeInvalid { .. } => {
+            "is this a WebSocket server? If it speaks TLS, the URL begins with wss://"
+        }
+        EndReason::AttemptTimeout { stage: Stage::Connect, .. } => {
+            "no answer: check host and port, and whether a firewall is in the way"
+        }
+        EndReason::AttemptTimeout { stage: Stage::Upgrade, .. } => {
+            "something listens there, but it does not answer as a WebSocket server: check the port, and ws:// or wss://"
+        }
+        EndReason::Tls { untrusted: true, .. } => {
+            "if you trust it, give its certificate or that of its issuer with --ca-file FILE"
+        }
+        EndReason::Tls { .. } | EndReason::Io { stage: Stage::Tls, .. } => {
+            "does the server speak TLS on this port? Without it, the URL begins with ws://"
+        }
+        EndReason::UpgradeRefused { status: 401 | 403 | 407, .. } => {
+            "the server wants credentials, or other ones: see --header-file and --header 'Authorization: Bearer @FILE'"
+        }
+        EndReason::UpgradeRefused { status: 404 | 410, .. } => "check the path of the URL",
+        EndReason::UpgradeRefused { status: 400 | 426, .. } => {
+            "check the path of the URL, the headers, and whether the server wants a --subprotocol"
+        }
+        EndReason::UpgradeRefused { status: 429 | 503, .. } => "the server asks for patience",
+        EndReason::LoginRefused { .. } => "check the credentials",
+        EndReason::Stale { .. } => {
+            "if that is no fault, raise --stale-after, or look whether --data says what its data looks like"
+        }
+        _ => return None,
+    })
+}

@@ -1,0 +1,145 @@
+//! Runs a command for each alert: one at a time, and for so long at most.
+
+use crate::exit::say;
+use crate::plain;
+use livefeed::crossbeam_channel::{Receiver, Sender, bounded, select};
+use livefeed::{Alert, Event};
+use std::convert::Infallible;
+use std::io::{self, Write};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Mutex;
+use std::time::Duration;
+
+/// So long a command may take.
+const WITHIN: Duration = Duration::from_secs(30);
+
+/// A command that the shell runs for each alert, with the event as JSON on its standard input, and the alert as a sentence
+/// in the environment variable `LIVEFEED_ALERT`. What it prints goes to standard error.
+///
+/// However many feeds share it, one runs at a time, and what takes longer than 30 s is killed, with all that it started.
+/// What waits for its turn is bounded by the feeds' own queues of alerts.
+#[derive(Debug)]
+pub(crate) struct OnAlert {
+    command: String,
+    within: Duration,
+    /// Holds a token while none runs.
+    turn: (Sender<()>, Receiver<()>),
+    /// Dropped for the end.
+    running: Mutex<Option<Sender<Infallible>>>,
+    stop: Receiver<Infallible>,
+}
+
+impl OnAlert {
+    pub(crate) fn new(command: impl Into<String>) -> Self {
+        let turn = bounded(1);
+        let _ = turn.0.try_send(());
+        let (running, stop) = bounded(0);
+        Self { command: command.into(), within: WITHIN, turn, running: Mutex::new(Some(running)), stop }
+    }
+
+    /// Runs it for an alert of the feed with this name, and waits for its end. What goes wrong is said on standard error.
+    /// To be called from the feed's callback for alerts.
+    pub(crate) fn tell(&self, feed: &str, alert: &Alert) {
+        select! {
+            recv(self.turn.1) -> _ => {}
+            recv(self.stop) -> _ => return,
+        }
+        if let Err(problem) = self.run(feed, alert) {
+            say(&format!("livefeed: the command for alerts {problem}"));
+        }
+        let _ = self.turn.0.try_send(());
+    }
+
+    /// Kills what runs, and lets nothing begin any more. Waits for that, for a moment.
+    pub(crate) fn end(&self) {
+        let running = self.running.lock().map(|mut running| running.take());
+        drop(running);
+        let _ = self.turn.1.recv_timeout(Duration::from_secs(1));
+    }
+
+    fn run(&self, feed: &str, alert: &Alert) -> Result<(), String> {
+        let json = Event::Alert(Box::new(alert.clone())).to_json(feed).to_string();
+        let child = shell(&self.command)
+            .env("LIVEFEED_ALERT", plain::line(&alert.kind.to_string()).as_ref())
+            .stdin(Stdio::piped())
+            .stdout(io::stderr())
+            .spawn();
+        let mut child = child.map_err(|error| format!("can't be started: {error}"))?;
+        if let Some(mut input) = child.stdin.take() {
+            // It fits into the pipe, so this does not wait; a command need not read it.
+            let _ = input.write_all(format!("{json}\n").as_bytes());
+        }
+        match self.wait(&mut child) {
+            Ok(Some(status)) if status.success() => Ok(()),
+            Ok(Some(status)) => Err(format!("failed: {status}")),
+            Ok(None) => Err(format!("was ended after {} s", self.within.as_secs_f64())),
+            Err(error) => Err(format!("can't be waited for: {error}")),
+        }
+    }
+
+    /// How it ended; `None` if it had to be killed.
+    #[cfg(unix)]
+    fn wait(&self, child: &mut Child) -> io::Result<Option<ExitStatus>> {
+        use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
+        let id = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+        let id = id.ok_or(io::ErrorKind::InvalidInput)?;
+        let (ended, end) = bounded::<Infallible>(0);
+        // Not reaped there, so the number stays that of this child until it is here.
+        let wait = move || {
+            let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+            while matches!(waitid(WaitId::Pid(id), options), Err(rustix::io::Errno::INTR)) {}
+            drop(ended);
+        };
+        let waiter = std::thread::Builder::new().name("livefeed-wait".to_owned()).spawn(wait);
+        let in_time = waiter.is_ok()
+            && select! {
+                recv(end) -> _ => true,
+                recv(self.stop) -> _ => false,
+                default(self.within) => false,
+            };
+        if !in_time {
+            let _ = kill_process_group(id, Signal::KILL);
+        }
+        let status = child.wait()?;
+        Ok(in_time.then_some(status))
+    }
+
+    /// See the Unix form: here nothing better is known than to look now and then.
+    #[cfg(not(unix))]
+    fn wait(&self, child: &mut Child) -> io::Result<Option<ExitStatus>> {
+        let step = Duration::from_millis(50);
+        let mut left = self.within;
+        loop {
+            if let Some(status) = child.try_wait()? {
+                return Ok(Some(status));
+            }
+            let stopped = select! {
+                recv(self.stop) -> _ => true,
+                default(step) => false,
+            };
+            left = left.saturating_sub(step);
+            if stopped || left.is_zero() {
+                child.kill()?;
+                child.wait()?;
+                return Ok(None);
+            }
+        }
+    }
+}
+
+/// The system's shell, in a process group of its own, so that a signal of the terminal is not for it.
+fn shell(command: &str) -> Command {
+    #[cfg(unix)]
+    {
+        use std::os::unix::process::CommandExt;
+        let mut shell = Command::new("/bin/sh");
+        shell.arg("-c").arg(command).process_group(0);
+        shell
+    }
+    #[cfg(not(unix))]
+    {
+        let mut shell = Command::new("cmd");
+        shell.arg("/C").arg(command);
+        shell
+    }
+}
