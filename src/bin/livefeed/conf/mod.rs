@@ -4,6 +4,7 @@ mod document;
 mod outside;
 
 use crate::exit::Failure;
+use crate::files;
 use document::{Node, without_place};
 use livefeed::{Error, FeedConfig, Limit};
 use serde::{Deserialize, Serialize};
@@ -294,6 +295,21 @@ impl RunConfig {
             wrong("health.listen", "must be an address with a port, such as \"127.0.0.1:9090\"");
         }
         self.output.check(&mut wrong);
+        if let Some(path) = &self.output.file {
+            let mut known: BTreeMap<PathBuf, String> = BTreeMap::new();
+            for name in self.feeds.iter().map(feed_name) {
+                let file = files::path_of(path, &name);
+                // Where the path holds the name, it has to tell feeds apart.
+                if file != *path
+                    && let Some(other) = known.insert(file, name.clone())
+                {
+                    wrong(
+                        "output.file",
+                        &format!("is the same for the feeds {other:?} and {name:?}: give them other names"),
+                    );
+                }
+            }
+        }
         if self.on_alert.as_ref().is_some_and(|on_alert| on_alert.command.trim().is_empty()) {
             wrong("on_alert.command", "is empty: give what the shell is to run");
         }
@@ -331,6 +347,10 @@ impl Output {
             && file.file_name().is_none()
         {
             wrong("output.file", "names no file: give a path such as \"feeds.ndjson\"");
+        }
+        let text = self.file.as_ref().map(|file| file.to_string_lossy().replace("{feed}", ""));
+        if text.is_some_and(|text| text.contains(['{', '}'])) {
+            wrong("output.file", "holds a brace: {feed} is all that a name may hold of these");
         }
     }
 }
