@@ -2,6 +2,8 @@
 
 mod check;
 mod common;
+mod probe;
 mod run;
+mod schema;
 mod scratch;
 mod tail;
