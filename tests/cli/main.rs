@@ -3,6 +3,7 @@
 mod check;
 mod common;
 mod probe;
+mod run;
 mod schema;
 mod scratch;
 mod tail;

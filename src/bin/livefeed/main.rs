@@ -8,6 +8,7 @@ mod check;
 mod conf;
 mod exit;
 mod feed_args;
+mod files;
 mod gone;
 mod hints;
 mod matching;
@@ -17,6 +18,7 @@ mod plain;
 mod presets;
 mod printer;
 mod probe;
+mod run;
 mod secrets;
 mod sentences;
 mod signals;
@@ -43,6 +45,7 @@ struct Cli {
 enum Command {
     Tail(tail::Args),
     Probe(probe::Args),
+    Run(run::Args),
     Check(check::Args),
 }
 
@@ -50,6 +53,7 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Tail(args) => tail::main(args),
         Command::Probe(args) => probe::main(args),
+        Command::Run(args) => run::main(args),
         Command::Check(args) => check::main(args),
     };
     exit::status(outcome)

@@ -56,7 +56,7 @@ impl<W: Write> Lines<W> {
             (Format::Raw, Event::Message(message)) => raw(&mut self.buffer, message),
             (Format::Raw, _) => return Ok(()),
             (Format::Json, Event::Message(message)) => json(&mut self.buffer, feed, message, &mut self.time)?,
-            (Format::Json, event) => serde_json::to_writer(&mut self.buffer, &event.to_json(feed))?,
+            (Format::Json, event) => object(&mut self.buffer, feed, event)?,
         }
         self.buffer.push(b'\n');
         if self.buffer.len() < BLOCK { Ok(()) } else { self.flush() }
@@ -98,6 +98,15 @@ fn raw(buffer: &mut Vec<u8>, message: &Message) {
     match message.payload() {
         Payload::Text(text) => buffer.extend_from_slice(text.as_bytes()),
         Payload::Binary(bytes) => base64(buffer, bytes),
+    }
+}
+
+/// The object of an event: that of [`Event::to_json`].
+#[inline]
+pub(crate) fn object(buffer: &mut Vec<u8>, feed: &str, event: &Event) -> io::Result<()> {
+    match event {
+        Event::Message(message) => json(buffer, feed, message, &mut (SystemTime::UNIX_EPOCH, String::new())),
+        event => Ok(serde_json::to_writer(buffer, &event.to_json(feed))?),
     }
 }
 
