@@ -8,6 +8,7 @@ mod check;
 mod conf;
 mod exit;
 mod feed_args;
+mod files;
 mod gone;
 mod hints;
 mod lab;
@@ -24,6 +25,7 @@ mod recorded;
 mod recorder;
 mod recording;
 mod replay;
+mod run;
 mod secrets;
 mod sentences;
 mod serving;
@@ -54,6 +56,7 @@ enum Command {
     Lab(lab::Args),
     Record(record::Args),
     Replay(replay::Args),
+    Run(run::Args),
     Check(check::Args),
 }
 
@@ -64,6 +67,7 @@ fn main() -> ExitCode {
         Command::Lab(args) => lab::main(args),
         Command::Record(args) => record::main(args),
         Command::Replay(args) => replay::main(args),
+        Command::Run(args) => run::main(args),
         Command::Check(args) => check::main(args),
     };
     exit::status(outcome)

@@ -8,8 +8,8 @@ use std::time::{Duration, SystemTime};
 pub(crate) fn is_important(event: &Event) -> bool {
     match event {
         Event::Stale(_) | Event::Gap(_) | Event::Refused(_) | Event::Ended(_) | Event::Alert(_) => true,
-        Event::Disconnected(end) => !is_own_doing(&end.reason),
-        // Why it closed is the last word on standard error.
+        // After the last attempt it closes, and why is the last word on standard error.
+        Event::Disconnected(end) => end.retry_in.is_some() && !is_own_doing(&end.reason),
         _ => false,
     }
 }

@@ -4,6 +4,7 @@ mod document;
 mod outside;
 
 use crate::exit::Failure;
+use crate::files;
 use document::{Node, without_place};
 use livefeed::{Error, FeedConfig, Limit};
 use serde::{Deserialize, Serialize};
@@ -290,20 +291,47 @@ impl RunConfig {
         let mut wrong = |path: &str, text: &str| {
             problems.push(Problem { line: None, path: path.to_owned(), text: text.to_owned() });
         };
-        if let Some(health) = &self.health {
-            if health
-                .listen
-                .rsplit_once(':')
-                .is_none_or(|(host, port)| host.is_empty() || port.parse::<u16>().is_err())
-            {
-                wrong("health.listen", "must be an address with a port, such as \"127.0.0.1:9090\"");
-            }
+        if self.health.as_ref().is_some_and(|health| !is_address(&health.listen)) {
+            wrong("health.listen", "must be an address with a port, such as \"127.0.0.1:9090\"");
         }
         self.output.check(&mut wrong);
+        if let Some(path) = &self.output.file {
+            let mut known: BTreeMap<PathBuf, String> = BTreeMap::new();
+            for name in self.feeds.iter().map(feed_name) {
+                let file = files::path_of(path, &name);
+                // Where the path holds the name, it has to tell feeds apart.
+                if file != *path
+                    && let Some(other) = known.insert(file, name.clone())
+                {
+                    wrong(
+                        "output.file",
+                        &format!("is the same for the feeds {other:?} and {name:?}: give them other names"),
+                    );
+                }
+            }
+        }
         if self.on_alert.as_ref().is_some_and(|on_alert| on_alert.command.trim().is_empty()) {
             wrong("on_alert.command", "is empty: give what the shell is to run");
         }
     }
+}
+
+impl Health {
+    /// The one of the configuration, but at the address of the command line, if there is one.
+    pub(crate) fn or(configured: Option<Self>, listen: Option<String>) -> Result<Option<Self>, Failure> {
+        let Some(listen) = listen else { return Ok(configured) };
+        if !is_address(&listen) {
+            return Err(Failure::usage(format!(
+                "--health {listen}: write HOST:PORT, such as 127.0.0.1:9090"
+            )));
+        }
+        let allowed_hosts = configured.map(|health| health.allowed_hosts).unwrap_or_default();
+        Ok(Some(Self { listen, allowed_hosts }))
+    }
+}
+
+fn is_address(text: &str) -> bool {
+    text.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
 }
 
 impl Output {
@@ -319,6 +347,10 @@ impl Output {
             && file.file_name().is_none()
         {
             wrong("output.file", "names no file: give a path such as \"feeds.ndjson\"");
+        }
+        let text = self.file.as_ref().map(|file| file.to_string_lossy().replace("{feed}", ""));
+        if text.is_some_and(|text| text.contains(['{', '}'])) {
+            wrong("output.file", "holds a brace: {feed} is all that a name may hold of these");
         }
     }
 }

@@ -1,0 +1,130 @@
+//! `run`: any number of feeds from a file, as a service.
+
+mod pump;
+
+use crate::conf::{self, RunConfig, feed_name};
+use crate::exit::{Failure, Outcome};
+use crate::files::Files;
+use crate::on_alert::OnAlert;
+use crate::talk::{Talk, note};
+use crate::{gone, signals, time};
+use livefeed::crossbeam_channel::{Receiver, after, bounded, never, select};
+use livefeed::{Feed, FeedBuilder, FeedSet, Monitor};
+use pump::{End, Pump, Sink};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// So long the feeds have for the close handshake.
+const CLOSE: Duration = Duration::from_secs(4);
+/// So long after that the output has for what was received. Whoever asked for the end waits; Docker for 10 s.
+const DRAIN: Duration = Duration::from_secs(4);
+
+/// Runs the feeds of a configuration file until it is told to end
+///
+/// Their events are written as JSON, one object a line, to standard output or to the files that the configuration
+/// names. It reconnects by itself, and goes on until it is stopped (Ctrl-C, SIGTERM), --for is reached, nobody reads its
+/// output any more, or each feed is given up.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Exit status: 0 ended as asked; 1 each feed gave up, or the output failed; 2 wrong configuration."
+)]
+pub(crate) struct Args {
+    /// The feeds, and what is done with them: a file in TOML or JSON, see `livefeed schema`
+    #[arg(value_name = "CONFIG")]
+    config: PathBuf,
+    /// End after so long, as if stopped
+    #[arg(long = "for", value_name = "DUR", value_parser = time::duration)]
+    duration: Option<Duration>,
+    /// Say over HTTP how the feeds are, here instead of where the configuration says
+    #[arg(long, value_name = "HOST:PORT")]
+    health: Option<String>,
+    #[command(flatten)]
+    talk: Talk,
+}
+
+pub(crate) fn main(args: Args) -> Outcome {
+    args.talk.start_log();
+    let mut config = conf::read(&args.config)?;
+    config.health = conf::Health::or(config.health, args.health)?;
+    let stop = signals::stop()?;
+    let sink = sink(&config)?;
+    let gone = if config.output.file.is_some() { never() } else { gone::watch() };
+    let monitor = monitor(&config, args.talk)?;
+    let on_alert = config.on_alert.as_ref().map(|on_alert| Arc::new(OnAlert::new(&on_alert.command)));
+    let set = Arc::new(FeedSet::new());
+    for feed in open(&config, on_alert.as_ref())? {
+        let name: Arc<str> = feed.name().into();
+        if let Some(monitor) = &monitor {
+            monitor.add(&feed).map_err(|error| Failure::of(&error))?;
+        }
+        set.insert(name, feed).map_err(|error| Failure::of(&error))?;
+    }
+    let (ending, asked) = bounded(0);
+    let done = Pump { set: Arc::clone(&set), sink, talk: args.talk, asked, drain: DRAIN }.start()?;
+    let over: Receiver<_> = args.duration.map_or_else(never, after);
+    let end = select! {
+        recv(done) -> end => Some(end.unwrap_or(End::Failed("the output panicked".to_owned()))),
+        recv(stop) -> _ => None,
+        recv(over) -> _ => None,
+        recv(gone) -> _ => Some(End::NobodyReads),
+    };
+    let outcome = match end {
+        Some(End::Closed) => Err(Failure::failed("each feed has given up: see above why")),
+        Some(end) => of(end),
+        None => {
+            drop(ending);
+            let _ = set.close(CLOSE); // what is not closed by then is cut off at the end of the process
+            of(done.recv_timeout(CLOSE + DRAIN).unwrap_or(End::Stuck))
+        }
+    };
+    let _ = set.close(CLOSE);
+    if let Some(on_alert) = on_alert {
+        on_alert.end();
+    }
+    outcome
+}
+
+fn of(end: End) -> Outcome {
+    match end {
+        // That nobody reads any more is how pipelines end.
+        End::Closed | End::NobodyReads => Ok(()),
+        End::Failed(problem) => Err(Failure::failed(problem)),
+        End::Stuck => {
+            Err(Failure::failed("the output did not take everything in time: what is left is lost"))
+        }
+    }
+}
+
+fn sink(config: &RunConfig) -> Result<Sink, Failure> {
+    let Some(path) = &config.output.file else { return Ok(Sink::stdout()) };
+    let names = config.feeds.iter().map(feed_name);
+    let files = Files::open(&config.output, path, names, time::wall());
+    files.map(Sink::Files).map_err(|problem| Failure::failed(format!("output.file: {problem}")))
+}
+
+fn monitor(config: &RunConfig, talk: Talk) -> Result<Option<Monitor>, Failure> {
+    let Some(health) = &config.health else { return Ok(None) };
+    let builder = Monitor::builder();
+    let builder =
+        health.allowed_hosts.iter().fold(builder, |builder, host| builder.allowed_host(host.as_str()));
+    let failed =
+        |error| Failure::failed(format!("health.listen {}: {error}; take another port?", health.listen));
+    let monitor = builder.bind(health.listen.as_str()).map_err(failed)?;
+    if talk.is_verbose() || health.listen.ends_with(":0") {
+        note(&format!("health at http://{}/", monitor.local_addr()));
+    }
+    Ok(Some(monitor))
+}
+
+fn open(config: &RunConfig, on_alert: Option<&Arc<OnAlert>>) -> Result<Vec<Arc<Feed>>, Failure> {
+    let feeds = config.feeds.iter().map(|feed| {
+        let mut builder = FeedBuilder::from(feed.clone());
+        if let Some(on_alert) = on_alert {
+            let (on_alert, name) = (Arc::clone(on_alert), feed_name(feed));
+            builder = builder.on_alert(move |alert| on_alert.tell(&name, alert));
+        }
+        builder.open().map(Arc::new).map_err(|error| Failure::of(&error))
+    });
+    feeds.collect()
+}
