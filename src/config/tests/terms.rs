@@ -239,7 +239,6 @@ fn rules_on_late_and_frozen_data_need_a_limit_and_a_field_from_either_place() {
         (json!({"stale_after": "none"}), json!({"lag": lag}), Err("lag.after")),
     ] {
         let mut data = sub(&own);
-        data["url"] = json!(URL);
         data["defaults"] = defaults;
         match expected {
             Ok(after) => {
@@ -270,7 +269,6 @@ fn rules_on_late_and_frozen_data_need_a_limit_and_a_field_from_either_place() {
         (json!({}), json!({"frozen": frozen}), None),
     ] {
         let mut data = sub(&own);
-        data["url"] = json!(URL);
         data["defaults"] = defaults;
         let config = FeedConfig::from_json(&data.to_string()).unwrap();
         let resolved = config.resolved(&config.subscriptions[1]).terms;
