@@ -16,7 +16,8 @@ pub enum State {
     Connecting,
     /// Waiting for the next attempt.
     Waiting,
-    /// Connected; data is still owed on this connection, by the server as a whole or for a subscription with a limit.
+    /// Connected; data is still owed on this connection, by the server as a whole or for a subscription with a limit. So
+    /// is timely or new data, if the last connection was given up for the lack of it.
     Live,
     /// Connected, data came on this connection, also for each subscription that has a limit; no limit is over, and
     /// no subscription is refused, ended or in quarantine.
@@ -140,6 +141,20 @@ pub enum LimitSource {
     Ceiling,
 }
 
+impl LimitSource {
+    /// The name in JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Configured => "configured",
+            Self::Hours => "hours",
+            Self::WarmingUp => "warming_up",
+            Self::Learned => "learned",
+            Self::Floor => "floor",
+            Self::Ceiling => "ceiling",
+        }
+    }
+}
+
 /// A snapshot of a feed's health. Serializes to JSON; durations as seconds (`..._age_seconds`).
 #[derive(Debug, Clone, Serialize)]
 #[non_exhaustive]
@@ -257,7 +272,13 @@ pub struct SubscriptionHealth {
 }
 
 impl Health {
-    /// Whether data came within the limits: the answer for a monitor that wants one bit.
+    /// Whether it is as it should be, fresh or quiet: the answer for a monitor that wants one bit.
+    pub fn is_healthy(&self) -> bool {
+        matches!(self.state, State::Fresh | State::Quiet)
+    }
+
+    /// Whether data came within the limits. In quiet hours, such as those of a market that is closed, it is not fresh,
+    /// and healthy all the same.
     pub fn is_fresh(&self) -> bool {
         self.state == State::Fresh
     }
@@ -290,6 +311,10 @@ mod tests {
         }
         for state in SubscriptionState::ALL {
             assert_eq!(serde_json::to_value(state).unwrap(), state.name());
+        }
+        use LimitSource::{Ceiling, Configured, Floor, Hours, Learned, WarmingUp};
+        for source in [Configured, Hours, WarmingUp, Learned, Floor, Ceiling] {
+            assert_eq!(serde_json::to_value(source).unwrap(), source.name());
         }
     }
 }

@@ -72,7 +72,7 @@ impl Scrape {
     fn states(&self, page: &mut Page<'_>) -> fmt::Result {
         let all: [(&str, &str, One<bool>); 2] = [
             ("livefeed_healthy", "Whether the feed is fresh or quiet: what GET /health goes by.", |health| {
-                matches!(health.state, State::Fresh | State::Quiet)
+                health.is_healthy()
             }),
             ("livefeed_up", "Whether there is a connection.", |health| {
                 matches!(health.state, State::Live | State::Fresh | State::Quiet | State::Stale)

@@ -36,8 +36,8 @@ struct Standing {
     stale: Option<StaleCause>,
     /// The connection ends for that.
     verdict: bool,
-    /// A subscription with a limit has had no data yet on this connection, though these are no quiet hours for it, or one is
-    /// not to be had.
+    /// A subscription with a limit has had no data yet on this connection, or not what the last one was given up for,
+    /// though these are no quiet hours for it, or one is not to be had.
     owed: bool,
     /// Data is missing that would be owed at other hours.
     excused: bool,
@@ -48,7 +48,8 @@ impl Standing {
         let Some((since, now)) = self.since else { return };
         let demand = &entry.demand;
         let limited = || !(demand.limits(false).is_none() && demand.limits(true).is_none());
-        let waits = entry.state != SubscriptionState::Live && !demand.is_quiet() && limited();
+        let fed = entry.state == SubscriptionState::Live && entry.owed.is_none();
+        let waits = !fed && !demand.is_quiet() && limited();
         self.owed |= entry.is_off() || waits;
         self.excused |= is_missing(demand, entry.last_data.filter(|stamp| stamp.mono >= since), now);
         if !self.verdict {
