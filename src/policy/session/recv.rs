@@ -44,7 +44,8 @@ impl Session {
         let mut learned = Vec::new();
         if cycle.data > 0 {
             up.freshness.handle_data(CONNECTION, StaleCause::Silent, at);
-            if self.demand.handle_data(at) {
+            // Until now the limit on the first data held.
+            if self.demand.handle_data(at) || up.last_data.is_none() {
                 learned.push(CONNECTION);
             }
             up.data_at = at;
@@ -137,13 +138,12 @@ impl Session {
         if entry.state == SubscriptionState::Queued {
             return; // it is being made again: the data is what is left of before
         }
-        let before = entry.limits();
         entry.state = if entry.stale.is_some() { SubscriptionState::Stale } else { SubscriptionState::Live };
         let limits = entry.limits();
         if !up.freshness.is_armed(key) {
             // One whose answer was overdue was let go of, and is in force after all.
             up.freshness.arm(key, limits, at);
-        } else if limits != before {
+        } else {
             up.freshness.set(key, limits);
         }
         self.confirm(now, key, false);
