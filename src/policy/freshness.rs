@@ -35,7 +35,8 @@ impl Limits {
         *self == Self::NONE
     }
 
-    fn of(&self, cause: StaleCause) -> Option<Duration> {
+    /// That on one cause.
+    pub(crate) fn of(&self, cause: StaleCause) -> Option<Duration> {
         match cause {
             StaleCause::Silent => self.silent,
             StaleCause::Late => self.late,
