@@ -241,6 +241,18 @@ impl Freshness {
         }
     }
 
+    /// That the process was stopped is known only after it went on: what the other thread noted meanwhile was no later
+    /// than `now`.
+    pub(crate) fn settle(&mut self, now: Instant) {
+        self.earliest = None;
+        for track in self.tracks.values_mut() {
+            track.since = track.since.map(|since| since.map(|since| since.min(now)));
+            if let Some(deadline) = track.deadline() {
+                self.earliest = Some(self.earliest.map_or(deadline, |earliest| earliest.min(deadline)));
+            }
+        }
+    }
+
     pub(crate) fn disarm(&mut self, key: Key) {
         self.tracks.remove(&key);
         if self.tracks.is_empty() {

@@ -15,7 +15,9 @@ impl Session {
     pub(crate) fn handle_recv(&mut self, now: Stamp, cycle: &Cycle<'_>) {
         let Phase::Up(up) = &mut self.phase else { return };
         // First: hours turn in attended time, and a stop of the process is not part of it.
-        up.attention.handle_recv(now.mono, cycle.armed);
+        if up.attention.handle_recv(now.mono, cycle.armed) {
+            up.freshness.settle(up.attention.attended(now.mono));
+        }
         self.turn_hours(now);
         let Phase::Up(up) = &mut self.phase else { return };
         if cycle.empty {

@@ -282,6 +282,22 @@ mod hours {
         assert_eq!(wake(&world), before - 6 * HOUR);
     }
 
+    /// The controller wakes first, and does not know yet that the process was stopped.
+    #[test]
+    fn hours_that_begin_while_the_process_is_stopped_put_no_verdict_off() {
+        let mut world = World::new(market(None));
+        world.connect();
+        world.until(9 * HOUR - 1800 * SECOND);
+        world.recv(&Cycle { bytes: 2, ..Cycle::default() });
+        world.pass(HOUR);
+        world.timeout();
+        let armed = Some(5 * SECOND);
+        world.recv(&Cycle { empty: true, armed, suspended: world.suspended, ..Cycle::default() });
+        assert!(world.stale().is_none());
+        world.live(10 * SECOND);
+        assert!(world.stale().is_some());
+    }
+
     /// The threads read the clock before they take the lock: the later one may tell of the earlier time.
     #[test]
     fn hours_do_not_turn_back_for_a_time_that_was_read_before_they_turned() {
