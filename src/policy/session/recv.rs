@@ -98,17 +98,17 @@ impl Session {
         // comes it is different: then this client may be the one that is slow.
         let barren = at.saturating_duration_since(up.data_at);
         let enough = |limit: Duration| limit.max(FLOODED);
-        let overdue = up.freshness.overdue(at).into_iter().find(|overdue| {
+        // A look at all of them each time, while one is overdue: not where it can lead to nothing.
+        let may_judge = up.is_open() && up.may_judge();
+        let overdue = if may_judge { up.freshness.overdue(at) } else { Vec::new() };
+        let overdue = overdue.into_iter().find(|overdue| {
             let twice = overdue.limit.saturating_add(enough(overdue.limit));
-            up.is_open() && up.may_judge() && overdue.late >= enough(overdue.limit) && barren >= twice
+            overdue.late >= enough(overdue.limit) && barren >= twice
         });
         let unanswered = up.acks.next().zip(up.acks.next_since()).is_some_and(|(deadline, since)| {
             let limit = deadline.saturating_duration_since(since);
             let late = at.saturating_duration_since(deadline);
-            up.is_open()
-                && up.may_judge()
-                && late >= enough(limit)
-                && barren >= limit.saturating_add(enough(limit))
+            may_judge && late >= enough(limit) && barren >= limit.saturating_add(enough(limit))
         });
         if let Some(payload) = &cycle.ping
             && !up.peer_closed
