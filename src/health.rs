@@ -23,7 +23,8 @@ pub enum State {
     /// no subscription is refused, ended or in quarantine.
     Fresh,
     /// Connected, and not fresh as at other times, but that is how it should be: these are hours in which a longer
-    /// limit holds, or none (see [`Terms::by_hours`](crate::Terms::by_hours)).
+    /// limit holds, or none (see [`Terms::by_hours`](crate::Terms::by_hours)), or they have just ended, and the data that
+    /// is owed since then is still within its limit.
     Quiet,
     /// No data for longer than the limit; the repair is under way.
     Stale,

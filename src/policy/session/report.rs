@@ -39,7 +39,7 @@ struct Standing {
     /// A subscription with a limit has had no data yet on this connection, or not what the last one was given up for,
     /// though these are no quiet hours for it, or one is not to be had.
     owed: bool,
-    /// Data is missing that would be owed at other hours.
+    /// Data is missing that would be owed at other hours, or they have just ended.
     excused: bool,
 }
 
@@ -58,10 +58,11 @@ impl Standing {
     }
 }
 
-/// Whether there was no data for as long as it may be missing at other hours.
+/// Whether there was no data for as long as it may be missing at other hours, and that is as it should be, or was.
 fn is_missing(demand: &Demand, last: Option<Stamp>, now: Instant) -> bool {
     let age = last.map(|stamp| now.saturating_duration_since(stamp.mono));
-    demand.is_quiet() && age.is_none_or(|age| demand.usual().is_some_and(|usual| age >= usual))
+    let long = |age: Option<Duration>| age.is_none_or(|age| demand.usual().is_some_and(|usual| age >= usual));
+    (demand.is_quiet() && long(age)) || (demand.is_waiting() && age.is_some() && long(age))
 }
 
 /// The gap of a subscription that was made anew on the same connection.
