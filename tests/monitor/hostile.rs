@@ -258,6 +258,21 @@ fn closing_ends_what_is_under_way() {
 }
 
 #[test]
+fn many_large_requests_at_once_hold_up_neither_others_nor_the_end() {
+    let (monitor, _feed) = talkative(32, CEILING);
+    let crowds: Vec<_> = (0..20)
+        .map(|_| {
+            let mut client = Client::new(monitor.local_addr());
+            client.send("GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(50));
+            std::thread::spawn(move || client.0.bytes().map_while(Result::ok).count())
+        })
+        .collect();
+    assert_eq!(get(&monitor, "/live").status, 200);
+    soon("close", || monitor.close()).unwrap();
+    crowds.into_iter().for_each(|crowd| drop(crowd.join().unwrap()));
+}
+
+#[test]
 fn a_monitor_may_be_closed_from_many_threads_while_it_is_asked() {
     for _ in 0..20 {
         let monitor = monitor();
