@@ -74,9 +74,7 @@ impl Scrape {
             ("livefeed_healthy", "Whether the feed is fresh or quiet: what GET /health goes by.", |health| {
                 matches!(health.state, State::Fresh | State::Quiet)
             }),
-            ("livefeed_up", "Whether there is a connection.", |health| {
-                matches!(health.state, State::Live | State::Fresh | State::Quiet | State::Stale)
-            }),
+            ("livefeed_up", "Whether there is a connection.", |health| health.up.is_some()),
         ];
         for (name, help, value) in all {
             let mut family = page.gauge(name, None, help)?;

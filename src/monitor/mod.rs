@@ -20,7 +20,7 @@ use crate::thread;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use hosts::Hosts;
 use http::{Method, Request, Response};
-use server::{Server, TARGET};
+use server::Server;
 use std::convert::Infallible;
 use std::fmt;
 use std::hash::Hash;
@@ -263,11 +263,12 @@ impl MonitorBuilder {
         self
     }
 
-    /// Adds a name by which it may be asked for, without a port, beside addresses and `localhost`; by default none. While
+    /// Adds a name by which it may be asked for, in ASCII and without a port, beside addresses and `localhost`; by default none. While
     /// it is bound to loopback, other names are refused. Elsewhere every name will do as long as none is given here.
     #[must_use]
     pub fn allowed_host(mut self, name: impl Into<String>) -> Self {
-        self.allowed_hosts.push(name.into().to_ascii_lowercase());
+        let name = name.into().to_ascii_lowercase();
+        self.allowed_hosts.push(name.strip_suffix('.').map_or_else(|| name.clone(), str::to_owned));
         self
     }
 
@@ -308,7 +309,7 @@ impl MonitorBuilder {
         };
         let thread = thread::spawn("livefeed-monitor".to_owned(), move || {
             if let Err(panic) = panics::caught(|| server.run()) {
-                let _ = panics::caught(|| log::error!(target: TARGET, "the monitor panicked: {panic}"));
+                server::say(log::Level::Error, format_args!("the monitor panicked: {panic}"));
             }
             let _ = panics::caught(|| drop(server));
             drop::<Sender<Infallible>>(alive);
@@ -324,9 +325,14 @@ impl MonitorBuilder {
         if !(Duration::from_millis(1)..=Duration::from_secs(3600)).contains(&self.request_timeout) {
             return Err(Error::config("request_timeout", "it is not between 1ms and 1h"));
         }
-        let is_name = |name: &String| !name.is_empty() && !name.contains([':', '/', ' ', '*']);
+        // A browser asks for what is not ASCII by another name (RFC 5891).
+        let is_name = |name: &String| {
+            !name.is_empty()
+                && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte))
+        };
         if let Some(name) = self.allowed_hosts.iter().find(|name| !is_name(name)) {
-            let problem = format!("{name:?} is no host name: it stands without scheme, port and wildcards");
+            let problem =
+                format!("{name:?} is no host name: it stands in ASCII, without scheme, port and wildcards");
             return Err(Error::config("allowed_host", problem));
         }
         Ok(())

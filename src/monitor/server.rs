@@ -7,13 +7,15 @@ use super::wait::{self, Bell, Ready};
 use crate::clock;
 use crate::panics;
 use crossbeam_channel::{Receiver, TryRecvError};
+use log::Level;
 use std::convert::Infallible;
+use std::fmt;
 use std::io::ErrorKind;
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 /// Where log records of the monitor go.
-pub(super) const TARGET: &str = "livefeed::monitor";
+const TARGET: &str = "livefeed::monitor";
 
 /// So many connections are accepted in a row in the place of others, so that those have their turn before they may
 /// have to go.
@@ -40,7 +42,7 @@ impl Server {
     pub(super) fn run(&self) {
         let answer = |request: &Request| {
             panics::caught(|| (self.answer)(request)).unwrap_or_else(|panic| {
-                log::error!(target: TARGET, "an answer panicked: {panic}");
+                say(Level::Error, format_args!("an answer panicked: {panic}"));
                 Response::error(500, "the answer could not be made")
             })
         };
@@ -84,7 +86,7 @@ impl Server {
         waited.map_or_else(
             |error| {
                 // There is nothing to be done about it here; every socket is tried, but not in a hurry.
-                log::warn!(target: TARGET, "waiting for connections failed: {error}");
+                say(Level::Warn, format_args!("waiting for connections failed: {error}"));
                 let _ = self.stop.recv_timeout(PAUSE);
                 (conns.iter().map(|conn| conn.wanted().1).collect(), listen)
             },
@@ -121,7 +123,7 @@ impl Server {
                     }
                     _ => {
                         if !failed {
-                            log::warn!(target: TARGET, "could not accept a connection: {error}");
+                            say(Level::Warn, format_args!("could not accept a connection: {error}"));
                         }
                         return Some(now + PAUSE);
                     }
@@ -139,6 +141,11 @@ impl Server {
         }
         None
     }
+}
+
+/// Writes a log record. The logger is the application's: should it panic, the monitor goes on.
+pub(super) fn say(level: Level, text: fmt::Arguments<'_>) {
+    let _ = panics::caught(|| log::log!(target: TARGET, level, "{text}"));
 }
 
 /// Gives up the connection that is the first to go; `false`: none may.

@@ -343,6 +343,20 @@ fn no_bytes_end_it() {
     assert_eq!(get(&monitor, "/live").status, 200);
 }
 
+struct Panicking;
+
+impl log::Log for Panicking {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        assert!(!record.target().starts_with("livefeed"), "as it was to be: {}", record.args());
+    }
+
+    fn flush(&self) {}
+}
+
 /// Serves until its standard input ends, if it is told to: for the tests below. At the first line it takes all
 /// descriptors that are left, at the second it gives them back.
 #[test]
@@ -350,6 +364,9 @@ fn child() {
     if std::env::var_os("LIVEFEED_MONITOR_CHILD").is_none() {
         return;
     }
+    // What the application's logger does must not end the monitor.
+    log::set_logger(&Panicking).unwrap();
+    log::set_max_level(log::LevelFilter::Trace);
     let monitor = Monitor::builder().max_connections(1024).bind("127.0.0.1:0").unwrap();
     println!("\nlistening {}", monitor.local_addr());
     let mut held = Vec::new();

@@ -82,7 +82,7 @@ function subscriptionState(key) {
 
 /** A text of others within a sentence: what turns the direction of writing would turn the sentence. */
 function within(text) {
-  return text.replace(/[\u200e\u200f\u202a-\u202e\u2066-\u2069]/g, "");
+  return text.replace(/[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/g, "");
 }
 
 /** A number of seconds for people: the figure and its unit. */
