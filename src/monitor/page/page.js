@@ -101,7 +101,7 @@ class Card {
 
   showCharts({ health, messages, ages }, silent) {
     const last = messages.length === 0 ? 0 : messages[messages.length - 1];
-    this.rate.draw(messages, { now: `${many(last, "message", "messages")} in the last`, limit: null, silent });
+    this.rate.draw(messages, { now: `${many(last, "message", "messages")} in the last second`, limit: null, silent });
     const age = health.last_signal_age_seconds;
     const limit = health.stale_after_seconds;
     this.age.draw(ages, { now: age === null ? "no data yet" : `${time(age)} now`, limit, silent });

@@ -13,9 +13,11 @@ use std::time::{Duration, Instant};
 impl Session {
     /// One cycle of the reader.
     pub(crate) fn handle_recv(&mut self, now: Stamp, cycle: &Cycle<'_>) {
+        let Phase::Up(up) = &mut self.phase else { return };
+        // First: hours turn in attended time, and a stop of the process is not part of it.
+        up.attention.handle_recv(now.mono, cycle.armed);
         self.turn_hours(now);
         let Phase::Up(up) = &mut self.phase else { return };
-        up.attention.handle_recv(now.mono, cycle.armed);
         if cycle.empty {
             self.handle_empty(now, cycle.suspended);
             return;
