@@ -167,6 +167,10 @@ pub struct Health {
     /// Since the last data message on the current connection.
     #[serde(rename = "last_data_age_seconds", serialize_with = "seconds")]
     pub last_data_age: Option<Duration>,
+    /// How long the application has kept livefeed from reading the socket, by a handler that has not returned or a
+    /// queue that is full, if it is 100 ms or more. So long nothing is known of the feed, and its state is that before.
+    #[serde(rename = "held_up_seconds", serialize_with = "seconds")]
+    pub held_up: Option<Duration>,
     /// Since the last data message on whichever connection; before the first, `None`. The figure to monitor.
     #[serde(rename = "last_signal_age_seconds", serialize_with = "seconds")]
     pub last_signal_age: Option<Duration>,
@@ -257,6 +261,19 @@ pub struct SubscriptionHealth {
 }
 
 impl Health {
+    /// Whether nobody looked for so long that data may have been missing for longer than a limit.
+    #[cfg(feature = "monitor")]
+    pub(crate) fn is_held_up(&self) -> bool {
+        let limits = self.subscriptions.iter().filter_map(|one| one.stale_after).chain(self.stale_after);
+        limits.min().zip(self.held_up).is_some_and(|(limit, held_up)| held_up > limit)
+    }
+
+    /// Whether all is well: what monitors go by.
+    #[cfg(feature = "monitor")]
+    pub(crate) fn is_healthy(&self) -> bool {
+        matches!(self.state, State::Fresh | State::Quiet) && !self.is_held_up()
+    }
+
     /// Whether data came within the limits: the answer for a monitor that wants one bit.
     pub fn is_fresh(&self) -> bool {
         self.state == State::Fresh

@@ -37,6 +37,7 @@ impl Snapshot {
         // Of a connection, and there is none.
         (health.up, health.next_attempt_in) = (None, None);
         (health.last_byte_age, health.last_message_age, health.last_data_age) = (None, None, None);
+        health.held_up = None;
         health.state = State::Closed;
         self.taken = now;
         self

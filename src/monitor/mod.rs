@@ -37,15 +37,16 @@ const JOIN: Duration = Duration::from_secs(2);
 ///
 /// | path | answer |
 /// |---|---|
-/// | `/health` | 200 while every feed is fresh or quiet, else 503; in JSON each feed's [`Health`](crate::Health) |
+/// | `/health` | 200 while every feed is fresh or quiet, and read, else 503; in JSON each feed's [`Health`](crate::Health) |
 /// | `/live` | 200 as long as the process runs, whatever its feeds do |
 /// | `/metrics` | the figures of all feeds for Prometheus, as OpenMetrics 1.0 for those who ask for it, else in the text format 0.0.4 |
 /// | `/` | a page for people, which shows `/data` and goes on doing so |
 ///
 /// `/health?feed=NAME` asks for one feed, or, repeated, for several; one that is not known is a 404.
 /// `/health?max_age=5s` (or `5`, in seconds) asks more: 503 if the last data of a feed is older, or there has been none,
-/// whatever its state. Any other parameter is a 400, so that none is overlooked. In the answer `status` is the state of
-/// the feed that is worst off, by its name in [`State`](crate::State), or `too_old` (over `max_age`) or `no_feeds`
+/// whatever its state. A feed that the application keeps livefeed from reading
+/// ([`Health::held_up`](crate::Health::held_up)) for longer than a limit is 503 too: nothing is known of its data. Any other parameter is a 400, so that none is overlooked. In the answer `status` is the state of
+/// the feed that is worst off, by its name in [`State`](crate::State), or `slow_consumer` (kept from reading), `too_old` (over `max_age`) or `no_feeds`
 /// (503 too); `healthy` says the same as the HTTP status; `last_signal_age_seconds` is that of the oldest, `null` if a
 /// feed never had data.
 ///

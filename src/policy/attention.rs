@@ -46,6 +46,11 @@ impl Attention {
         self.seen = self.seen.max(now);
     }
 
+    /// How long the reader has been away, while it is.
+    pub(crate) fn away_for(&self, now: Instant) -> Option<Duration> {
+        self.away_since.map(|since| now.saturating_duration_since(since))
+    }
+
     /// The reader leaves `recv` alone for a while.
     pub(crate) fn handle_away(&mut self, now: Instant) {
         self.away_since.get_or_insert(now);

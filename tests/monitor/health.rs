@@ -262,3 +262,34 @@ fn feeds_may_come_and_go_while_they_are_looked_at() {
     }
     asking.join().unwrap();
 }
+
+#[test]
+fn a_feed_whose_application_does_not_read_is_not_healthy() {
+    let lab = lively();
+    let (go, going) = crossbeam_channel::bounded::<()>(0);
+    let handled = feed(&lab, "handled")
+        .stale_after(ms(300))
+        .handler(move |event| {
+            if matches!(event, livefeed::Event::Message(_)) {
+                let _ = going.recv_timeout(CEILING * 3);
+            }
+        })
+        .open()
+        .unwrap();
+    let blocked = feed(&lab, "blocked")
+        .stale_after(ms(300))
+        .queue(|queue| (queue.messages, queue.overflow) = (10, livefeed::Overflow::Block))
+        .open()
+        .unwrap();
+    let monitor = monitor();
+    for feed in [&handled, &blocked] {
+        monitor.add(feed).unwrap();
+        let answer = until(&monitor, &format!("/health?feed={}", feed.name()), |answer| {
+            println!("{}", String::from_utf8_lossy(&answer.body));
+            answer.status == 503
+                && answer.json()["last_signal_age_seconds"].as_f64().is_some_and(|age| age > 0.3)
+        });
+        assert_eq!(answer.json()["status"], "slow_consumer");
+    }
+    drop(go);
+}

@@ -12,6 +12,9 @@ use crate::policy::subscriptions::Entry;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+/// Between two looks at the socket so much passes as a matter of course.
+const HELD_UP: Duration = Duration::from_millis(100);
+
 #[derive(Debug, Default)]
 pub(super) struct Totals {
     pub(super) connections: u64,
@@ -199,6 +202,7 @@ impl Session {
             last_byte_age: up.and_then(|up| age(up.last_byte)),
             last_message_age: up.and_then(|up| age(up.last_message)),
             last_data_age: up.and_then(|up| age(up.last_data)),
+            held_up: up.and_then(|up| up.attention.away_for(now)).filter(|held_up| *held_up >= HELD_UP),
             last_signal_age: age(self.last_data),
             stale_after: self.demand.limit(),
             limit_source: self.demand.source(),
