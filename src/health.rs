@@ -167,8 +167,9 @@ pub struct Health {
     /// Since the last data message on the current connection.
     #[serde(rename = "last_data_age_seconds", serialize_with = "seconds")]
     pub last_data_age: Option<Duration>,
-    /// How long the application has kept livefeed from reading the socket, by a handler that has not returned or a
-    /// queue that is full, if it is 100 ms or more. So long nothing is known of the feed, and its state is that before.
+    /// How long the application has kept livefeed from reading the socket, by a handler or a dialect that has not
+    /// returned or a queue that is full, if it is 100 ms or more. So long nothing is known of the feed, and its state
+    /// is that of before.
     #[serde(rename = "held_up_seconds", serialize_with = "seconds")]
     pub held_up: Option<Duration>,
     /// Since the last data message on whichever connection; before the first, `None`. The figure to monitor.

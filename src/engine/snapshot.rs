@@ -52,7 +52,7 @@ impl Shared {
     pub(crate) fn snapshot(&self) -> Snapshot {
         let taken = clock::mono();
         let core = self.lock();
-        let health = core.health(self.name(), taken);
+        let health = core.health(self.name(), taken, self.is_in_recv());
         let measures = core.session.measures().clone();
         let (pulse, recent) = (core.session.pulse().clone(), core.recent.read());
         drop(core);

@@ -46,9 +46,9 @@ impl Attention {
         self.seen = self.seen.max(now);
     }
 
-    /// How long the reader has been away, while it is.
-    pub(crate) fn away_for(&self, now: Instant) -> Option<Duration> {
-        self.away_since.map(|since| now.saturating_duration_since(since))
+    /// How long ago the reader last reported.
+    pub(crate) fn unseen_for(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.seen)
     }
 
     /// The reader leaves `recv` alone for a while.
