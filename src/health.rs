@@ -183,6 +183,11 @@ pub struct Health {
     /// Since the last data message on the current connection.
     #[serde(rename = "last_data_age_seconds", serialize_with = "seconds")]
     pub last_data_age: Option<Duration>,
+    /// How long the application has kept livefeed from reading the socket, by a handler or a dialect that has not
+    /// returned or a queue that is full, if it is 100 ms or more. So long nothing is known of the feed, and its state
+    /// is that of before.
+    #[serde(rename = "held_up_seconds", serialize_with = "seconds")]
+    pub held_up: Option<Duration>,
     /// Since the last data message on whichever connection; before the first, `None`. The figure to monitor.
     #[serde(rename = "last_signal_age_seconds", serialize_with = "seconds")]
     pub last_signal_age: Option<Duration>,
@@ -273,9 +278,16 @@ pub struct SubscriptionHealth {
 }
 
 impl Health {
-    /// Whether it is as it should be, fresh or quiet: the answer for a monitor that wants one bit.
+    /// Whether nobody looked for so long that data may have been missing for longer than a limit.
+    pub(crate) fn is_held_up(&self) -> bool {
+        let limits = self.subscriptions.iter().filter_map(|one| one.stale_after).chain(self.stale_after);
+        limits.min().zip(self.held_up).is_some_and(|(limit, held_up)| held_up > limit)
+    }
+
+    /// Whether it is as it should be, fresh or quiet, and the application has not kept livefeed from looking for longer
+    /// than a limit: the answer for a monitor that wants one bit.
     pub fn is_healthy(&self) -> bool {
-        matches!(self.state, State::Fresh | State::Quiet)
+        matches!(self.state, State::Fresh | State::Quiet) && !self.is_held_up()
     }
 
     /// Whether data came within the limits. In quiet hours, such as those of a market that is closed, it is not fresh,

@@ -165,6 +165,14 @@ impl Session {
         &self.measures
     }
 
+    /// How long ago the reader of a connection last reported. In `recv` it has no reason to.
+    pub(crate) fn unseen_for(&self, now: Instant) -> Option<Duration> {
+        match &self.phase {
+            Phase::Up(up) => Some(up.attention.unseen_for(now)),
+            _ => None,
+        }
+    }
+
     /// The session's part of a snapshot; the queue's and the process's figures are filled in by the engine.
     pub(crate) fn health(&self, name: &str, now: Instant) -> Health {
         let age = |stamp: Option<Stamp>| stamp.map(|stamp| now.saturating_duration_since(stamp.mono));
@@ -201,6 +209,7 @@ impl Session {
             last_byte_age: up.and_then(|up| age(up.last_byte)),
             last_message_age: up.and_then(|up| age(up.last_message)),
             last_data_age: up.and_then(|up| age(up.last_data)),
+            held_up: None,
             last_signal_age: age(self.last_data),
             stale_after: self.demand.limit(),
             limit_source: self.demand.source(),
