@@ -48,6 +48,11 @@ impl Attention {
         !stopped.is_zero()
     }
 
+    /// How long ago the reader last reported.
+    pub(crate) fn unseen_for(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.seen)
+    }
+
     /// The reader leaves `recv` alone for a while.
     pub(crate) fn handle_away(&mut self, now: Instant) {
         self.away_since.get_or_insert(now);

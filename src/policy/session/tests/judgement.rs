@@ -370,6 +370,18 @@ fn late_data_is_data_and_no_timely_data_is_stale() {
     world.end(EndReason::Eof);
     let reason = world.session.health("x", world.now.mono).last_end;
     assert!(matches!(reason, Some(EndReason::Stale { cause: StaleCause::Late, .. })), "{reason:?}");
+    // As much on the next connection: data that is as old as before makes nothing fresh.
+    world.connect();
+    for _ in 0..3 {
+        world.mark(key, false, true);
+        assert_eq!(world.session.state(world.now.mono), State::Live);
+        world.live(SECOND);
+    }
+    assert_eq!(world.subscription("a").state, SubscriptionState::Live);
+    world.mark(key, true, true);
+    assert_eq!(world.session.state(world.now.mono), State::Fresh);
+    world.mark(key, false, true);
+    assert_eq!(world.session.state(world.now.mono), State::Fresh, "until there is another verdict");
 }
 
 #[test]
