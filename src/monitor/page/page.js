@@ -259,7 +259,9 @@ function why(health) {
       const off = inState("refused", "ended", "quarantined");
       if (off.length > 0) return `${naming(off)} not to be had.`;
       if (health.last_data_age_seconds === null) return "Connected; there was no data yet.";
-      return `Connected; ${many(inState("desired", "queued", "sent", "confirmed").length, "subscription has", "subscriptions have")} had no data yet.`;
+      const waiting = inState("desired", "queued", "sent", "confirmed").length;
+      if (waiting === 0) return "Connected; the data that comes is late, or says the same, as before.";
+      return `Connected; ${many(waiting, "subscription has", "subscriptions have")} had no data yet.`;
     }
     case "held_up":
       return `The application has kept livefeed from reading for ${time(health.held_up_seconds)}: nothing is known of its data.`;
