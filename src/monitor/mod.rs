@@ -24,7 +24,7 @@ use server::Server;
 use std::convert::Infallible;
 use std::fmt;
 use std::hash::Hash;
-use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -290,8 +290,7 @@ impl MonitorBuilder {
     pub fn bind(self, addr: impl ToSocketAddrs) -> Result<Monitor, Error> {
         self.check()?;
         let refused = |error: std::io::Error| Error::Listen(error.kind());
-        let listener = TcpListener::bind(addr).map_err(refused)?;
-        listener.set_nonblocking(true).map_err(refused)?;
+        let listener = server::listen(addr).map_err(refused)?;
         let addr = listener.local_addr().map_err(refused)?;
         let (rope, bell) = wait::bell().map_err(refused)?;
         let (stop, stopped) = bounded(0);

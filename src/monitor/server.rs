@@ -8,10 +8,11 @@ use crate::clock;
 use crate::panics;
 use crossbeam_channel::{Receiver, TryRecvError};
 use log::Level;
+use socket2::SockRef;
 use std::convert::Infallible;
 use std::fmt;
-use std::io::ErrorKind;
-use std::net::TcpListener;
+use std::io::{self, ErrorKind};
+use std::net::{TcpListener, ToSocketAddrs};
 use std::time::{Duration, Instant};
 
 /// Where log records of the monitor go.
@@ -27,6 +28,10 @@ const CROWD: usize = 64;
 /// So long nothing is accepted after that failed: mostly the process is out of descriptors.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// So many connections may wait to be accepted. One that has no place tries again after a second, which is long for a
+/// probe; the standard library leaves room for 128.
+const BACKLOG: i32 = 1024;
+
 pub(super) struct Server {
     pub(super) listener: TcpListener,
     pub(super) bell: Bell,
@@ -35,6 +40,15 @@ pub(super) struct Server {
     pub(super) max_connections: usize,
     pub(super) timeout: Duration,
     pub(super) answer: Box<dyn Fn(&Request) -> Response + Send>,
+}
+
+/// Listens at the first of these addresses that can be had.
+pub(super) fn listen(addr: impl ToSocketAddrs) -> io::Result<TcpListener> {
+    let listener = TcpListener::bind(addr)?;
+    // It listens already: where the room can't be changed, it stays.
+    let _ = SockRef::from(&listener).listen(BACKLOG);
+    listener.set_nonblocking(true)?;
+    Ok(listener)
 }
 
 impl Server {
@@ -170,8 +184,7 @@ mod tests {
 
     /// Runs a server of a few connections for as long as `run` does, with its address.
     fn served(answer: impl Fn(&Request) -> Response + Send + 'static, run: impl FnOnce(SocketAddr)) {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        listener.set_nonblocking(true).unwrap();
+        let listener = listen("127.0.0.1:0").unwrap();
         let addr = listener.local_addr().unwrap();
         let (rope, bell) = wait::bell().unwrap();
         let (stop, stopped) = bounded(0);
@@ -237,6 +250,33 @@ mod tests {
         });
         let after = counted.try_iter().count();
         assert!(after <= crowd.len(), "{after} answers after the end");
+    }
+
+    #[cfg(target_os = "linux")] // others allow for less
+    #[test]
+    fn many_may_wait_to_be_accepted() {
+        let (blocked, at_work) = bounded::<()>(0);
+        let (go, going) = bounded::<()>(0);
+        let answer = move |_: &Request| {
+            blocked.send(()).unwrap();
+            let _ = going.recv_timeout(CEILING);
+            Response::new(200, "text/plain", "")
+        };
+        served(answer, |addr| {
+            let blocking = ask(addr, "GET / HTTP/1.0\r\n\r\n");
+            at_work.recv_timeout(CEILING).unwrap();
+            let timed = |_| {
+                let begin = clock::mono();
+                (ask(addr, ""), begin.elapsed())
+            };
+            let (waiting, times): (Vec<_>, Vec<_>) = (0..300).map(timed).unzip();
+            // The system tries again after a second where there is no room.
+            let worst = times.into_iter().max().unwrap();
+            assert!(worst < Duration::from_secs(1), "{worst:?}");
+            go.send(()).unwrap();
+            assert!(told(blocking).starts_with("HTTP/1.1 200"));
+            drop(waiting);
+        });
     }
 
     #[test]

@@ -32,7 +32,6 @@ pub(crate) struct Want {
     /// Its own freshness limit; `None`: none.
     pub(crate) limit: Option<Duration>,
     /// How its limit is learned; `limit` is then the ceiling. `None`: it is not.
-    /// How `limit` is learned; it is then the ceiling.
     pub(crate) adaptive: Option<adaptive::Settings>,
     /// The limit until the first data of a connection; `None`: none until then.
     pub(crate) first_limit: Option<Duration>,
