@@ -187,7 +187,13 @@ impl Conn {
             }
             match self.stream.read(scratch) {
                 Ok(0) => {
-                    self.over = Some(self.ending.take().map_or(End::Eof, |ending| ending.how));
+                    // A client that says goodbye and ends its direction with it is answered all the same.
+                    if self.ending.is_some() {
+                        self.write(now);
+                    }
+                    if self.over.is_none() {
+                        self.over = Some(self.ending.take().map_or(End::Eof, |ending| ending.how));
+                    }
                     return;
                 }
                 Ok(count) => self.take_in(&scratch[..count], now),

@@ -95,3 +95,15 @@ fn dropping_the_lab_ends_everything_and_handles_outlive_it() {
     control.all(Command::Reset);
     assert!(control.stop_listening().is_err());
 }
+
+#[test]
+fn a_close_is_answered_also_where_the_client_ends_its_direction_at_once() {
+    for _ in 0..200 {
+        let lab = Lab::start(Script::new()).unwrap();
+        let mut stream = raw(&lab);
+        stream.write_all(&masked(8, "")).unwrap();
+        stream.shutdown(std::net::Shutdown::Write).unwrap();
+        assert_eq!(take(&mut stream, 2), [0x88, 0]);
+        await_end(&lab, &End::Closed);
+    }
+}
