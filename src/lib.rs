@@ -126,6 +126,8 @@
 //! figure to watch. With the feature `monitor` a `Monitor` answers over HTTP for any number of feeds: `/health` for
 //! probes and monitors, `/metrics` for Prometheus, and a page for people.
 //!
+//! [`FeedBuilder::on_frame`] shows each frame as it goes over the wire, to those who record it or debug a protocol.
+//!
 //! # Alerts
 //!
 //! An [`Alert`] says what a person should know. What goes on (too many reconnects, no data, no connection, a subscription

@@ -4,7 +4,7 @@ use crate::exit::{Failure, Outcome, say};
 use crate::lab_script::{self, Data};
 use crate::{secrets, serving, signals, time};
 use livefeed::crossbeam_channel::{Receiver, after, never, select};
-use livefeed::lab::{Certificate, Command, Lab, Script, Topic};
+use livefeed::lab::{Builder, Command, Lab, Script, Topic};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -130,9 +130,7 @@ pub(crate) fn main(args: Args) -> Outcome {
     let builder = Lab::builder().listen(args.listen).transcript_limit(16).scripts(plan);
     let builder = match args.tls {
         None => builder,
-        Some(Cert::Valid) => builder.tls(Certificate::Valid),
-        Some(Cert::Expired) => builder.tls(Certificate::Expired),
-        Some(Cert::WrongHost) => builder.tls(Certificate::WrongHost),
+        Some(cert) => with_tls(builder, cert)?,
     };
     let lab = builder.start().map_err(|error| {
         Failure::failed(format!(
@@ -141,7 +139,7 @@ pub(crate) fn main(args: Args) -> Outcome {
         ))
     })?;
     if let Some(path) = &args.write_ca {
-        let written = std::fs::write(path, lab.ca_pem());
+        let written = std::fs::write(path, ca_pem(&lab));
         written.map_err(|error| Failure::failed(format!("{}: {error}", path.display())))?;
     }
     say(&format!("livefeed: listening at {}", lab.url()));
@@ -151,6 +149,31 @@ pub(crate) fn main(args: Args) -> Outcome {
     serve(&lab, &stop, outage, args.after);
     serving::end(lab);
     Ok(())
+}
+
+#[cfg(feature = "native-tls")]
+fn with_tls(builder: Builder, cert: Cert) -> Result<Builder, Failure> {
+    use livefeed::lab::Certificate;
+    Ok(builder.tls(match cert {
+        Cert::Valid => Certificate::Valid,
+        Cert::Expired => Certificate::Expired,
+        Cert::WrongHost => Certificate::WrongHost,
+    }))
+}
+
+#[cfg(not(feature = "native-tls"))]
+fn with_tls(_: Builder, _: Cert) -> Result<Builder, Failure> {
+    Err(Failure::usage("--tls: this program was built without TLS: build it with the feature native-tls"))
+}
+
+#[cfg(feature = "native-tls")]
+fn ca_pem(lab: &Lab) -> &str {
+    lab.ca_pem()
+}
+
+#[cfg(not(feature = "native-tls"))]
+fn ca_pem(_: &Lab) -> &str {
+    ""
 }
 
 /// Serves until it is stopped.

@@ -241,3 +241,51 @@ fn write(mut file: File, shared: &Shared, kicks: &Receiver<()>) -> io::Result<u6
         }
     }
 }
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+    use livefeed::crossbeam_channel::never;
+    use std::os::fd::OwnedFd;
+    use std::os::unix::net::UnixStream;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    const CEILING: Duration = Duration::from_secs(20);
+
+    #[test]
+    fn what_is_received_waits_for_a_file_that_is_too_slow_and_what_is_sent_does_not() {
+        // Nobody reads at the other end.
+        let (near, far) = UnixStream::pair().unwrap();
+        let target = Target { file: File::from(OwnedFd::from(near)), cut: 0 };
+        let (recorder, tape) = Recorder::start(target).unwrap();
+        // Not to be compressed.
+        let payload: Vec<u8> = (0..1 << 20).map(|_| rand::random()).collect();
+        let added = AtomicUsize::new(0);
+        let add = |sent| tape.add(time::mono(), 1, Kind::Binary, sent, Body::Whole(&payload));
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                for _ in 0..200 {
+                    add(false);
+                    added.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+            let mut before = 0;
+            loop {
+                let _ = never::<()>().recv_timeout(Duration::from_millis(300));
+                let now = added.load(Ordering::Relaxed);
+                if now > 0 && now == before {
+                    break;
+                }
+                before = now;
+            }
+            assert!((60..=70).contains(&before), "{before} MiB are in memory");
+            add(true);
+            assert_eq!(added.load(Ordering::Relaxed), before);
+            // A file that fails ends it all, and whoever waits goes on.
+            drop(far);
+            recorder.broken.recv_timeout(CEILING).unwrap();
+        });
+        assert_eq!(added.load(Ordering::Relaxed), 200);
+        assert_eq!(recorder.finish().unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+    }
+}
