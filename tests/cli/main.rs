@@ -2,6 +2,7 @@
 
 mod check;
 mod common;
+mod config_schema;
 mod probe;
 mod run;
 mod schema;

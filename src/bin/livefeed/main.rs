@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod check;
+mod completions;
 mod conf;
 mod exit;
 mod feed_args;
@@ -19,6 +20,7 @@ mod presets;
 mod printer;
 mod probe;
 mod run;
+mod schema;
 mod secrets;
 mod sentences;
 mod signals;
@@ -27,7 +29,7 @@ mod tail;
 mod talk;
 mod time;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use std::process::ExitCode;
 
 /// A WebSocket feed that can never go silently stale, and never hides a gap.
@@ -47,6 +49,8 @@ enum Command {
     Probe(probe::Args),
     Run(run::Args),
     Check(check::Args),
+    Schema(schema::Args),
+    Completions(completions::Args),
 }
 
 fn main() -> ExitCode {
@@ -55,6 +59,8 @@ fn main() -> ExitCode {
         Command::Probe(args) => probe::main(args),
         Command::Run(args) => run::main(args),
         Command::Check(args) => check::main(args),
+        Command::Schema(args) => schema::main(args),
+        Command::Completions(args) => completions::main(&args, Cli::command()),
     };
     exit::status(outcome)
 }
