@@ -5,9 +5,9 @@ use serde::de::{self, Deserializer, Visitor};
 use std::fmt;
 use std::time::Duration;
 
-/// Reads a duration such as `2s`.
+/// Reads a duration such as `2s`. Not `5M`: those would be months, and are mostly meant to be minutes.
 pub(crate) fn parse(text: &str) -> Option<Duration> {
-    humantime::parse_duration(text).ok()
+    humantime::parse_duration(text).ok().filter(|_| !text.contains('M'))
 }
 
 /// For `#[serde(with = "duration")]`.

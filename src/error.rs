@@ -100,6 +100,9 @@ impl fmt::Display for Error {
         match self {
             Self::Config { path, problem } => write!(f, "configuration: {path}: {problem}"),
             Self::Thread(kind) => write!(f, "could not start a thread: {kind}"),
+            Self::Listen(io::ErrorKind::InvalidInput) => f.write_str(
+                "could not listen: that is no address with a port, give one such as \"127.0.0.1:9090\"",
+            ),
             Self::Listen(kind) => write!(f, "could not listen: {kind}"),
             Self::NameTaken(name) => write!(f, "the monitor shows a feed {name} already"),
             Self::Empty => f.write_str("no event at the moment"),

@@ -16,13 +16,15 @@ pub enum State {
     Connecting,
     /// Waiting for the next attempt.
     Waiting,
-    /// Connected; data is still owed on this connection, by the server as a whole or for a subscription with a limit.
+    /// Connected; data is still owed on this connection, by the server as a whole or for a subscription with a limit. So
+    /// is timely or new data, if the last connection was given up for the lack of it.
     Live,
     /// Connected, data came on this connection, also for each subscription that has a limit; no limit is over, and
     /// no subscription is refused, ended or in quarantine.
     Fresh,
     /// Connected, and not fresh as at other times, but that is how it should be: these are hours in which a longer
-    /// limit holds, or none (see [`Terms::by_hours`](crate::Terms::by_hours)).
+    /// limit holds, or none (see [`Terms::by_hours`](crate::Terms::by_hours)), or they have just ended, and the data that
+    /// is owed since then is still within its limit.
     Quiet,
     /// No data for longer than the limit; the repair is under way.
     Stale,
@@ -140,6 +142,20 @@ pub enum LimitSource {
     Ceiling,
 }
 
+impl LimitSource {
+    /// The name in JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Configured => "configured",
+            Self::Hours => "hours",
+            Self::WarmingUp => "warming_up",
+            Self::Learned => "learned",
+            Self::Floor => "floor",
+            Self::Ceiling => "ceiling",
+        }
+    }
+}
+
 /// A snapshot of a feed's health. Serializes to JSON; durations as seconds (`..._age_seconds`).
 #[derive(Debug, Clone, Serialize)]
 #[non_exhaustive]
@@ -167,6 +183,11 @@ pub struct Health {
     /// Since the last data message on the current connection.
     #[serde(rename = "last_data_age_seconds", serialize_with = "seconds")]
     pub last_data_age: Option<Duration>,
+    /// How long the application has kept livefeed from reading the socket, by a handler or a dialect that has not
+    /// returned or a queue that is full, if it is 100 ms or more. So long nothing is known of the feed, and its state
+    /// is that of before.
+    #[serde(rename = "held_up_seconds", serialize_with = "seconds")]
+    pub held_up: Option<Duration>,
     /// Since the last data message on whichever connection; before the first, `None`. The figure to monitor.
     #[serde(rename = "last_signal_age_seconds", serialize_with = "seconds")]
     pub last_signal_age: Option<Duration>,
@@ -257,7 +278,20 @@ pub struct SubscriptionHealth {
 }
 
 impl Health {
-    /// Whether data came within the limits: the answer for a monitor that wants one bit.
+    /// Whether nobody looked for so long that data may have been missing for longer than a limit.
+    pub(crate) fn is_held_up(&self) -> bool {
+        let limits = self.subscriptions.iter().filter_map(|one| one.stale_after).chain(self.stale_after);
+        limits.min().zip(self.held_up).is_some_and(|(limit, held_up)| held_up > limit)
+    }
+
+    /// Whether it is as it should be, fresh or quiet, and the application has not kept livefeed from looking for longer
+    /// than a limit: the answer for a monitor that wants one bit.
+    pub fn is_healthy(&self) -> bool {
+        matches!(self.state, State::Fresh | State::Quiet) && !self.is_held_up()
+    }
+
+    /// Whether data came within the limits. In quiet hours, such as those of a market that is closed, it is not fresh,
+    /// and healthy all the same.
     pub fn is_fresh(&self) -> bool {
         self.state == State::Fresh
     }
@@ -290,6 +324,10 @@ mod tests {
         }
         for state in SubscriptionState::ALL {
             assert_eq!(serde_json::to_value(state).unwrap(), state.name());
+        }
+        use LimitSource::{Ceiling, Configured, Floor, Hours, Learned, WarmingUp};
+        for source in [Configured, Hours, WarmingUp, Learned, Floor, Ceiling] {
+            assert_eq!(serde_json::to_value(source).unwrap(), source.name());
         }
     }
 }

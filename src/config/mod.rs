@@ -47,8 +47,8 @@ use std::time::Duration;
 /// Everything about a feed that data can express: the same for the Rust builder, the C ABI, the command line
 /// and configuration files.
 ///
-/// Only `url` has to be given. In JSON, durations are texts such as `"2s"` or `"500ms"`, sizes are numbers of
-/// bytes, and unknown fields are refused. Serialized and in `Debug`, secrets are redacted: userinfo and query
+/// Only `url` has to be given. In JSON, durations are texts such as `"2s"` or `"500ms"` (with `us`, `ms`, `s`, `m`,
+/// `h`, `d`, also together as in `"1h 30m"`), sizes are numbers of bytes, and unknown fields are refused. Serialized and in `Debug`, secrets are redacted: userinfo and query
 /// values of URLs, header values, the values of variables, and whatever is sent.
 ///
 /// ```

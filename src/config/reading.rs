@@ -1,5 +1,6 @@
 //! What is said about data that can't be read: where it is, what would be right, and no value.
 
+use super::terms::Terms;
 use serde_path_to_error::{Path, Segment};
 
 /// The path of the configuration as a whole.
@@ -37,6 +38,7 @@ pub(super) fn problem(error: &serde_json::Error) -> String {
                 kind => kind,
             };
             let expected = match expected.split_once(' ').unwrap_or((expected, "")) {
+                ("f64", place) => format!("a number {place}"),
                 ("u16" | "u32" | "usize", place) => format!("a whole number, not negative {place}"),
                 ("a", rest) if rest.starts_with("sequence") => {
                     format!("a list [..]{}", rest.trim_start_matches("sequence"))
@@ -56,18 +58,29 @@ pub(super) fn problem(error: &serde_json::Error) -> String {
     }
     if let Some(rest) = text.strip_prefix("unknown field `")
         && let Some((name, expected)) = rest.split_once('`')
-        && let Some(meant) = nearest(name, expected.split('`').skip(1).step_by(2))
     {
-        return format!("is no field: did you mean `{meant}`?");
+        let known = || expected.split('`').skip(1).step_by(2);
+        if known().any(|known| known == "subscriptions") && is_term(name) {
+            return "is a field of each of the `subscriptions`, or of `defaults`: put it there".to_owned();
+        }
+        if let Some(meant) = nearest(name, known()) {
+            return format!("is no field: did you mean `{meant}`?");
+        }
     }
     text
 }
 
-/// The one among these that this name was probably meant to be.
+/// Whether subscriptions have a field of this name: then it may be null, if nothing else.
+fn is_term(name: &str) -> bool {
+    let map = serde_json::Map::from_iter([(name.to_owned(), serde_json::Value::Null)]);
+    serde_json::from_value::<Terms>(map.into()).is_ok()
+}
+
+/// The one among these that this name was probably meant to be, whatever the case of its letters.
 pub(super) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     known
         .into_iter()
-        .map(|known| (distance(name, known), known))
+        .map(|known| (distance(&name.to_ascii_lowercase(), &known.to_ascii_lowercase()), known))
         .min_by_key(|(distance, _)| *distance)
         .filter(|(distance, known)| *distance <= 2.min(known.len() / 2))
         .map(|(_, known)| known)

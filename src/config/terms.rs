@@ -47,13 +47,13 @@ pub struct Terms {
     /// ([`Adaptive`](super::Adaptive)). Default: `stale_after` of the feed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stale_after: Option<StaleAfter>,
-    /// Its limits by hours, in place of `stale_after`: the first that applies counts. `[]`: none, whatever the feed has.
+    /// Its limits by hours, in place of `stale_after` and `first_data_within`: the first that applies counts. `[]`: none, whatever the feed has.
     /// At most 32. Default: `by_hours` of the feed.
     #[serde(deserialize_with = "table::maybe_many", skip_serializing_if = "Option::is_none")]
     pub by_hours: Option<Vec<HourLimit>>,
     /// How long the first data may take, in place of `stale_after`: for what is rare but begins with a snapshot, or
-    /// the other way round. From 1 ms to 365 days, or `none`. Default: `stale_after`, and
-    /// the ceiling of one that is learned.
+    /// the other way round. An entry of `by_hours` that applies takes the place of this, too. From 1 ms to 365 days, or
+    /// `none`. Default: `stale_after`, and the ceiling of one that is learned.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub first_data_within: Option<Limit>,
     /// What confirms that the server granted it. Default: `rule` if the feed has a rule for acknowledgements, else `none`.

@@ -40,6 +40,9 @@ pub(crate) enum Caller {
     Controller,
 }
 
+/// Between two looks at the socket so much passes as a matter of course.
+const HELD_UP: Duration = Duration::from_millis(100);
+
 /// The pure data that both threads and all users share.
 pub(crate) struct Core {
     pub(crate) session: Session,
@@ -338,8 +341,11 @@ impl Core {
     }
 
     /// The health but for what belongs to the process.
-    pub(super) fn health(&self, name: &str, now: Instant) -> Health {
+    /// How the feed is; `in_recv`: the reader looks at the socket.
+    pub(super) fn health(&self, name: &str, now: Instant, in_recv: bool) -> Health {
         let mut health = self.session.health(name, now);
+        let unseen = self.session.unseen_for(now).filter(|unseen| !in_recv && *unseen >= HELD_UP);
+        health.held_up = unseen;
         health.dropped = self.queue.dropped();
         health.gaps += self.queue.gaps();
         health.queue_messages = self.queue.messages();

@@ -36,8 +36,9 @@ pub(super) fn write(name: &str, event: &Event) {
         Event::Gap(e) => log::info!(target: TARGET, "{name}: gap, epoch {}: {}", e.epoch, e.cause.name()),
         Event::Stale(e) => log::warn!(
             target: TARGET,
-            "{name}: stale, epoch {}: no data for {:.3} s ({})",
+            "{name}: stale, epoch {}: {} for {:.3} s ({})",
             e.epoch,
+            e.cause.lack(),
             e.age.as_secs_f64(),
             e.subscription.as_ref().map_or("connection", SubscriptionId::as_str),
         ),

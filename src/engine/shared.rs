@@ -351,7 +351,7 @@ impl Shared {
 
     pub(crate) fn health(&self) -> Health {
         let now = clock::mono();
-        let health = self.lock().health(&self.name, now);
+        let health = self.lock().health(&self.name, now, self.is_in_recv());
         Health { abandoned_lookups: transport::abandoned_lookups(), ..health }
     }
 
@@ -411,5 +411,10 @@ impl Shared {
     /// Whether the reader is in `recv`, and which one.
     pub(super) fn turn(&self) -> u64 {
         self.turns.load(Ordering::Acquire)
+    }
+
+    /// Whether the reader is in `recv`.
+    pub(super) fn is_in_recv(&self) -> bool {
+        self.turn() % 2 == 1
     }
 }

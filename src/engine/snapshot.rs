@@ -37,6 +37,7 @@ impl Snapshot {
         // Of a connection, and there is none.
         (health.up, health.next_attempt_in) = (None, None);
         (health.last_byte_age, health.last_message_age, health.last_data_age) = (None, None, None);
+        health.held_up = None;
         health.state = State::Closed;
         self.taken = now;
         self
@@ -51,7 +52,7 @@ impl Shared {
     pub(crate) fn snapshot(&self) -> Snapshot {
         let taken = clock::mono();
         let core = self.lock();
-        let health = core.health(self.name(), taken);
+        let health = core.health(self.name(), taken, self.is_in_recv());
         let measures = core.session.measures().clone();
         let (pulse, recent) = (core.session.pulse().clone(), core.recent.read());
         drop(core);

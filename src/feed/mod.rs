@@ -273,7 +273,11 @@ impl Feed {
         self.engine.shared.wait(timeout, |core| core.session.is_connected().then_some(Ok(())))
     }
 
-    /// Waits until data has come on the present connection, for each subscription that has a limit.
+    /// Waits until data has come on the present connection, for each subscription that has a limit. In quiet hours in
+    /// which none comes it waits on.
+    ///
+    /// While a market is closed ([`State::Quiet`](crate::State::Quiet)) none may come for hours: a program that is started
+    /// then waits for the connection only, or takes [`Health::is_healthy`] for an answer.
     ///
     /// # Errors
     ///

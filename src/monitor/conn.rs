@@ -15,8 +15,9 @@ const IDLE: Duration = Duration::from_secs(60);
 const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES: usize = 256 << 10;
 
-/// So many requests of a connection are answered before the others have their turn.
+/// So many requests of a connection are answered before the others have their turn, and no more once that took so long.
 const IN_A_ROW: usize = 8;
+const SLICE: Duration = Duration::from_millis(2);
 
 /// So long the writing of an answer is left alone when there is no room for others.
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -122,9 +123,10 @@ impl Conn {
     /// Does what can be done without waiting; `false`: the connection is over.
     pub(super) fn turn(&mut self, answer: Answer<'_>) -> bool {
         let mut answered = 0;
+        let end = clock::mono() + SLICE;
         loop {
             let done = match self.phase {
-                Phase::Reading if answered == IN_A_ROW => return true,
+                Phase::Reading if answered == IN_A_ROW || (answered > 0 && self.since >= end) => return true,
                 Phase::Reading => self.read(answer),
                 Phase::Writing => self.write().inspect(|()| answered += 1),
                 Phase::Draining => self.drain(),

@@ -55,9 +55,11 @@ fn report(feeds: Vec<&Health>, max_age: Option<Duration>) -> Report<'_> {
     let ages = feeds.iter().map(|health| health.last_signal_age);
     let last_signal_age = ages.max_by_key(|age| age.unwrap_or(Duration::MAX)).flatten();
     let too_old = max_age.is_some_and(|max| last_signal_age.is_none_or(|age| age > max));
+    let held_up = feeds.iter().any(|health| health.is_held_up());
     let worst = feeds.iter().map(|health| health.state).max_by_key(|state| badness(*state));
     let (status, healthy) = match worst {
         None => ("no_feeds", false),
+        Some(State::Fresh | State::Quiet | State::Live) if held_up => ("slow_consumer", false),
         Some(State::Fresh | State::Quiet) if too_old => ("too_old", false),
         Some(State::Fresh) => ("fresh", true),
         Some(State::Quiet) => ("quiet", true),

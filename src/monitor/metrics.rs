@@ -71,12 +71,12 @@ impl Scrape {
 
     fn states(&self, page: &mut Page<'_>) -> fmt::Result {
         let all: [(&str, &str, One<bool>); 2] = [
-            ("livefeed_healthy", "Whether the feed is fresh or quiet: what GET /health goes by.", |health| {
-                matches!(health.state, State::Fresh | State::Quiet)
-            }),
-            ("livefeed_up", "Whether there is a connection.", |health| {
-                matches!(health.state, State::Live | State::Fresh | State::Quiet | State::Stale)
-            }),
+            (
+                "livefeed_healthy",
+                "Whether the feed is fresh or quiet, and livefeed can read: what GET /health goes by.",
+                |health| health.is_healthy(),
+            ),
+            ("livefeed_up", "Whether there is a connection.", |health| health.up.is_some()),
         ];
         for (name, help, value) in all {
             let mut family = page.gauge(name, None, help)?;
@@ -103,7 +103,7 @@ impl Scrape {
     }
 
     fn ages(&self, page: &mut Page<'_>) -> fmt::Result {
-        let all: [(&str, &str, One<Option<Duration>>); 7] = [
+        let all: [(&str, &str, One<Option<Duration>>); 8] = [
             (
                 "livefeed_last_signal_age",
                 "Since the last data message, on whichever connection. Absent before the first.",
@@ -123,6 +123,11 @@ impl Scrape {
                 "livefeed_last_byte_age",
                 "Since the last byte on the present connection. Absent without one.",
                 |health| health.last_byte_age,
+            ),
+            (
+                "livefeed_held_up",
+                "How long the application has kept livefeed from reading. Absent while it does not.",
+                |health| health.held_up,
             ),
             ("livefeed_connection_age", "How long the present connection has been up.", |health| health.up),
             (

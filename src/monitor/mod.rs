@@ -20,11 +20,11 @@ use crate::thread;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use hosts::Hosts;
 use http::{Method, Request, Response};
-use server::{Server, TARGET};
+use server::Server;
 use std::convert::Infallible;
 use std::fmt;
 use std::hash::Hash;
-use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -37,15 +37,16 @@ const JOIN: Duration = Duration::from_secs(2);
 ///
 /// | path | answer |
 /// |---|---|
-/// | `/health` | 200 while every feed is fresh or quiet, else 503; in JSON each feed's [`Health`](crate::Health) |
+/// | `/health` | 200 while every feed is fresh or quiet, and read, else 503; in JSON each feed's [`Health`](crate::Health) |
 /// | `/live` | 200 as long as the process runs, whatever its feeds do |
 /// | `/metrics` | the figures of all feeds for Prometheus, as OpenMetrics 1.0 for those who ask for it, else in the text format 0.0.4 |
 /// | `/` | a page for people, which shows `/data` and goes on doing so |
 ///
 /// `/health?feed=NAME` asks for one feed, or, repeated, for several; one that is not known is a 404.
 /// `/health?max_age=5s` (or `5`, in seconds) asks more: 503 if the last data of a feed is older, or there has been none,
-/// whatever its state. Any other parameter is a 400, so that none is overlooked. In the answer `status` is the state of
-/// the feed that is worst off, by its name in [`State`](crate::State), or `too_old` (over `max_age`) or `no_feeds`
+/// whatever its state. A feed that the application keeps livefeed from reading
+/// ([`Health::held_up`](crate::Health::held_up)) for longer than a limit is 503 too: nothing is known of its data. Any other parameter is a 400, so that none is overlooked. In the answer `status` is the state of
+/// the feed that is worst off, by its name in [`State`](crate::State), or `slow_consumer` (kept from reading), `too_old` (over `max_age`) or `no_feeds`
 /// (503 too); `healthy` says the same as the HTTP status; `last_signal_age_seconds` is that of the oldest, `null` if a
 /// feed never had data.
 ///
@@ -263,11 +264,12 @@ impl MonitorBuilder {
         self
     }
 
-    /// Adds a name by which it may be asked for, without a port, beside addresses and `localhost`; by default none. While
+    /// Adds a name by which it may be asked for, in ASCII and without a port, beside addresses and `localhost`; by default none. While
     /// it is bound to loopback, other names are refused. Elsewhere every name will do as long as none is given here.
     #[must_use]
     pub fn allowed_host(mut self, name: impl Into<String>) -> Self {
-        self.allowed_hosts.push(name.into().to_ascii_lowercase());
+        let name = name.into().to_ascii_lowercase();
+        self.allowed_hosts.push(name.strip_suffix('.').map_or_else(|| name.clone(), str::to_owned));
         self
     }
 
@@ -288,8 +290,7 @@ impl MonitorBuilder {
     pub fn bind(self, addr: impl ToSocketAddrs) -> Result<Monitor, Error> {
         self.check()?;
         let refused = |error: std::io::Error| Error::Listen(error.kind());
-        let listener = TcpListener::bind(addr).map_err(refused)?;
-        listener.set_nonblocking(true).map_err(refused)?;
+        let listener = server::listen(addr).map_err(refused)?;
         let addr = listener.local_addr().map_err(refused)?;
         let (rope, bell) = wait::bell().map_err(refused)?;
         let (stop, stopped) = bounded(0);
@@ -308,7 +309,7 @@ impl MonitorBuilder {
         };
         let thread = thread::spawn("livefeed-monitor".to_owned(), move || {
             if let Err(panic) = panics::caught(|| server.run()) {
-                let _ = panics::caught(|| log::error!(target: TARGET, "the monitor panicked: {panic}"));
+                server::say(log::Level::Error, format_args!("the monitor panicked: {panic}"));
             }
             let _ = panics::caught(|| drop(server));
             drop::<Sender<Infallible>>(alive);
@@ -324,9 +325,14 @@ impl MonitorBuilder {
         if !(Duration::from_millis(1)..=Duration::from_secs(3600)).contains(&self.request_timeout) {
             return Err(Error::config("request_timeout", "it is not between 1ms and 1h"));
         }
-        let is_name = |name: &String| !name.is_empty() && !name.contains([':', '/', ' ', '*']);
+        // A browser asks for what is not ASCII by another name (RFC 5891).
+        let is_name = |name: &String| {
+            !name.is_empty()
+                && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte))
+        };
         if let Some(name) = self.allowed_hosts.iter().find(|name| !is_name(name)) {
-            let problem = format!("{name:?} is no host name: it stands without scheme, port and wildcards");
+            let problem =
+                format!("{name:?} is no host name: it stands in ASCII, without scheme, port and wildcards");
             return Err(Error::config("allowed_host", problem));
         }
         Ok(())

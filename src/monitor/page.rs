@@ -41,6 +41,7 @@ pub(super) fn data(sources: &[Arc<Source>]) -> Response {
         let beats = snapshot.beats();
         Shown {
             health: &snapshot.health,
+            held_up: snapshot.health.is_held_up(),
             messages: beats.iter().map(|beat| beat.messages).collect(),
             ages: beats.iter().map(|beat| beat.age.map(seconds)).collect(),
             recent: snapshot.recent.iter().map(Told::new).collect(),
@@ -60,6 +61,8 @@ struct Data<'a> {
 #[derive(Serialize)]
 struct Shown<'a> {
     health: &'a Health,
+    /// Whether the application keeps livefeed from reading for so long that the state may be wrong.
+    held_up: bool,
     /// The data messages of each of the last seconds, the oldest first.
     messages: Vec<u32>,
     /// How old the newest data was at the end of each, in seconds.

@@ -7,19 +7,30 @@ use super::wait::{self, Bell, Ready};
 use crate::clock;
 use crate::panics;
 use crossbeam_channel::{Receiver, TryRecvError};
+use log::Level;
+use socket2::SockRef;
 use std::convert::Infallible;
-use std::io::ErrorKind;
-use std::net::TcpListener;
+use std::fmt;
+use std::io::{self, ErrorKind};
+use std::net::{TcpListener, ToSocketAddrs};
 use std::time::{Duration, Instant};
 
 /// Where log records of the monitor go.
-pub(super) const TARGET: &str = "livefeed::monitor";
+const TARGET: &str = "livefeed::monitor";
 
-/// So many connections are accepted in a row, so that those before them have their turn before they may have to go.
+/// So many connections are accepted in a row in the place of others, so that those have their turn before they may
+/// have to go.
 const BURST: usize = 4;
+
+/// So many are accepted in a row at all, so that those who come and go do not keep the others waiting.
+const CROWD: usize = 64;
 
 /// So long nothing is accepted after that failed: mostly the process is out of descriptors.
 const PAUSE: Duration = Duration::from_millis(100);
+
+/// So many connections may wait to be accepted. One that has no place tries again after a second, which is long for a
+/// probe; the standard library leaves room for 128.
+const BACKLOG: i32 = 1024;
 
 pub(super) struct Server {
     pub(super) listener: TcpListener,
@@ -31,19 +42,28 @@ pub(super) struct Server {
     pub(super) answer: Box<dyn Fn(&Request) -> Response + Send>,
 }
 
+/// Listens at the first of these addresses that can be had.
+pub(super) fn listen(addr: impl ToSocketAddrs) -> io::Result<TcpListener> {
+    let listener = TcpListener::bind(addr)?;
+    // It listens already: where the room can't be changed, it stays.
+    let _ = SockRef::from(&listener).listen(BACKLOG);
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
 impl Server {
     /// Serves until it is stopped.
     pub(super) fn run(&self) {
         let answer = |request: &Request| {
             panics::caught(|| (self.answer)(request)).unwrap_or_else(|panic| {
-                log::error!(target: TARGET, "an answer panicked: {panic}");
+                say(Level::Error, format_args!("an answer panicked: {panic}"));
                 Response::error(500, "the answer could not be made")
             })
         };
         let mut conns: Vec<Conn> = Vec::new();
         // Until when nothing is accepted, as that failed.
         let mut paused: Option<Instant> = None;
-        while self.stop.try_recv() != Err(TryRecvError::Disconnected) {
+        while !self.is_stopped() {
             let now = clock::mono();
             let free = self.free_at(&conns).max(paused).filter(|at| *at > now);
             let deadlines = conns.iter().map(Conn::deadline);
@@ -55,6 +75,9 @@ impl Server {
             let now = clock::mono();
             let mut found = found.into_iter();
             conns.retain_mut(|conn| {
+                if self.is_stopped() {
+                    return false; // an answer may take its time, and there may be many
+                }
                 let ready = found.next().is_some_and(Ready::any) || conn.is_pending();
                 let lives = !ready || conn.turn(&answer);
                 lives && (conn.deadline() > now || conn.handle_deadline(&answer))
@@ -65,6 +88,10 @@ impl Server {
         }
     }
 
+    fn is_stopped(&self) -> bool {
+        self.stop.try_recv() == Err(TryRecvError::Disconnected)
+    }
+
     /// What is ready of the connections, and whether the listener is.
     fn wait(&self, conns: &[Conn], listen: bool, timeout: Option<Duration>) -> (Vec<Ready>, bool) {
         let listener = Ready { read: listen, write: false };
@@ -73,7 +100,7 @@ impl Server {
         waited.map_or_else(
             |error| {
                 // There is nothing to be done about it here; every socket is tried, but not in a hurry.
-                log::warn!(target: TARGET, "waiting for connections failed: {error}");
+                say(Level::Warn, format_args!("waiting for connections failed: {error}"));
                 let _ = self.stop.recv_timeout(PAUSE);
                 (conns.iter().map(|conn| conn.wanted().1).collect(), listen)
             },
@@ -90,9 +117,10 @@ impl Server {
     /// Accepts connections, each in the place of one that may go if there are too many. Until when to leave it be if that
     /// fails; `failed`: it did before.
     fn accept(&self, conns: &mut Vec<Conn>, answer: Answer<'_>, failed: bool) -> Option<Instant> {
-        for _ in 0..BURST {
+        let mut evicted = 0;
+        for _ in 0..CROWD {
             let now = clock::mono();
-            if self.free_at(conns).is_some_and(|at| at > now) {
+            if evicted == BURST || self.is_stopped() || self.free_at(conns).is_some_and(|at| at > now) {
                 break;
             }
             let stream = match self.listener.accept() {
@@ -103,17 +131,20 @@ impl Server {
                         continue;
                     }
                     // It may be a descriptor that is lacking.
-                    _ if evict(conns, now) => continue,
+                    _ if evict(conns, now) => {
+                        evicted += 1;
+                        continue;
+                    }
                     _ => {
                         if !failed {
-                            log::warn!(target: TARGET, "could not accept a connection: {error}");
+                            say(Level::Warn, format_args!("could not accept a connection: {error}"));
                         }
                         return Some(now + PAUSE);
                     }
                 },
             };
-            if conns.len() >= self.max_connections {
-                evict(conns, now);
+            if conns.len() >= self.max_connections && evict(conns, now) {
+                evicted += 1;
             }
             // What was sent along may be there already.
             if let Ok(mut conn) = Conn::new(stream, now, self.timeout)
@@ -124,6 +155,11 @@ impl Server {
         }
         None
     }
+}
+
+/// Writes a log record. The logger is the application's: should it panic, the monitor goes on.
+pub(super) fn say(level: Level, text: fmt::Arguments<'_>) {
+    let _ = panics::caught(|| log::log!(target: TARGET, level, "{text}"));
 }
 
 /// Gives up the connection that is the first to go; `false`: none may.
@@ -148,8 +184,7 @@ mod tests {
 
     /// Runs a server of a few connections for as long as `run` does, with its address.
     fn served(answer: impl Fn(&Request) -> Response + Send + 'static, run: impl FnOnce(SocketAddr)) {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        listener.set_nonblocking(true).unwrap();
+        let listener = listen("127.0.0.1:0").unwrap();
         let addr = listener.local_addr().unwrap();
         let (rope, bell) = wait::bell().unwrap();
         let (stop, stopped) = bounded(0);
@@ -189,6 +224,58 @@ mod tests {
             let second = text.find("HTTP/1.1 200 OK\r\n");
             assert!(first == Some(0) && second > first && text.ends_with("/fine"), "{text}");
             assert!(!text.contains("as it was"), "{text}");
+        });
+    }
+
+    #[test]
+    fn whoever_asks_much_at_once_holds_up_neither_others_nor_the_end() {
+        let (count, counted) = crossbeam_channel::unbounded();
+        let answer = move |request: &Request| {
+            if request.path == "/slow" {
+                let _ = crossbeam_channel::never::<()>().recv_timeout(Duration::from_millis(20));
+            }
+            count.send(request.path.clone()).unwrap();
+            Response::new(200, "text/plain", "")
+        };
+        let mut crowd = Vec::new();
+        served(answer, |addr| {
+            let slow = "GET /slow HTTP/1.1\r\nHost: h\r\n\r\n".repeat(100);
+            crowd.extend((0..6).map(|_| ask(addr, &slow)));
+            assert_eq!(counted.recv_timeout(CEILING).unwrap(), "/slow");
+            let before = counted.try_iter().count();
+            assert!(told(ask(addr, "GET /good HTTP/1.0\r\n\r\n")).starts_with("HTTP/1.1 200"));
+            let until_good = counted.try_iter().take_while(|path| path == "/slow").count();
+            assert!(until_good <= 3 * crowd.len(), "{until_good} answers before the one, {before} before");
+            counted.try_iter().count();
+        });
+        let after = counted.try_iter().count();
+        assert!(after <= crowd.len(), "{after} answers after the end");
+    }
+
+    #[cfg(target_os = "linux")] // others allow for less
+    #[test]
+    fn many_may_wait_to_be_accepted() {
+        let (blocked, at_work) = bounded::<()>(0);
+        let (go, going) = bounded::<()>(0);
+        let answer = move |_: &Request| {
+            blocked.send(()).unwrap();
+            let _ = going.recv_timeout(CEILING);
+            Response::new(200, "text/plain", "")
+        };
+        served(answer, |addr| {
+            let blocking = ask(addr, "GET / HTTP/1.0\r\n\r\n");
+            at_work.recv_timeout(CEILING).unwrap();
+            let timed = |_| {
+                let begin = clock::mono();
+                (ask(addr, ""), begin.elapsed())
+            };
+            let (waiting, times): (Vec<_>, Vec<_>) = (0..300).map(timed).unzip();
+            // The system tries again after a second where there is no room.
+            let worst = times.into_iter().max().unwrap();
+            assert!(worst < Duration::from_secs(1), "{worst:?}");
+            go.send(()).unwrap();
+            assert!(told(blocking).starts_with("HTTP/1.1 200"));
+            drop(waiting);
         });
     }
 

@@ -4,17 +4,19 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use std::io;
 use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The longest wait; what is later is waited for anew.
 const LONGEST: Duration = Duration::from_secs(600);
 
-/// Wakes a thread that waits; the other end is its [`Bell`].
+/// Wakes a thread that waits; the other end is its [`Bell`]. It holds that too: who pulls when nobody listens any more
+/// must not have the process ended by SIGPIPE.
 #[derive(Debug)]
-pub(super) struct Rope(End);
+pub(super) struct Rope(End, #[allow(dead_code, reason = "held")] Arc<End>);
 
 #[derive(Debug)]
-pub(super) struct Bell(End);
+pub(super) struct Bell(Arc<End>);
 
 #[cfg(unix)]
 type End = std::os::unix::net::UnixStream;
@@ -27,7 +29,8 @@ pub(super) fn bell() -> io::Result<(Rope, Bell)> {
     let (near, far) = End::pair()?;
     near.set_nonblocking(true)?;
     far.set_nonblocking(true)?;
-    Ok((Rope(near), Bell(far)))
+    let far = Arc::new(far);
+    Ok((Rope(near, Arc::clone(&far)), Bell(far)))
 }
 
 /// See the Unix form: here it is a socket that talks to itself.
@@ -36,7 +39,8 @@ pub(super) fn bell() -> io::Result<(Rope, Bell)> {
     let end = End::bind((std::net::Ipv4Addr::LOCALHOST, 0))?;
     end.connect(end.local_addr()?)?;
     end.set_nonblocking(true)?;
-    Ok((Rope(end.try_clone()?), Bell(end)))
+    let far = Arc::new(end.try_clone()?);
+    Ok((Rope(end, Arc::clone(&far)), Bell(far)))
 }
 
 impl Rope {
@@ -88,7 +92,7 @@ pub(super) fn wait(
     timeout: Option<Duration>,
 ) -> io::Result<bool> {
     let mut fds = Vec::with_capacity(sockets.len() + 2);
-    fds.push(PollFd::new(&bell.0, PollFlags::IN));
+    fds.push(PollFd::new(&*bell.0, PollFlags::IN));
     fds.push(PollFd::new(listener.0, flags(listener.1)));
     fds.extend(sockets.iter().zip(&*ready).map(|(socket, wanted)| PollFd::new(*socket, flags(*wanted))));
     let timeout = Timespec::try_from(timeout.unwrap_or(LONGEST).min(LONGEST)).ok();
@@ -113,4 +117,20 @@ fn flags(wanted: Ready) -> PollFlags {
     flags.set(PollFlags::IN, wanted.read);
     flags.set(PollFlags::OUT, wanted.write);
     flags
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    #[test]
+    fn pulling_does_no_harm_when_nobody_listens_any_more() {
+        let (rope, bell) = bell().unwrap();
+        drop(bell);
+        assert_eq!((&rope.0).write(&[1]).unwrap(), 1, "a broken pipe ends a process that does not ignore it");
+        for _ in 0..100_000 {
+            rope.pull();
+        }
+    }
 }

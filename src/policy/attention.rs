@@ -35,15 +35,22 @@ impl Attention {
         attended.checked_add(self.away).unwrap_or(attended)
     }
 
-    /// The reader came back from `recv`, which was armed with `armed`. What is longer than that explains was a stop.
-    pub(crate) fn handle_recv(&mut self, now: Instant, armed: Option<Duration>) {
+    /// The reader came back from `recv`, which was armed with `armed`. What is longer than that explains was a stop. Says
+    /// whether there was one: attended time is then less than it seemed to be.
+    pub(crate) fn handle_recv(&mut self, now: Instant, armed: Option<Duration>) -> bool {
         self.handle_back(self.seen);
-        if let Some(armed) = armed {
+        let stopped = armed.map_or(Duration::ZERO, |armed| {
             let explained = armed.saturating_add(armed / 8).saturating_add(SLACK);
-            let elapsed = now.saturating_duration_since(self.seen);
-            self.away = self.away.saturating_add(elapsed.saturating_sub(explained));
-        }
+            now.saturating_duration_since(self.seen).saturating_sub(explained)
+        });
+        self.away = self.away.saturating_add(stopped);
         self.seen = self.seen.max(now);
+        !stopped.is_zero()
+    }
+
+    /// How long ago the reader last reported.
+    pub(crate) fn unseen_for(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.seen)
     }
 
     /// The reader leaves `recv` alone for a while.

@@ -29,15 +29,18 @@ pub(crate) struct Terms {
 #[derive(Debug)]
 pub(crate) struct Demand {
     terms: Terms,
-    learner: Option<Learner>,
+    /// A feed may have many subscriptions, and few of them learn.
+    learner: Option<Box<Learner>>,
     /// What an entry for these hours says, if there is one.
     hours: Option<Option<Duration>>,
+    /// Quiet hours have ended, and no data has come since.
+    waits: bool,
 }
 
 impl Demand {
     pub(crate) fn new(terms: Terms, timetable: &Timetable) -> Self {
-        let learner = terms.adaptive.map(Learner::new);
-        let mut demand = Self { terms, learner, hours: None };
+        let learner = terms.adaptive.map(|settings| Box::new(Learner::new(settings)));
+        let mut demand = Self { terms, learner, hours: None, waits: false };
         demand.turn(timetable);
         demand
     }
@@ -48,7 +51,9 @@ impl Demand {
         if hours == self.hours {
             return false;
         }
+        let was_quiet = self.is_quiet();
         self.hours = hours;
+        self.waits = was_quiet && !self.is_quiet();
         self.handle_break();
         true
     }
@@ -79,7 +84,7 @@ impl Demand {
 
     /// The same without regard to the hours.
     pub(crate) fn usual(&self) -> Option<Duration> {
-        self.learner.as_ref().map(Learner::limit).or(self.terms.limit)
+        self.learner.as_ref().map(|learner| learner.limit()).or(self.terms.limit)
     }
 
     /// Whether these are hours in which data may stay away for longer than usual.
@@ -89,6 +94,11 @@ impl Demand {
             (Some(None), usual) => usual.or(self.terms.late).or(self.terms.frozen).is_some(),
             (Some(Some(limit)), usual) => usual.is_some_and(|usual| limit > usual),
         }
+    }
+
+    /// Whether data was not owed until lately, and has not come since.
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.waits
     }
 
     /// Whether it is not enough that data comes.
@@ -119,11 +129,12 @@ impl Demand {
 
     /// The slowest recent gap, if the limit is learned and enough is known.
     pub(crate) fn learned(&self) -> Option<Duration> {
-        self.learner.as_ref().and_then(Learner::learned)
+        self.learner.as_ref()?.learned()
     }
 
     /// Data came, in attended time. Says whether the limit changes by that.
     pub(crate) fn handle_data(&mut self, at: Instant) -> bool {
+        self.waits = false;
         self.learn(|learner| learner.handle_data(at))
     }
 

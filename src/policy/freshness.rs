@@ -35,6 +35,15 @@ impl Limits {
         *self == Self::NONE
     }
 
+    /// That on one cause.
+    pub(crate) fn of(&self, cause: StaleCause) -> Option<Duration> {
+        match cause {
+            StaleCause::Silent => self.silent,
+            StaleCause::Late => self.late,
+            StaleCause::Frozen => self.frozen,
+        }
+    }
+
     fn each(&self) -> [Option<Duration>; 3] {
         [self.silent, self.late, self.frozen]
     }
@@ -92,17 +101,25 @@ impl Track {
     fn deadline(&self) -> Option<Instant> {
         match self.wait {
             Wait::Limit => self.first_due().map(|due| due.at),
-            Wait::Until(at, _) => Some(at),
+            // A limit that has grown since counts, too: whoever is over it is over its limit.
+            Wait::Until(at, _) => {
+                self.repaired().map(|due| due.at.max(at)).or(self.first_due().map(|due| due.at))
+            }
             Wait::Held(_) => None,
+        }
+    }
+
+    /// What is being repaired, if it is missing.
+    fn repaired(&self) -> Option<Due> {
+        match self.wait {
+            Wait::Until(_, missing) => self.dues().find(|due| due.cause == missing),
+            Wait::Limit | Wait::Held(_) => None,
         }
     }
 
     /// What it lacks longest, or what is being repaired.
     fn overdue(&self, key: Key, deadline: Instant, now: Instant) -> Option<Overdue> {
-        let due = match self.wait {
-            Wait::Until(_, cause) => self.dues().find(|due| due.cause == cause).or_else(|| self.first_due()),
-            _ => self.first_due(),
-        }?;
+        let due = self.repaired().or_else(|| self.first_due())?;
         let age = now.saturating_duration_since(due.since);
         let late = now.saturating_duration_since(deadline);
         Some(Overdue { key, cause: due.cause, age, late, limit: due.limit })
@@ -164,24 +181,31 @@ impl Freshness {
     }
 
     /// The same as other hours begin: a clock whose limit becomes shorter starts anew, so nothing is held against data
-    /// that did not have to come; but not that of what is being repaired. Says whether that ends the repair of something that is no longer missing.
-    pub(crate) fn turn(&mut self, key: Key, limits: Limits, now: Instant) -> bool {
-        let Some(track) = self.tracks.get_mut(&key) else { return false };
-        let missing = match track.wait {
-            Wait::Limit => None,
-            Wait::Until(_, cause) | Wait::Held(cause) => Some(cause),
+    /// that did not have to come; but not that of what was found to be `missing`. Says whether that is no longer missing,
+    /// which ends its repair.
+    pub(crate) fn turn(
+        &mut self,
+        key: Key,
+        limits: Limits,
+        missing: Option<StaleCause>,
+        now: Instant,
+    ) -> bool {
+        let Some(track) = self.tracks.get_mut(&key) else {
+            return missing.is_some_and(|missing| limits.of(missing).is_none());
         };
+        let mut relaxed = false;
         let clocks = CAUSES.into_iter().zip(&mut track.since);
         for (((cause, since), old), new) in clocks.zip(track.limits.each()).zip(limits.each()) {
             let shorter = new.is_some_and(|new| old.is_none_or(|old| new < old));
-            if shorter && missing != Some(cause) {
+            if missing == Some(cause) {
+                relaxed = new.is_none_or(|new| old.is_some_and(|old| old < new));
+            } else if shorter {
                 *since = since.map(|since| now.max(since));
             }
         }
         track.limits = limits;
-        let healed = missing.is_some_and(|missing| {
-            track.dues().find(|due| due.cause == missing).is_none_or(|due| now < due.at)
-        });
+        let still = |due: Due| missing == Some(due.cause) && now >= due.at;
+        let healed = relaxed && !track.dues().any(still);
         if healed {
             track.wait = Wait::Limit;
         }
@@ -211,6 +235,18 @@ impl Freshness {
         for track in self.tracks.values_mut() {
             let wait = if let Wait::Held(_) = track.wait { track.wait } else { Wait::Limit };
             *track = Track { since: [Some(now), None, None], wait, ..*track };
+            if let Some(deadline) = track.deadline() {
+                self.earliest = Some(self.earliest.map_or(deadline, |earliest| earliest.min(deadline)));
+            }
+        }
+    }
+
+    /// That the process was stopped is known only after it went on: what the other thread noted meanwhile was no later
+    /// than `now`.
+    pub(crate) fn settle(&mut self, now: Instant) {
+        self.earliest = None;
+        for track in self.tracks.values_mut() {
+            track.since = track.since.map(|since| since.map(|since| since.min(now)));
             if let Some(deadline) = track.deadline() {
                 self.earliest = Some(self.earliest.map_or(deadline, |earliest| earliest.min(deadline)));
             }
@@ -381,21 +417,50 @@ mod tests {
         let t0 = crate::clock::mono();
         let mut freshness = Freshness::default();
         freshness.arm(1, 100 * MS, t0);
-        assert!(!freshness.turn(1, Limits::NONE, t0 + 50 * MS));
+        assert!(!freshness.turn(1, Limits::NONE, None, t0 + 50 * MS));
         assert_eq!(freshness.overdue(t0 + 9_000 * MS), []);
         // The limit is shorter again: a full one counts from then on.
-        assert!(!freshness.turn(1, (100 * MS).into(), t0 + 9_000 * MS));
+        assert!(!freshness.turn(1, (100 * MS).into(), None, t0 + 9_000 * MS));
         assert_eq!(freshness.overdue(t0 + 9_099 * MS), []);
         let overdue = Overdue { key: 1, cause: SILENT, age: 100 * MS, late: Duration::ZERO, limit: 100 * MS };
         assert_eq!(freshness.overdue(t0 + 9_100 * MS), [overdue]);
         // It is being repaired, and then need not be.
         freshness.hold(1, SILENT);
-        assert!(freshness.turn(1, (500 * MS).into(), t0 + 9_200 * MS));
+        assert!(freshness.turn(1, (500 * MS).into(), Some(SILENT), t0 + 9_200 * MS));
         assert_eq!(freshness.overdue(t0 + 9_499 * MS), []);
         assert_eq!(freshness.overdue(t0 + 9_500 * MS).len(), 1, "the age goes on while the limit is longer");
         freshness.grant(1, SILENT, t0 + 9_900 * MS);
-        assert!(!freshness.turn(1, (400 * MS).into(), t0 + 9_600 * MS), "a shorter limit makes nothing good");
+        let shorter = (400 * MS).into();
+        let healed = freshness.turn(1, shorter, Some(SILENT), t0 + 9_600 * MS);
+        assert!(!healed, "a shorter limit makes nothing good");
         assert_eq!(freshness.overdue(t0 + 9_900 * MS).len(), 1);
+    }
+
+    /// A repair may be written after what it is for is no longer missing, or no longer counts.
+    #[test]
+    fn a_repair_of_what_is_not_missing_does_not_count() {
+        let t0 = crate::clock::mono();
+        let mut freshness = Freshness::default();
+        freshness.arm(1, 100 * MS, t0);
+        freshness.grant(1, LATE, t0 + 20 * MS);
+        assert_eq!(freshness.overdue(t0 + 99 * MS), [], "nothing is late, and nothing is silent yet");
+        assert_eq!(freshness.overdue(t0 + 100 * MS).first().map(|overdue| overdue.cause), Some(SILENT));
+        freshness.set(1, Limits::NONE);
+        freshness.grant(1, SILENT, t0 + 200 * MS);
+        assert_eq!(freshness.overdue(t0 + 300 * MS), []);
+        assert_eq!(freshness.next_deadline(), None, "what can't be judged keeps nobody awake");
+    }
+
+    #[test]
+    fn a_limit_that_grows_during_a_repair_counts() {
+        let t0 = crate::clock::mono();
+        let mut freshness = Freshness::default();
+        freshness.arm(1, 100 * MS, t0);
+        freshness.grant(1, SILENT, t0 + 150 * MS);
+        freshness.set(1, (400 * MS).into());
+        assert_eq!(freshness.overdue(t0 + 399 * MS), []);
+        let overdue = Overdue { key: 1, cause: SILENT, age: 400 * MS, late: Duration::ZERO, limit: 400 * MS };
+        assert_eq!(freshness.overdue(t0 + 400 * MS), [overdue]);
     }
 
     proptest! {

@@ -32,7 +32,6 @@ pub(crate) struct Want {
     /// Its own freshness limit; `None`: none.
     pub(crate) limit: Option<Duration>,
     /// How its limit is learned; `limit` is then the ceiling. `None`: it is not.
-    /// How `limit` is learned; it is then the ceiling.
     pub(crate) adaptive: Option<adaptive::Settings>,
     /// The limit until the first data of a connection; `None`: none until then.
     pub(crate) first_limit: Option<Duration>,
@@ -96,6 +95,8 @@ pub(crate) struct Entry {
     pub(crate) patience: Option<Duration>,
     /// What it was found to lack, until that comes.
     pub(crate) stale: Option<StaleCause>,
+    /// What a connection was given up for the lack of, though data came, until that comes.
+    pub(crate) owed: Option<StaleCause>,
     /// Which limits hold.
     pub(crate) demand: Demand,
     /// How far its last data was behind, and how far the server's clock is ahead, in nanoseconds; if there is a rule.
@@ -135,7 +136,8 @@ impl Entry {
         self.tries = 0;
         self.later = None;
         self.patience = None;
-        self.stale = None;
+        // Other data may come at once on the next connection, and proves nothing about what was missing on this one.
+        self.owed = self.stale.take().filter(|cause| *cause != StaleCause::Silent).or(self.owed);
         self.lag = None;
         self.demand.handle_break();
         self.made_again = None;
@@ -144,6 +146,9 @@ impl Entry {
 
     /// What came is what it lacked: it is stale no more. Says whether it was.
     pub(crate) fn heal(&mut self, cause: StaleCause) -> bool {
+        if self.owed == Some(cause) {
+            self.owed = None;
+        }
         let healed = self.stale == Some(cause);
         if healed {
             self.stale = None;
@@ -216,6 +221,7 @@ impl Subscriptions {
             ladder,
             patience: None,
             stale: None,
+            owed: None,
             demand,
             lag: None,
             made_again: None,

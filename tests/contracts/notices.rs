@@ -173,7 +173,7 @@ fn beats(lab: &Lab, text: &str) -> Vec<Instant> {
 #[test]
 fn keepalives_go_out_by_their_clock() {
     let lab = Lab::start(Script::new().heartbeats("tick", ms(10))).unwrap();
-    let begin = std::time::Instant::now();
+    let begin = Instant::now();
     let feed = feed(&lab)
         .keepalive(Keepalive::every(ms(60)).send_text("every").first_after(ms(5)))
         .keepalive(Keepalive::idle_received(ms(250)).send_text("idle received"))

@@ -262,3 +262,55 @@ fn feeds_may_come_and_go_while_they_are_looked_at() {
     }
     asking.join().unwrap();
 }
+
+/// Does not come back from the third message.
+struct Stuck {
+    counts: u32,
+    going: crossbeam_channel::Receiver<()>,
+}
+
+impl livefeed::Dialect for Stuck {
+    fn read(&mut self, message: livefeed::Payload<'_>, out: &mut livefeed::Readout) {
+        self.counts += 1;
+        if self.counts > 2 {
+            let _ = self.going.recv_timeout(CEILING * 3);
+        }
+        out.data(&["btc"], message.as_text().unwrap_or_default());
+    }
+}
+
+#[test]
+fn a_feed_whose_application_does_not_read_is_not_healthy() {
+    let lab = lively();
+    let (go, going) = crossbeam_channel::bounded::<()>(0);
+    let handling = going.clone();
+    let handled = feed(&lab, "handled")
+        .stale_after(ms(300))
+        .handler(move |event| {
+            if matches!(event, livefeed::Event::Message(_)) {
+                let _ = handling.recv_timeout(CEILING * 3);
+            }
+        })
+        .open()
+        .unwrap();
+    let blocked = feed(&lab, "blocked")
+        .stale_after(ms(300))
+        .queue(|queue| (queue.messages, queue.overflow) = (10, livefeed::Overflow::Block))
+        .open()
+        .unwrap();
+    let monitor = monitor();
+    let dialect = Stuck { counts: 0, going };
+    let read = Feed::builder(lab.url()).name("read").stale_after(ms(300));
+    let subscription = livefeed::Subscription::new("btc").subscribe_text("btc");
+    let read = read.subscription(subscription).dialect(dialect).open().unwrap();
+    for feed in [&handled, &blocked, &read] {
+        monitor.add(feed).unwrap();
+        let answer = until(&monitor, &format!("/health?feed={}", feed.name()), |answer| {
+            println!("{}", String::from_utf8_lossy(&answer.body));
+            answer.status == 503
+                && answer.json()["last_signal_age_seconds"].as_f64().is_some_and(|age| age > 0.3)
+        });
+        assert_eq!(answer.json()["status"], "slow_consumer");
+    }
+    drop(go);
+}

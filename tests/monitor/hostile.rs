@@ -258,6 +258,21 @@ fn closing_ends_what_is_under_way() {
 }
 
 #[test]
+fn many_large_requests_at_once_hold_up_neither_others_nor_the_end() {
+    let (monitor, _feed) = talkative(32, CEILING);
+    let crowds: Vec<_> = (0..20)
+        .map(|_| {
+            let mut client = Client::new(monitor.local_addr());
+            client.send("GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(50));
+            std::thread::spawn(move || client.0.bytes().map_while(Result::ok).count())
+        })
+        .collect();
+    assert_eq!(get(&monitor, "/live").status, 200);
+    soon("close", || monitor.close()).unwrap();
+    crowds.into_iter().for_each(|crowd| assert!(crowd.join().is_ok()));
+}
+
+#[test]
 fn a_monitor_may_be_closed_from_many_threads_while_it_is_asked() {
     for _ in 0..20 {
         let monitor = monitor();
@@ -328,6 +343,20 @@ fn no_bytes_end_it() {
     assert_eq!(get(&monitor, "/live").status, 200);
 }
 
+struct Panicking;
+
+impl log::Log for Panicking {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        assert!(!record.target().starts_with("livefeed"), "as it was to be: {}", record.args());
+    }
+
+    fn flush(&self) {}
+}
+
 /// Serves until its standard input ends, if it is told to: for the tests below. At the first line it takes all
 /// descriptors that are left, at the second it gives them back.
 #[test]
@@ -335,6 +364,9 @@ fn child() {
     if std::env::var_os("LIVEFEED_MONITOR_CHILD").is_none() {
         return;
     }
+    // What the application's logger does must not end the monitor.
+    log::set_logger(&Panicking).unwrap();
+    log::set_max_level(log::LevelFilter::Trace);
     let monitor = Monitor::builder().max_connections(1024).bind("127.0.0.1:0").unwrap();
     println!("\nlistening {}", monitor.local_addr());
     let mut held = Vec::new();

@@ -204,7 +204,7 @@ fn names_are_checked_as_asked() {
     let host = |monitor: &Monitor, host: &str| {
         refused(monitor, format!("GET /live HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n")).status
     };
-    let monitor = Monitor::builder().allowed_host("Dash.Example").bind("127.0.0.1:0").unwrap();
+    let monitor = Monitor::builder().allowed_host("Dash.Example.").bind("127.0.0.1:0").unwrap();
     for (name, status) in
         [("dash.example:1", 200), ("127.0.0.1:80", 200), ("[::1]", 200), ("other.example", 421)]
     {
@@ -227,6 +227,7 @@ fn options_have_bounds_and_the_address_one_owner() {
         Monitor::builder().allowed_host(""),
         Monitor::builder().allowed_host("a:80"),
         Monitor::builder().allowed_host("http://a/"),
+        Monitor::builder().allowed_host("d\u{e4}sh.example"),
     ] {
         let error = builder.clone().bind("127.0.0.1:0").unwrap_err();
         assert!(matches!(error, Error::Config { .. }) && !error.is_retryable(), "{builder:?}: {error}");

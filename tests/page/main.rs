@@ -169,6 +169,33 @@ fn it_says_when_nobody_answers() {
 }
 
 #[test]
+fn it_says_when_the_application_does_not_let_livefeed_read() {
+    let Some(mut browser) = Browser::start() else { return };
+    let lab = lab(&["btc"]);
+    let (go, going) = crossbeam_channel::bounded::<()>(0);
+    let feed = feed(&lab, "market")
+        .subscription(sub("btc", "btc"))
+        .stale_after(ms(300))
+        .handler(move |event| {
+            if matches!(event, livefeed::Event::Message(_)) {
+                let _ = going.recv();
+            }
+        })
+        .open()
+        .unwrap();
+    let monitor = Monitor::bind("127.0.0.1:0").unwrap();
+    monitor.add(&feed).unwrap();
+    browser.open(&url(&monitor));
+    browser.wait_for(&state_is("market", "held_up"));
+    assert_eq!(browser.text(".head .word"), "Held up");
+    assert!(browser.text(".why").starts_with("The application has kept livefeed from reading for "));
+    browser.wait_for("document.title === 'market: held up – livefeed'");
+    drop(go);
+    browser.wait_for(&state_is("market", "fresh"));
+    assert_eq!(browser.complaints(), [""; 0]);
+}
+
+#[test]
 fn what_others_say_stays_text() {
     let Some(mut browser) = Browser::start() else { return };
     let lab = lab(&["btc"]);
@@ -180,7 +207,7 @@ fn what_others_say_stays_text() {
         "javascript:window.hacked=1",
         "__proto__",
         "constructor",
-        "\u{202e}rtl <b>bold</b>",
+        "\u{202e}rtl\u{61c} <b>bold</b>",
     ];
     let feeds: Vec<_> = hostile
         .iter()

@@ -177,6 +177,7 @@ fn limits_by_hours_name_hours_that_there_are() {
     let outside = |name: &str| json!({"outside": name, "stale_after": "none"});
     for (limits, path, says) in [
         (json!([limit("nsye")]), "by_hours[0].during", "did you mean \"nyse\"?"),
+        (json!([limit("NYSE")]), "by_hours[0].during", "did you mean \"nyse\"?"),
         (json!([limit("nyse"), outside("tokyo")]), "by_hours[1].outside", "known are \"nyse\", \"xetra\""),
         (json!([{"stale_after": "1s"}]), "by_hours[0]", "`during` or `outside`"),
         (json!([{"during": "nyse", "outside": "nyse", "stale_after": "1s"}]), "by_hours[0]", "both"),
@@ -205,7 +206,7 @@ fn limits_by_hours_name_hours_that_there_are() {
         }
     }
     assert_eq!(open(data(json!([outside("nyse"), limit("nyse")]))), Ok(()));
-    assert!(config_error(open(json!({"by_hours": [limit("a")]}))).1.contains("known are none"));
+    assert!(config_error(open(json!({"by_hours": [limit("a")]}))).1.contains("there are no `hours`"));
     let config = FeedConfig::from_json(&data(json!([])).to_string()).unwrap();
     let late = Subscription::new("late").by_hours([HourLimit::during("nsye", Limit::None)]);
     let found = config.check_subscription("subscription", &late, false);

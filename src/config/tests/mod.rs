@@ -216,6 +216,11 @@ fn wrong_data_is_refused_with_its_path() {
             json!({"pacing": {"sends": 5, "per": "1s"}}),
             "is an object that does not fit: expected a list [..]",
         ),
+        (
+            json!({"stale_after": {"adaptive": {"factor": "3"}}}),
+            "is a string that does not fit: expected a number",
+        ),
+        (json!({"alerts": {"down": "5M"}}), "is a string that does not fit: expected a duration"),
         (json!({"defaults": {"vars": ["x"]}}), "is a list that does not fit: expected an object {..}"),
     ] {
         let (_, problem) = config_error(open(data));

@@ -239,7 +239,6 @@ fn rules_on_late_and_frozen_data_need_a_limit_and_a_field_from_either_place() {
         (json!({"stale_after": "none"}), json!({"lag": lag}), Err("lag.after")),
     ] {
         let mut data = sub(&own);
-        data["url"] = json!(URL);
         data["defaults"] = defaults;
         match expected {
             Ok(after) => {
@@ -270,7 +269,6 @@ fn rules_on_late_and_frozen_data_need_a_limit_and_a_field_from_either_place() {
         (json!({}), json!({"frozen": frozen}), None),
     ] {
         let mut data = sub(&own);
-        data["url"] = json!(URL);
         data["defaults"] = defaults;
         let config = FeedConfig::from_json(&data.to_string()).unwrap();
         let resolved = config.resolved(&config.subscriptions[1]).terms;
@@ -302,6 +300,7 @@ fn a_slip_of_the_pen_is_answered_with_what_was_meant() {
         (sub(&json!({"ack_timout": "1s"})), Some("ack_timeout")),
         (json!({"heartbeats": [{"txt": "x"}]}), Some("text")),
         (json!({"keepalives": [{"evry": "1s"}]}), Some("every")),
+        (json!({"Stale_After": "60s"}), Some("stale_after")),
         (json!({"urgency": 1}), None),
         (json!({"queue": {"x": 1}}), None),
     ] {
@@ -311,5 +310,10 @@ fn a_slip_of_the_pen_is_answered_with_what_was_meant() {
             Some(expected) => assert!(problem.contains(&expected), "{data}: {problem}"),
             None => assert!(problem.contains("expected one of"), "{data}: {problem}"),
         }
+    }
+    let lag = json!({"pointer": "/ts", "unit": "ms", "limit": "5s"});
+    for data in [json!({"lag": lag}), json!({"data": {"text": "x"}}), json!({"probe": "x"})] {
+        let (_, problem) = config_error(open(data.clone()));
+        assert!(problem.contains("of `defaults`: put it there"), "{data}: {problem}");
     }
 }

@@ -68,8 +68,10 @@ pub(super) fn check_reference(
         return refuse(path, format!("is {name:?}, which `hours` does not have: did you mean {meant:?}?"));
     }
     let known: Vec<_> = known.map(|name| format!("{name:?}")).collect();
-    let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
-    refuse(path, format!("is {name:?}, which `hours` does not have: known are {known}"))
+    if known.is_empty() {
+        return refuse(path, format!("is {name:?}, and there are no `hours`: say there when that is"));
+    }
+    refuse(path, format!("is {name:?}, which `hours` does not have: known are {}", known.join(", ")))
 }
 
 impl Hours {

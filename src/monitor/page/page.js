@@ -10,6 +10,8 @@ const MOST_TROUBLED = 40; // of those in trouble
 const MOST_ROWS = 1000; // if asked for
 const FEW_EVENTS = 6;
 
+const SEEN = ["live", "fresh", "quiet"]; // states that need somebody who looks
+
 const byId = (id) => document.getElementById(id);
 
 // ---- a feed ----------------------------------------------------------------------------------------------------
@@ -101,7 +103,7 @@ class Card {
 
   showCharts({ health, messages, ages }, silent) {
     const last = messages.length === 0 ? 0 : messages[messages.length - 1];
-    this.rate.draw(messages, { now: `${many(last, "message", "messages")} in the last`, limit: null, silent });
+    this.rate.draw(messages, { now: `${many(last, "message", "messages")} in the last second`, limit: null, silent });
     const age = health.last_signal_age_seconds;
     const limit = health.stale_after_seconds;
     this.age.draw(ages, { now: age === null ? "no data yet" : `${time(age)} now`, limit, silent });
@@ -257,8 +259,12 @@ function why(health) {
       const off = inState("refused", "ended", "quarantined");
       if (off.length > 0) return `${naming(off)} not to be had.`;
       if (health.last_data_age_seconds === null) return "Connected; there was no data yet.";
-      return `Connected; ${many(inState("desired", "queued", "sent", "confirmed").length, "subscription has", "subscriptions have")} had no data yet.`;
+      const waiting = inState("desired", "queued", "sent", "confirmed").length;
+      if (waiting === 0) return "Connected; the data that comes is late, or says the same, as before.";
+      return `Connected; ${many(waiting, "subscription has", "subscriptions have")} had no data yet.`;
     }
+    case "held_up":
+      return `The application has kept livefeed from reading for ${time(health.held_up_seconds)}: nothing is known of its data.`;
     case "connecting":
       return `Attempt ${count(health.attempt)}.${last}`;
     case "waiting":
@@ -446,6 +452,7 @@ async function ask() {
     if (!response.ok) throw new Error(`it answered with status ${response.status}`);
     const parsed = await response.json();
     if (!Array.isArray(parsed?.feeds)) throw new Error("its answer is not what this page knows");
+    for (const { health, held_up: heldUp } of parsed.feeds) if (heldUp && SEEN.includes(health.state)) health.state = "held_up";
     answer = parsed;
     answeredAt = readClocks();
     failure = "";

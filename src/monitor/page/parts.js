@@ -10,6 +10,7 @@ const FEED_STATES = {
   fresh: { word: "Fresh", tone: "good", rank: 0, icon: "check" },
   quiet: { word: "Quiet", tone: "calm", rank: 1, icon: "moon" },
   live: { word: "Live", tone: "open", rank: 2, icon: "dot" },
+  held_up: { word: "Held up", tone: "wait", rank: 3, icon: "warning" },
   closing: { word: "Closing", tone: "wait", rank: 3, icon: "stop" },
   connecting: { word: "Connecting", tone: "wait", rank: 4, icon: "dots" },
   waiting: { word: "Waiting", tone: "wait", rank: 5, icon: "clock" },
@@ -82,7 +83,7 @@ function subscriptionState(key) {
 
 /** A text of others within a sentence: what turns the direction of writing would turn the sentence. */
 function within(text) {
-  return text.replace(/[\u200e\u200f\u202a-\u202e\u2066-\u2069]/g, "");
+  return text.replace(/[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/g, "");
 }
 
 /** A number of seconds for people: the figure and its unit. */

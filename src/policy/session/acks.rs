@@ -421,6 +421,9 @@ impl Session {
         if entry.state == SubscriptionState::Queued {
             self.outbox.cancel_subscribe(key);
         }
+        if state != SubscriptionState::Queued {
+            entry.stale = None; // nor is it repaired
+        }
         entry.state = state; // what it waited for has come
         up.let_go(now.mono, key, entry);
         entry.later = None;

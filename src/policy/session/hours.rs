@@ -7,7 +7,11 @@ use crate::policy::freshness::CONNECTION;
 use std::time::Duration;
 
 /// Hours are not looked at again sooner than this.
-const AGAIN: Duration = Duration::from_millis(20);
+const AGAIN: Duration = Duration::from_millis(5);
+
+/// If the clock was set, or the computer slept, so that hours begin sooner than by so much, the deadline is set anew. One
+/// that is only slewed wakes nobody each time.
+const APART: Duration = Duration::from_millis(5);
 
 impl Session {
     /// Looks whether other hours have begun. Nearly free while they have not: called before whatever depends on them.
@@ -16,19 +20,24 @@ impl Session {
     /// the deadline is wrong until the next look; there is one at each `recv` and at each timer.
     pub(super) fn turn_hours(&mut self, now: Stamp) {
         let Some(at) = self.hours_at else { return };
+        // Clocks are read before the lock is taken: a time that was read before they turned does not turn them back.
+        if now.mono < self.hours_turned {
+            return;
+        }
         let turned = self.timetable.turn(now.wall);
-        if turned || now.mono >= at {
+        if turned || now.mono >= at || self.hours_left(now).is_some_and(|left| now.mono + left + APART < at) {
             self.set_hours_deadline(now);
         }
         if !turned {
             return;
         }
+        self.hours_turned = now.mono;
         self.alarms_hours(now);
         if self.demand.turn(&self.timetable)
             && let Phase::Up(up) = &mut self.phase
         {
             let at = up.attention.attended(now.mono);
-            up.freshness.turn(CONNECTION, self.demand.limits(up.last_data.is_none()), at);
+            up.freshness.turn(CONNECTION, self.demand.limits(up.last_data.is_none()), None, at);
         }
         for (key, entry) in self.subscriptions.iter_mut() {
             if !entry.demand.has_hours() || !entry.demand.turn(&self.timetable) {
@@ -36,12 +45,14 @@ impl Session {
             }
             let Phase::Up(up) = &mut self.phase else { continue };
             let at = up.attention.attended(now.mono);
-            if up.freshness.turn(key, entry.limits(), at) {
+            if up.freshness.turn(key, entry.limits(), entry.stale, at) {
                 // What it lacked is not owed any more.
                 entry.stale = None;
                 entry.patience = None;
                 if entry.state == SubscriptionState::Stale {
-                    entry.state = SubscriptionState::Confirmed;
+                    let asked = entry.made_again.max(Some(up.since));
+                    let fed = entry.last_data.is_some_and(|data| Some(data.mono) >= asked);
+                    entry.state = if fed { SubscriptionState::Live } else { SubscriptionState::Confirmed };
                 }
             }
         }
@@ -49,11 +60,13 @@ impl Session {
 
     /// When to look again at the latest.
     pub(super) fn set_hours_deadline(&mut self, now: Stamp) {
-        self.hours_at = self.timetable.next().map(|next| {
-            let left = next.duration_since(now.wall).unwrap_or_default();
-            // A clock that goes backwards again and again must not keep the threads busy.
-            now.mono + left.max(AGAIN)
-        });
+        // A clock that goes backwards again and again must not keep the threads busy.
+        self.hours_at = self.hours_left(now).map(|left| now.mono + left.max(AGAIN));
+    }
+
+    /// How long these hours last by the wall clock.
+    fn hours_left(&self, now: Stamp) -> Option<Duration> {
+        Some(self.timetable.next()?.duration_since(now.wall).unwrap_or_default())
     }
 
     /// What data comes next says nothing about the time before it.

@@ -122,6 +122,8 @@ pub(crate) struct Session {
     /// The hours, where they stand, and when to look at them again.
     timetable: Timetable,
     hours_at: Option<Instant>,
+    /// When hours last began or ended.
+    hours_turned: Instant,
     /// What is done about the staleness of the connection as a whole.
     ladder: Ladder,
     /// The endpoint of this attempt or connection, or of the next.
@@ -173,6 +175,7 @@ impl Session {
             demand: Demand::new(terms, &timetable),
             timetable,
             hours_at: None,
+            hours_turned: now.mono,
             backoff: Backoff::new(settings.backoff.clone(), seed),
             quarantine: Quarantine::new(settings.quarantine_after),
             ladder: Ladder::new(Arc::clone(&settings.repair)),

@@ -13,9 +13,13 @@ use std::time::{Duration, Instant};
 impl Session {
     /// One cycle of the reader.
     pub(crate) fn handle_recv(&mut self, now: Stamp, cycle: &Cycle<'_>) {
+        let Phase::Up(up) = &mut self.phase else { return };
+        // First: hours turn in attended time, and a stop of the process is not part of it.
+        if up.attention.handle_recv(now.mono, cycle.armed) {
+            up.freshness.settle(up.attention.attended(now.mono));
+        }
         self.turn_hours(now);
         let Phase::Up(up) = &mut self.phase else { return };
-        up.attention.handle_recv(now.mono, cycle.armed);
         if cycle.empty {
             self.handle_empty(now, cycle.suspended);
             return;
@@ -42,7 +46,8 @@ impl Session {
         let mut learned = Vec::new();
         if cycle.data > 0 {
             up.freshness.handle_data(CONNECTION, StaleCause::Silent, at);
-            if self.demand.handle_data(at) {
+            // Until now the limit on the first data held.
+            if self.demand.handle_data(at) || up.last_data.is_none() {
                 learned.push(CONNECTION);
             }
             up.data_at = at;
@@ -93,17 +98,17 @@ impl Session {
         // comes it is different: then this client may be the one that is slow.
         let barren = at.saturating_duration_since(up.data_at);
         let enough = |limit: Duration| limit.max(FLOODED);
-        let overdue = up.freshness.overdue(at).into_iter().find(|overdue| {
+        // A look at all of them each time, while one is overdue: not where it can lead to nothing.
+        let may_judge = up.is_open() && up.may_judge();
+        let overdue = if may_judge { up.freshness.overdue(at) } else { Vec::new() };
+        let overdue = overdue.into_iter().find(|overdue| {
             let twice = overdue.limit.saturating_add(enough(overdue.limit));
-            up.is_open() && up.may_judge() && overdue.late >= enough(overdue.limit) && barren >= twice
+            overdue.late >= enough(overdue.limit) && barren >= twice
         });
         let unanswered = up.acks.next().zip(up.acks.next_since()).is_some_and(|(deadline, since)| {
             let limit = deadline.saturating_duration_since(since);
             let late = at.saturating_duration_since(deadline);
-            up.is_open()
-                && up.may_judge()
-                && late >= enough(limit)
-                && barren >= limit.saturating_add(enough(limit))
+            may_judge && late >= enough(limit) && barren >= limit.saturating_add(enough(limit))
         });
         if let Some(payload) = &cycle.ping
             && !up.peer_closed
@@ -135,13 +140,12 @@ impl Session {
         if entry.state == SubscriptionState::Queued {
             return; // it is being made again: the data is what is left of before
         }
-        let before = entry.limits();
         entry.state = if entry.stale.is_some() { SubscriptionState::Stale } else { SubscriptionState::Live };
         let limits = entry.limits();
         if !up.freshness.is_armed(key) {
             // One whose answer was overdue was let go of, and is in force after all.
             up.freshness.arm(key, limits, at);
-        } else if limits != before {
+        } else {
             up.freshness.set(key, limits);
         }
         self.confirm(now, key, false);

@@ -36,10 +36,10 @@ struct Standing {
     stale: Option<StaleCause>,
     /// The connection ends for that.
     verdict: bool,
-    /// A subscription with a limit has had no data yet on this connection, though these are no quiet hours for it, or one is
-    /// not to be had.
+    /// A subscription with a limit has had no data yet on this connection, or not what the last one was given up for,
+    /// though these are no quiet hours for it, or one is not to be had.
     owed: bool,
-    /// Data is missing that would be owed at other hours.
+    /// Data is missing that would be owed at other hours, or they have just ended.
     excused: bool,
 }
 
@@ -48,7 +48,8 @@ impl Standing {
         let Some((since, now)) = self.since else { return };
         let demand = &entry.demand;
         let limited = || !(demand.limits(false).is_none() && demand.limits(true).is_none());
-        let waits = entry.state != SubscriptionState::Live && !demand.is_quiet() && limited();
+        let fed = entry.state == SubscriptionState::Live && entry.owed.is_none();
+        let waits = !fed && !demand.is_quiet() && limited();
         self.owed |= entry.is_off() || waits;
         self.excused |= is_missing(demand, entry.last_data.filter(|stamp| stamp.mono >= since), now);
         if !self.verdict {
@@ -57,10 +58,11 @@ impl Standing {
     }
 }
 
-/// Whether there was no data for as long as it may be missing at other hours.
+/// Whether there was no data for as long as it may be missing at other hours, and that is as it should be, or was.
 fn is_missing(demand: &Demand, last: Option<Stamp>, now: Instant) -> bool {
     let age = last.map(|stamp| now.saturating_duration_since(stamp.mono));
-    demand.is_quiet() && age.is_none_or(|age| demand.usual().is_some_and(|usual| age >= usual))
+    let long = |age: Option<Duration>| age.is_none_or(|age| demand.usual().is_some_and(|usual| age >= usual));
+    (demand.is_quiet() && long(age)) || (demand.is_waiting() && age.is_some() && long(age))
 }
 
 /// The gap of a subscription that was made anew on the same connection.
@@ -163,6 +165,14 @@ impl Session {
         &self.measures
     }
 
+    /// How long ago the reader of a connection last reported. In `recv` it has no reason to.
+    pub(crate) fn unseen_for(&self, now: Instant) -> Option<Duration> {
+        match &self.phase {
+            Phase::Up(up) => Some(up.attention.unseen_for(now)),
+            _ => None,
+        }
+    }
+
     /// The session's part of a snapshot; the queue's and the process's figures are filled in by the engine.
     pub(crate) fn health(&self, name: &str, now: Instant) -> Health {
         let age = |stamp: Option<Stamp>| stamp.map(|stamp| now.saturating_duration_since(stamp.mono));
@@ -199,6 +209,7 @@ impl Session {
             last_byte_age: up.and_then(|up| age(up.last_byte)),
             last_message_age: up.and_then(|up| age(up.last_message)),
             last_data_age: up.and_then(|up| age(up.last_data)),
+            held_up: None,
             last_signal_age: age(self.last_data),
             stale_after: self.demand.limit(),
             limit_source: self.demand.source(),

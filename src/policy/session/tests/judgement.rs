@@ -1,7 +1,7 @@
 //! Hours, causes of staleness and learned limits, as the machine judges by them.
 
 use super::*;
-use crate::class::StaleCause;
+use crate::class::{ErrorClass, NoticeAction, StaleCause};
 use crate::health::{LimitSource, SubscriptionState};
 use crate::policy::adaptive;
 use crate::policy::ladder::Rung;
@@ -203,6 +203,118 @@ mod hours {
         assert_eq!(world.feed_state(), before);
     }
 
+    /// Stale since before a pause of the server, whose end starts every clock anew.
+    #[test]
+    fn quiet_hours_lift_what_was_stale_before_a_pause() {
+        let mut world = World::new(Settings { stale_after: None, ..market(None) });
+        world.pass(17 * HOUR - 60 * SECOND - BEGIN);
+        world.connect();
+        let key = world.session.handle_subscribe(world.now, of_market("a", None)).0;
+        world.settle();
+        world.data(&[key]);
+        world.until(17 * HOUR - 45 * SECOND);
+        assert_eq!(stale_causes(&world).len(), 1);
+        world.session.handle_notice(world.now, NoticeAction::Pause(SECOND), String::new());
+        world.until(17 * HOUR - 40 * SECOND);
+        assert_eq!(world.feed_state(), State::Stale);
+        world.session.handle_notice(world.now, NoticeAction::Pause(39 * SECOND), String::new());
+        world.until(17 * HOUR);
+        assert_eq!((world.feed_state(), world.subscription("a").stale_cause), (State::Quiet, None));
+        world.until(20 * HOUR);
+        assert_eq!(stale_causes(&world).len(), 1);
+        assert_eq!(world.feed_state(), State::Quiet);
+    }
+
+    #[test]
+    fn what_was_lifted_by_quiet_hours_is_judged_again_after_them_by_its_usual_limit() {
+        let mut world = World::new(Settings { stale_after: None, ..market(None) });
+        world.pass(17 * HOUR - 15 * SECOND - BEGIN);
+        world.connect();
+        let repair: Arc<[Rung]> = Arc::new([Rung::Probe(60 * SECOND), Rung::Reconnect]);
+        let want = Want { first_limit: None, can_probe: true, repair, ..of_market("a", None) };
+        let key = world.session.handle_subscribe(world.now, want).0;
+        world.settle();
+        world.data(&[key]);
+        world.until(17 * HOUR - SECOND);
+        assert_eq!(stale_causes(&world), [(StaleCause::Silent, "probe")]);
+        world.until(33 * HOUR);
+        assert_eq!(world.feed_state(), State::Quiet, "no data yet, within the limit");
+        assert_eq!(stale_causes(&world).len(), 1);
+        world.until(33 * HOUR + 10 * SECOND - MS);
+        assert_eq!(stale_causes(&world).len(), 1);
+        world.until(33 * HOUR + 10 * SECOND);
+        assert_eq!(stale_causes(&world).len(), 2);
+    }
+
+    #[test]
+    fn old_data_is_not_fresh_when_the_hours_begin() {
+        let mut world = World::new(market(None));
+        world.pass(17 * HOUR - SECOND - BEGIN);
+        world.connect();
+        let key = world.session.handle_subscribe(world.now, of_market("a", None)).0;
+        world.settle();
+        world.data(&[key]);
+        world.until(17 * HOUR);
+        assert_eq!(world.feed_state(), State::Fresh);
+        world.until(33 * HOUR + SECOND);
+        assert_eq!(world.feed_state(), State::Quiet, "its data is sixteen hours old");
+        assert_eq!(world.subscription("a").state, SubscriptionState::Quiet);
+        world.data(&[key]);
+        assert_eq!(world.feed_state(), State::Fresh);
+    }
+
+    /// It is set within hours, or the computer slept: nothing turns, and yet the next hours are nearer.
+    #[test]
+    fn a_clock_that_is_set_forward_brings_the_wake_up_forward() {
+        let mut world = World::new(market(None));
+        world.connect();
+        world.live(SECOND);
+        let wake = |world: &World| world.session.next_deadline().unwrap() - world.now.mono;
+        let liveness = &mut world.session.settings.liveness;
+        liveness.after = None;
+        world.end(EndReason::Eof);
+        world.connect();
+        world.empty();
+        let before = wake(&world);
+        assert!(before > 6 * HOUR, "{before:?}");
+        world.now.wall += 6 * HOUR;
+        world.recv(&Cycle { bytes: 2, ..Cycle::default() });
+        assert_eq!(wake(&world), before - 6 * HOUR);
+    }
+
+    /// The controller wakes first, and does not know yet that the process was stopped.
+    #[test]
+    fn hours_that_begin_while_the_process_is_stopped_put_no_verdict_off() {
+        let mut world = World::new(market(None));
+        world.connect();
+        world.until(9 * HOUR - 1800 * SECOND);
+        world.recv(&Cycle { bytes: 2, ..Cycle::default() });
+        world.pass(HOUR);
+        world.timeout();
+        let armed = Some(5 * SECOND);
+        world.recv(&Cycle { empty: true, armed, suspended: world.suspended, ..Cycle::default() });
+        assert!(world.stale().is_none());
+        world.live(10 * SECOND);
+        assert!(world.stale().is_some());
+    }
+
+    /// The threads read the clock before they take the lock: the later one may tell of the earlier time.
+    #[test]
+    fn hours_do_not_turn_back_for_a_time_that_was_read_before_they_turned() {
+        let mut world = World::new(market(None));
+        world.connect();
+        world.until(9 * HOUR);
+        let early = Stamp { mono: world.now.mono - MS, wall: world.now.wall - MS };
+        let limit = |world: &World| world.session.health("x", world.now.mono).stale_after;
+        assert_eq!(limit(&world), Some(10 * SECOND));
+        world.session.handle_recv(early, &Cycle { bytes: 2, ..Cycle::default() });
+        assert_eq!(limit(&world), Some(10 * SECOND));
+        // A clock that is set back is another thing.
+        world.now.wall -= MS;
+        world.recv(&Cycle { bytes: 2, ..Cycle::default() });
+        assert_eq!(limit(&world), None);
+    }
+
     #[test]
     fn a_clock_that_is_set_is_noticed_at_the_next_look() {
         let mut world = World::new(market(None));
@@ -258,6 +370,18 @@ fn late_data_is_data_and_no_timely_data_is_stale() {
     world.end(EndReason::Eof);
     let reason = world.session.health("x", world.now.mono).last_end;
     assert!(matches!(reason, Some(EndReason::Stale { cause: StaleCause::Late, .. })), "{reason:?}");
+    // As much on the next connection: data that is as old as before makes nothing fresh.
+    world.connect();
+    for _ in 0..3 {
+        world.mark(key, false, true);
+        assert_eq!(world.session.state(world.now.mono), State::Live);
+        world.live(SECOND);
+    }
+    assert_eq!(world.subscription("a").state, SubscriptionState::Live);
+    world.mark(key, true, true);
+    assert_eq!(world.session.state(world.now.mono), State::Fresh);
+    world.mark(key, false, true);
+    assert_eq!(world.session.state(world.now.mono), State::Fresh, "until there is another verdict");
 }
 
 #[test]
@@ -347,4 +471,95 @@ fn a_limit_is_learned_kept_over_reconnects_and_explained() {
     world.live(MS);
     let stale = world.stale().expect("stale");
     assert_eq!((stale.cause, stale.limit), (StaleCause::Silent, 4 * SECOND));
+}
+
+fn learned(ceiling: Duration) -> adaptive::Settings {
+    adaptive::Settings { factor: 4.0, floor: SECOND, ceiling, warm_up: 60 * SECOND }
+}
+
+#[test]
+fn the_learned_limit_of_the_connection_holds_on_the_next_one_too() {
+    let ceiling = 120 * SECOND;
+    let settings = Settings { stale_after: Some(ceiling), adaptive: Some(learned(ceiling)), ..settings() };
+    let mut world = World::new(settings);
+    world.connect();
+    world.feed_for(&[], 90);
+    assert_eq!(world.session.health("x", world.now.mono).stale_after, Some(4 * SECOND));
+    world.end(EndReason::Eof);
+    world.connect();
+    world.feed_for(&[], 5);
+    assert!(world.stale().is_none());
+    world.live(4 * SECOND - MS);
+    assert!(world.stale().is_none());
+    world.live(MS);
+    assert_eq!(world.stale().map(|stale| stale.limit), Some(4 * SECOND));
+}
+
+#[test]
+fn the_first_data_after_a_probe_brings_the_usual_limit() {
+    for (first, usual) in [(5, 60), (60, 5)] {
+        let mut world = World::new(Settings { stale_after: None, ..settings() });
+        world.connect();
+        let repair: Arc<[Rung]> = Arc::new([Rung::Probe(10 * SECOND), Rung::Reconnect]);
+        let first_limit = Some(first * SECOND);
+        let want = Want { first_limit, can_probe: true, repair, ..want("a", Some(usual * SECOND)) };
+        let key = world.session.handle_subscribe(world.now, want).0;
+        world.settle();
+        world.live(first * SECOND);
+        assert_eq!(stale_causes(&world), [(StaleCause::Silent, "probe")]);
+        world.events.clear();
+        world.data(&[key]);
+        world.live(usual * SECOND - MS);
+        assert_eq!(stale_causes(&world), []);
+        world.live(MS);
+        assert_eq!(world.stale().map(|stale| stale.limit), Some(usual * SECOND));
+    }
+}
+
+#[test]
+fn what_ends_while_it_is_stale_is_stale_no_more() {
+    let mut world = World::new(Settings { stale_after: None, ..settings() });
+    world.connect();
+    let repair: Arc<[Rung]> = Arc::new([Rung::Resubscribe(10 * SECOND), Rung::Reconnect]);
+    let key = world.session.handle_subscribe(world.now, Want { repair, ..want("a", Some(SECOND)) }).0;
+    world.settle();
+    world.live(SECOND);
+    assert_eq!(world.session.state(world.now.mono), State::Stale);
+    let about = About::Keys(&[key]);
+    for _ in 0..2 {
+        // The first may be the answer to our own message.
+        world.session.handle_dropped(world.now, about, ErrorClass::Refused, None, String::new());
+    }
+    world.settle();
+    let it = world.subscription("a");
+    assert_eq!((it.state, it.stale_cause), (SubscriptionState::Ended, None));
+    assert_eq!(world.session.state(world.now.mono), State::Live);
+}
+
+/// What a repair brings is awaited at least for the limit, which may have grown by the verdict.
+#[test]
+fn a_limit_that_grew_by_the_verdict_is_waited_for() {
+    let ceiling = 120 * SECOND;
+    let mut world = World::new(Settings { stale_after: None, ..settings() });
+    world.connect();
+    let repair: Arc<[Rung]> =
+        Arc::new([Rung::Probe(SECOND), Rung::Probe(SECOND), Rung::Probe(SECOND), Rung::Reconnect]);
+    let adaptive = Some(learned(ceiling));
+    let want = Want { adaptive, can_probe: true, repair, ..want("a", Some(ceiling)) };
+    let key = world.session.handle_subscribe(world.now, want).0;
+    world.settle();
+    world.feed_for(&[key], 90);
+    for _ in 0..2 {
+        world.live(4 * SECOND + 500 * MS);
+        world.data(&[key]);
+        world.feed_for(&[key], 2);
+    }
+    world.live(4 * SECOND);
+    assert_eq!(stale_causes(&world), [(StaleCause::Silent, "probe"); 3]);
+    world.events.clear();
+    assert_eq!(world.subscription("a").stale_after, Some(16 * SECOND));
+    world.live(12 * SECOND - MS);
+    assert_eq!(stale_causes(&world), []);
+    world.live(MS);
+    assert_eq!(world.stale().map(|stale| (stale.age, stale.limit)), Some((16 * SECOND, 16 * SECOND)));
 }

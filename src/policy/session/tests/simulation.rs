@@ -1,11 +1,17 @@
 //! Thousands of hours of faults in seconds, with the contracts as invariants.
 
 use super::*;
-use crate::event::AlertStatus;
+use crate::class::{ErrorClass, NoticeAction, StaleCause};
+use crate::event::{Alert, AlertStatus};
+use crate::policy::adaptive;
 use crate::policy::alarm::no_data;
+use crate::policy::hours::HourLimit;
+use crate::policy::ladder::Rung;
+use crate::policy::mark::Mark;
+use crate::policy::subscriptions::Entry;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Checks the grammar of the event stream as it goes.
 #[derive(Default)]
@@ -15,7 +21,20 @@ struct Grammar {
     /// `Connected` of a later epoch was said; its gap must be next.
     gap_due: bool,
     closed: bool,
-    raised: BTreeSet<&'static str>,
+    raised: BTreeSet<String>,
+}
+
+/// What an alert is about.
+fn topic(alert: &Alert) -> String {
+    let about = match &alert.kind {
+        AlertKind::SubscriptionRefused { subscription, .. } | AlertKind::Quarantined { subscription, .. } => {
+            Some(subscription.as_str())
+        }
+        AlertKind::LimitAtCeiling { subscription, .. } => subscription.as_ref().map(|id| id.as_str()),
+        AlertKind::NoData { hours, .. } => hours.as_deref(),
+        _ => None,
+    };
+    format!("{} {}", alert.kind.name(), about.unwrap_or_default())
 }
 
 impl Grammar {
@@ -57,10 +76,8 @@ impl Grammar {
                 self.closed = true;
             }
             Event::Alert(alert) => match alert.status {
-                AlertStatus::Raised => assert!(self.raised.insert(alert.kind.name()), "{alert:?} twice"),
-                AlertStatus::Cleared => {
-                    assert!(self.raised.remove(alert.kind.name()), "{alert:?}: not raised")
-                }
+                AlertStatus::Raised => assert!(self.raised.insert(topic(alert)), "{alert:?} twice"),
+                AlertStatus::Cleared => assert!(self.raised.remove(&topic(alert)), "{alert:?}: not raised"),
                 AlertStatus::Happened => {}
             },
             Event::Message(_) | Event::Gap(_) => {}
@@ -68,16 +85,92 @@ impl Grammar {
     }
 }
 
+#[cfg(feature = "schedule")]
+fn calendars() -> Vec<Arc<Calendar>> {
+    let daily = [("02:00", "03:00"), ("03:30", "23:00"), ("05:00", "01:00"), ("00:00", "12:00")];
+    daily.map(|(from, to)| Arc::new(Calendar::daily_utc(from, to))).into()
+}
+
+#[cfg(not(feature = "schedule"))]
+fn calendars() -> Vec<Arc<Calendar>> {
+    Vec::new()
+}
+
+/// None, or some that apply at times.
+fn by_hours(random: &mut StdRng) -> Arc<[HourLimit]> {
+    let count = random.random_range(0..4);
+    let entry = |_| HourLimit {
+        hours: random.random_range(0..calendars().len().max(1)),
+        during: random.random_bool(0.5),
+        limit: random.random_bool(0.5).then(|| random.random_range(1..300) * SECOND),
+    };
+    (0..count).map(entry).collect()
+}
+
+fn adaptive(random: &mut StdRng) -> Option<adaptive::Settings> {
+    let (factor, floor, ceiling) = (random.random_range(10..60) as f64 / 10.0, SECOND, 60 * SECOND);
+    random.random_bool(0.4).then_some(adaptive::Settings { factor, floor, ceiling, warm_up: 30 * SECOND })
+}
+
+fn some_want(random: &mut StdRng, id: &str) -> Want {
+    let rungs = [Rung::Probe(2 * SECOND), Rung::Resubscribe(20 * SECOND), Rung::Reconnect];
+    let skipped = random.random_range(0..3);
+    let adaptive = adaptive(random);
+    let mut seconds = |most: u32| random.random_bool(0.5).then(|| SECOND * random.random_range(1..most));
+    let (first_limit, late, frozen) = (seconds(120), seconds(60), seconds(200));
+    let limit = if adaptive.is_some() { Some(60 * SECOND) } else { seconds(90) };
+    let repair = rungs.into_iter().skip(skipped).collect();
+    let by_hours = by_hours(random);
+    Want { limit, adaptive, first_limit, late, frozen, by_hours, repair, can_probe: true, ..want(id, None) }
+}
+
+impl World {
+    /// Looks at what was said. What is stale is so by limits that hold, and has been for as long as they are. Gives the
+    /// number of verdicts.
+    fn check(&mut self, grammar: &mut Grammar, fed: &BTreeMap<Key, Instant>) -> u64 {
+        let mut verdicts = 0;
+        for event in std::mem::take(&mut self.events) {
+            grammar.check(&event);
+            let Event::Stale(stale) = event else { continue };
+            verdicts += 1;
+            assert!(stale.age >= stale.limit, "{stale:?}");
+            let named = |entry: &Entry| Some(&entry.want.id) == stale.subscription.as_ref();
+            let found = self.session.subscriptions.iter().find(|(_, entry)| named(entry));
+            let Some((key, _)) = found else { continue };
+            let silent = self.now.mono.saturating_duration_since(fed[&key]);
+            assert!(stale.cause != StaleCause::Silent || silent >= stale.limit, "{stale:?}, {silent:?}");
+        }
+        for (_, entry) in self.session.subscriptions.iter() {
+            let Some(cause) = entry.stale else { continue };
+            let limit = entry.demand.limits(false).of(cause).or(entry.demand.limits(true).of(cause));
+            assert!(limit.is_some(), "{cause:?} without a limit on it: {entry:?}");
+        }
+        verdicts
+    }
+}
+
 /// One feed's life: random faults, random time, random users.
-fn live(seed: u64, steps: usize) -> Duration {
+fn live(seed: u64, steps: usize) -> (Duration, u64) {
     let mut random = StdRng::seed_from_u64(seed);
+    let mut verdicts = 0;
+    let mut fed: BTreeMap<Key, Instant> = BTreeMap::new();
+    let watched = adaptive(&mut random);
     let mut world = World::seeded(
         Settings {
-            stale_after: random.random_bool(0.8).then_some(60 * SECOND),
+            adaptive: watched,
+            calendars: calendars(),
+            by_hours: by_hours(&mut random),
+            stale_after: (watched.is_some() || random.random_bool(0.8)).then_some(60 * SECOND),
             max_attempts: random.random_bool(0.1).then_some(50),
             alarms: alarm::Settings {
                 reconnects: Some((random.random_range(0..5), 600 * SECOND)),
-                no_data: Arc::new([no_data::Limit { after: 100 * SECOND, hours: None }]),
+                no_data: Arc::new([
+                    no_data::Limit { after: 100 * SECOND, hours: None },
+                    no_data::Limit {
+                        after: 50 * SECOND,
+                        hours: Some(no_data::Hours { index: 0, during: true, name: "early".into() }),
+                    },
+                ]),
                 down: Some(random.random_range(1..100) * SECOND),
                 unmatched: true,
                 cool_down: random.random_range(1..1000) * SECOND,
@@ -92,9 +185,7 @@ fn live(seed: u64, steps: usize) -> Duration {
     let mut dialing = false;
     let mut last_end = None;
     for _ in 0..steps {
-        for event in std::mem::take(&mut world.events) {
-            grammar.check(&event);
-        }
+        verdicts += world.check(&mut grammar, &fed);
         if world.take_dial() {
             assert!(!dialing && !world.session.is_up(), "one attempt at a time");
             dialing = true;
@@ -143,7 +234,26 @@ fn live(seed: u64, steps: usize) -> Duration {
                     let touched: Vec<Key> =
                         keys.iter().map(|(_, key)| *key).filter(|_| random.random_bool(0.5)).collect();
                     world.pass(random.random_range(0..500) * MS);
-                    world.data(&touched);
+                    let touched: Vec<_> = touched.into_iter().map(|key| (key, 1)).collect();
+                    let mut marks = Vec::new();
+                    for (key, _) in &touched {
+                        fed.insert(*key, world.now.mono);
+                        let want = world.session.subscriptions.get(*key).map(|entry| &entry.want);
+                        let Some(want) = want else { continue };
+                        let timely = want.late.is_none() || random.random_bool(0.1);
+                        let advanced = want.frozen.is_none() || random.random_bool(0.1);
+                        if want.late.or(want.frozen).is_some() {
+                            marks.push(Mark { key: *key, timely, advanced, lag: Some(7), skew: 0 });
+                        }
+                    }
+                    world.recv(&Cycle {
+                        bytes: 9,
+                        messages: 1,
+                        data: 1,
+                        touched: &touched,
+                        marks: &marks,
+                        ..Cycle::default()
+                    });
                 }
                 40..55 => {
                     world.pass(random.random_range(0..20_000) * MS);
@@ -182,13 +292,33 @@ fn live(seed: u64, steps: usize) -> Duration {
                     world.recv(&Cycle { bytes: 4, close, ..Cycle::default() });
                 }
                 93..95 => world.session.handle_reconnect(world.now),
+                95 => {
+                    let action = match random.random_range(0..3) {
+                        0 => NoticeAction::Resume,
+                        1 => NoticeAction::ResubscribeAll,
+                        _ => NoticeAction::Pause(random.random_range(0..200) * SECOND),
+                    };
+                    world.session.handle_notice(world.now, action, String::new());
+                }
+                96 => {
+                    let class =
+                        if random.random_bool(0.5) { ErrorClass::Refused } else { ErrorClass::RetryLater };
+                    let of: Vec<Key> =
+                        keys.iter().map(|(_, key)| *key).filter(|_| random.random_bool(0.3)).collect();
+                    world.session.handle_dropped(world.now, About::Keys(&of), class, None, String::new());
+                }
                 _ => {
                     let text = Content::Text("x".into());
                     let _ = world.session.handle_send(text);
                 }
             }
             world.settle();
-            if world.session.is_connected() && world.session.settings.stale_after.is_some() {
+            verdicts += world.check(&mut grammar, &fed);
+            if world.session.is_connected()
+                && world.session.demand.limit().is_some()
+                && let Phase::Up(up) = &world.session.phase
+                && up.may_judge()
+            {
                 assert!(
                     world.session.recv_deadline().is_some(),
                     "a limit, and the reader waits without an end"
@@ -207,8 +337,10 @@ fn live(seed: u64, steps: usize) -> Duration {
             if random.random_bool(0.3) {
                 let _ = world.session.handle_unsubscribe(world.now, &id.as_str().into());
             } else {
-                let limit = random.random_bool(0.5).then_some(90 * SECOND);
-                let key = world.subscribe(&id, limit);
+                let want = some_want(&mut random, &id);
+                let key = world.session.handle_subscribe(world.now, want).0;
+                world.settle();
+                fed.insert(key, world.now.mono);
                 keys.push((id, key));
             }
         }
@@ -230,15 +362,26 @@ fn live(seed: u64, steps: usize) -> Duration {
         // Whatever has passed is dealt with: no deadline keeps a thread busy.
         world.timeout();
         let next = world.session.next_deadline();
-        let busy = next.is_some_and(|at| at <= world.now.mono) && !world.session.is_up();
+        let busy = next.is_some_and(|at| at <= world.now.mono);
         assert!(!busy || world.session.is_closing(), "{next:?} has passed at {:?}", world.now.mono);
+        if random.random_bool(0.1) && world.session.is_connected() {
+            // A verdict is given at the first look, and what is next is known at the second.
+            world.empty();
+            world.empty();
+            let next = [world.session.next_deadline(), world.session.recv_deadline()];
+            let busy = next.into_iter().flatten().any(|at| at <= world.now.mono);
+            assert!(!busy || !world.session.is_connected(), "{next:?} has passed at {:?}", world.now.mono);
+        }
     }
-    world.now.mono - begin
+    (world.now.mono - begin, verdicts)
 }
 
 #[test]
 fn thousands_of_hours_keep_the_contracts() {
-    let lived: Duration = (0..200).map(|seed| live(seed, 3000)).sum();
+    let (lived, verdicts) = (0..200)
+        .map(|seed| live(seed, 3000))
+        .fold((Duration::ZERO, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
     let hours = lived.as_secs() / 3600;
     assert!(hours > 1000, "only {hours} hours were simulated");
+    assert!(verdicts > 1000, "only {verdicts} verdicts were given");
 }
