@@ -36,7 +36,10 @@ fn wrong_arguments_are_told_with_what_would_be_right() {
         (vec!["--preset", "alpaca"], "--credential key=@FILE"),
         (vec!["--topic", "btc", url], "--preset"),
         (vec!["--health", "9090", url], "127.0.0.1:9090"),
-        (vec!["--ca-file", "/no/such/file", "wss://127.0.0.1:1/"], "tls.ca_file"),
+        (
+            vec!["--ca-file", "/no/such/file", "wss://127.0.0.1:1/"],
+            if cfg!(feature = "native-tls") { "tls.ca_file" } else { "native-tls" },
+        ),
         (vec!["http://127.0.0.1:1/"], "use ws:// or wss://"),
         (vec!["127.0.0.1:1"], "use ws:// or wss://"),
         (vec!["ws://"], "host"),

@@ -4,6 +4,7 @@ use crate::plain;
 use livefeed::{Event, Message, Payload};
 use serde::Serialize;
 use std::io::{self, IsTerminal, Write};
+use std::time::SystemTime;
 
 /// So much is gathered at most, so that a large batch neither takes much memory nor falls out of the processor's cache.
 const BLOCK: usize = 128 << 10;
@@ -23,6 +24,8 @@ pub(crate) struct Lines<W> {
     buffer: Vec<u8>,
     out: W,
     is_terminal: bool,
+    /// The time of the last message, and as text: messages that came together have the same.
+    time: (SystemTime, String),
 }
 
 impl Lines<io::Stdout> {
@@ -37,7 +40,8 @@ impl Lines<io::Stdout> {
 impl<W: Write> Lines<W> {
     /// For any writer. It should not gather by itself.
     pub(crate) fn new(format: Format, out: W) -> Self {
-        Self { format, buffer: Vec::new(), out, is_terminal: false }
+        let time = (SystemTime::UNIX_EPOCH, String::new());
+        Self { format, buffer: Vec::new(), out, is_terminal: false, time }
     }
 
     /// Adds an event of the feed with this name. In raw form everything but messages is left out. Writes if a block is
@@ -51,6 +55,7 @@ impl<W: Write> Lines<W> {
         match (self.format, event) {
             (Format::Raw, Event::Message(message)) => raw(&mut self.buffer, message),
             (Format::Raw, _) => return Ok(()),
+            (Format::Json, Event::Message(message)) => json(&mut self.buffer, feed, message, &mut self.time)?,
             (Format::Json, event) => object(&mut self.buffer, feed, event)?,
         }
         self.buffer.push(b'\n');
@@ -100,13 +105,22 @@ fn raw(buffer: &mut Vec<u8>, message: &Message) {
 #[inline]
 pub(crate) fn object(buffer: &mut Vec<u8>, feed: &str, event: &Event) -> io::Result<()> {
     match event {
-        Event::Message(message) => json(buffer, feed, message),
+        Event::Message(message) => json(buffer, feed, message, &mut (SystemTime::UNIX_EPOCH, String::new())),
         event => Ok(serde_json::to_writer(buffer, &event.to_json(feed))?),
     }
 }
 
 /// The object of a message: that of [`Event::to_json`], without a tree in between.
-fn json(buffer: &mut Vec<u8>, feed: &str, message: &Message) -> io::Result<()> {
+fn json(
+    buffer: &mut Vec<u8>,
+    feed: &str,
+    message: &Message,
+    time: &mut (SystemTime, String),
+) -> io::Result<()> {
+    if time.0 != message.time() || time.1.is_empty() {
+        let text = humantime::format_rfc3339_millis(message.time()).to_string();
+        *time = (message.time(), text);
+    }
     buffer.push(b'{');
     let text = match message.payload() {
         Payload::Text(text) => Some(text),
@@ -125,7 +139,10 @@ fn json(buffer: &mut Vec<u8>, feed: &str, message: &Message) -> io::Result<()> {
         buffer.extend_from_slice(b",\"text\":");
         value(buffer, text)?;
     }
-    write!(buffer, ",\"time\":\"{}\"}}", humantime::format_rfc3339_millis(message.time()))
+    buffer.extend_from_slice(b",\"time\":\"");
+    buffer.extend_from_slice(time.1.as_bytes());
+    buffer.extend_from_slice(b"\"}");
+    Ok(())
 }
 
 fn value<T: Serialize + ?Sized>(buffer: &mut Vec<u8>, value: &T) -> io::Result<()> {
