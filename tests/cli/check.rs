@@ -1,6 +1,6 @@
 //! `check`: problems with line and path, or the effective configuration without secrets.
 
-use crate::common::run;
+use crate::common::{livefeed, run};
 use crate::scratch::Scratch;
 use serde_json::{Value, json};
 use std::process::Output;
@@ -157,4 +157,29 @@ fn the_examples_are_right() {
         let output = run(&["check", "--quiet", path.to_str().unwrap()]);
         assert!(output.status.success() && output.stdout.is_empty(), "{output:?}");
     }
+}
+
+#[test]
+fn the_file_in_the_readme_is_right() {
+    let readme = include_str!("../../README.md");
+    let (_, rest) = readme.split_once("```toml\n").unwrap();
+    let (toml, _) = rest.split_once("```").unwrap();
+    // Also with what is commented out, which has the defaults that are said.
+    let dir = Scratch::new();
+    let url = dir.file("url", "ws://127.0.0.1:1/\n");
+    let toml = toml.replace("/run/secrets/feed-url", &url).replace("wss://", "ws://");
+    let whole = toml.replace("\n# ", "\n");
+    let mut shown = Vec::new();
+    for text in [&toml, &whole] {
+        let file = dir.file("feeds.toml", text);
+        let output = livefeed(&["check", &file]).env("FEED_KEY", "CANARY").output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        shown.push(serde_json::from_slice::<Value>(&output.stdout).unwrap());
+        assert!(!String::from_utf8(output.stdout).unwrap().contains("CANARY"));
+    }
+    let output = |shown: &Value, field: &str| shown["output"][field].clone();
+    for field in ["file", "max_bytes", "every"] {
+        assert_eq!(output(&shown[0], field), output(&shown[1], field), "{field}");
+    }
+    assert_eq!((output(&shown[0], "keep"), output(&shown[1], "keep")), (Value::Null, json!(30)));
 }

@@ -6,6 +6,7 @@
 mod check;
 mod common;
 mod lab;
+mod config_schema;
 mod probe;
 mod record;
 mod run;

@@ -417,12 +417,15 @@ fn a_command_is_told_of_alerts() {
         told.display(),
         lab.url()
     );
-    let mut service = Service::start(&dir.file("c.toml", &text));
-    until("a connection", || lab.live() > 0);
+    let mut service = Service::of(livefeed(&["run", &dir.file("c.toml", &text)]).stdout(Stdio::piped()));
+    let mut stdout = BufReader::new(service.child.stdout.take().unwrap());
+    while read_line(&mut stdout)["event"] != "message" {} // before that it would be an attempt that failed
     lab.control().all(Do::Reset);
+    let rest = std::thread::spawn(move || std::io::copy(&mut stdout, &mut std::io::sink()));
     until("an alert", || std::fs::read_to_string(&told).is_ok_and(|text| text.ends_with('\n')));
     service.signal("-INT");
     assert_eq!(service.end().code(), Some(0), "{:?}", service.heard);
+    rest.join().unwrap().unwrap();
     let alert = &events(&std::fs::read_to_string(&told).unwrap())[0];
     assert_eq!(
         (&alert["event"], &alert["kind"], &alert["feed"]),

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod check;
+mod completions;
 mod conf;
 mod exit;
 mod feed_args;
@@ -26,6 +27,7 @@ mod recorder;
 mod recording;
 mod replay;
 mod run;
+mod schema;
 mod secrets;
 mod sentences;
 mod serving;
@@ -35,7 +37,7 @@ mod tail;
 mod talk;
 mod time;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use std::process::ExitCode;
 
 /// A WebSocket feed that can never go silently stale, and never hides a gap.
@@ -58,6 +60,8 @@ enum Command {
     Replay(replay::Args),
     Run(run::Args),
     Check(check::Args),
+    Schema(schema::Args),
+    Completions(completions::Args),
 }
 
 fn main() -> ExitCode {
@@ -69,6 +73,8 @@ fn main() -> ExitCode {
         Command::Replay(args) => replay::main(args),
         Command::Run(args) => run::main(args),
         Command::Check(args) => check::main(args),
+        Command::Schema(args) => schema::main(args),
+        Command::Completions(args) => completions::main(&args, Cli::command()),
     };
     exit::status(outcome)
 }

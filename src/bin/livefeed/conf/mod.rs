@@ -174,10 +174,22 @@ struct Form {
 }
 
 fn from_node(node: &Node) -> Result<RunConfig, Vec<Problem>> {
-    let value = node.value();
+    let mut value = node.value();
+    if let Some(table) = value.as_object_mut()
+        && table.get("$schema").is_some_and(Value::is_string)
+    {
+        table.remove("$schema"); // for editors
+    }
     if value.get("url").is_some() && value.get("feeds").is_none() {
         let feed = feed("", value)?;
         return Ok(RunConfig { feeds: vec![feed], health: None, output: Output::default(), on_alert: None });
+    }
+    // serde would take the values of the fields in a list, too.
+    let mut sections = ["health", "output", "on_alert"].into_iter();
+    let list = sections.find(|name| value.get(name).is_some_and(Value::is_array));
+    if let Some(path) = list.or(value.is_array().then_some("")) {
+        let text = "is a list: expected an object {..}".to_owned();
+        return Err(vec![Problem { line: None, path: path.to_owned(), text }]);
     }
     let form: Form = serde_path_to_error::deserialize(value).map_err(|error| {
         let path = match error.path().to_string() {
