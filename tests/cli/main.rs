@@ -5,8 +5,8 @@
 
 mod check;
 mod common;
-mod lab;
 mod config_schema;
+mod lab;
 mod probe;
 mod record;
 mod run;
