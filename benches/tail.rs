@@ -33,7 +33,10 @@ fn main() -> ExitCode {
     for round in 0..options.rounds {
         for program in &mut programs {
             match rate(&listener, &program.command, options.messages) {
-                Ok(rate) => program.rates.push(rate),
+                Ok(rate) => {
+                    eprintln!("round {round}: {rate:>11.0}  {}", program.name);
+                    program.rates.push(rate);
+                }
                 Err(error) => eprintln!("round {round}: {}: {error}", program.name),
             }
         }
