@@ -154,8 +154,8 @@ fn stale_after(text: &str) -> Result<StaleAfter, String> {
     match text {
         "none" => Ok(StaleAfter::None),
         "adaptive" => Ok(StaleAfter::Adaptive(Adaptive::new())),
-        text => {
-            time::duration(text).map(StaleAfter::After).map_err(|what| format!("{what}, or adaptive, or none"))
-        }
+        text => time::duration(text)
+            .map(StaleAfter::After)
+            .map_err(|what| format!("{what}, or adaptive, or none")),
     }
 }

@@ -1,5 +1,6 @@
 //! What a user can do about the end of a connection.
 
+use crate::plain;
 use livefeed::{CloseReason, EndReason, Stage};
 use std::io::ErrorKind;
 
@@ -10,10 +11,21 @@ pub(crate) fn closed(reason: &CloseReason) -> String {
         CloseReason::DowntimeExhausted { last, .. } => last.as_ref(),
         _ => None,
     };
-    match last.and_then(hint) {
+    with_hint(&reason.to_string(), last.and_then(hint))
+}
+
+/// The server's words may be in a reason. On a line of their own they could be taken for ours.
+fn with_hint(reason: &str, hint: Option<&str>) -> String {
+    let reason = plain::line(reason);
+    match hint {
         Some(hint) => format!("{reason}; {hint}"),
-        None => reason.to_string(),
+        None => reason.into_owned(),
     }
+}
+
+/// Why a connection ended, and what to do about it.
+pub(crate) fn ended(reason: &EndReason) -> String {
+    with_hint(&reason.to_string(), hint(reason))
 }
 
 /// What to do about it, where something can be said.

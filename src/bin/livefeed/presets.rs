@@ -79,7 +79,7 @@ pub(crate) fn config(
         )));
     }
     let config = FeedConfig::from_json(&preset.to_string()).map_err(|error| unusable(error.to_string()))?;
-    if config.url.expose().contains("HOST") {
+    if url.is_none() && config.url.expose().contains("HOST") {
         return Err(unusable("it has no server of its own: give the URL of yours".to_owned()));
     }
     Ok(config)

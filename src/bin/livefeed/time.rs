@@ -56,7 +56,9 @@ mod tests {
 
     #[test]
     fn durations_have_units() {
-        for (text, millis) in [("500ms", 500), ("2s", 2_000), ("1m30s", 90_000), ("1m 30s", 90_000), ("0s", 0)] {
+        for (text, millis) in
+            [("500ms", 500), ("2s", 2_000), ("1m30s", 90_000), ("1m 30s", 90_000), ("0s", 0)]
+        {
             assert_eq!(duration(text), Ok(Duration::from_millis(millis)), "{text}");
         }
         for (text, part) in [
