@@ -1,7 +1,8 @@
 //! The ends of `tail`: what was received is not lost, and nothing holds them up. And what others say stays harmless.
 
-use crate::common::{LinesOf, err, finish, livefeed, ms, run, said_goodbye, signal, status};
-use livefeed::lab::{Flood, Lab, Script, Topic};
+use crate::common::{LinesOf, err, finish, livefeed, ms, out, run, said_goodbye, signal, status};
+use livefeed::lab::{Command, Flood, Lab, Script, Topic};
+use serde_json::Value;
 use std::io::Read;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -123,4 +124,49 @@ fn forgotten_quotes_show_no_secret() {
     let output = run(&["tail", "--header", "Authorization:", "Bearer", "hunter2", "ws://127.0.0.1:1/"]);
     status(&output, 2);
     assert!(err(&output).contains("in quotes") && !err(&output).contains("hunter2"), "{}", err(&output));
+}
+
+#[test]
+fn a_credential_is_sent_as_it_is() {
+    let lab = lab(Script::new()
+        .send(r#"{"type":"auth_required"}"#)
+        .reply(|_| vec![r#"{"type":"auth_ok"}"#.to_owned(), r#"{"type":"other"}"#.to_owned()]));
+    let url = lab.url() + "/IN-A-HOST"; // capitals that are not those of a place to fill in
+    let secret = "a${id}\"\\$${b}";
+    let credential = format!("token={secret}");
+    let args = ["tail", "--preset", "home-assistant", "--credential", &credential, "--count", "1", &url];
+    status(&run(&args), 0);
+    let transcript = lab.transcript();
+    let sent: Value = serde_json::from_str(transcript.received_texts(1)[0]).unwrap();
+    assert_eq!(sent["access_token"], secret);
+}
+
+#[test]
+fn hostile_payloads_are_lines_of_the_schema() {
+    let long = "\u{e9}".repeat(1 << 20);
+    let texts = [
+        "",
+        "\0\u{7f}\u{9b}2J\u{1b}[2J\r",
+        "two\nlines\u{2028}",
+        r#"{"lone":"\ud800"}"#,
+        "\u{10ffff}",
+        &long,
+    ];
+    let mut script = Script::new();
+    for text in texts {
+        script = script.send(text);
+    }
+    let script = script.then(Command::SendBinary(vec![0xff, 0xc0, 0]));
+    let lab = lab(script.then(Command::Raw(vec![0x81, 2, 0xc3, 0x28])));
+    let args = ["tail", "--format", "json", "--max-reconnects", "0", &lab.url()];
+    let output = run(&args);
+    status(&output, 1);
+    let events: Vec<Value> =
+        out(&output).split_terminator('\n').map(|line| serde_json::from_str(line).unwrap()).collect();
+    crate::schema::check(&events);
+    let got: Vec<&str> = events.iter().filter_map(|event| event["text"].as_str()).collect();
+    assert_eq!(got, texts);
+    assert!(events.iter().any(|event| event["binary"] == "/8AA"));
+    let end = events.iter().find(|event| event["event"] == "disconnected").unwrap();
+    assert_eq!(end["reason"], "protocol", "invalid UTF-8 in a text message");
 }

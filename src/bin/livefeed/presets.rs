@@ -72,7 +72,11 @@ pub(crate) fn config(
         }
     }
     let mut missing = Vec::new();
-    put_in(&mut preset, credentials, &mut missing);
+    for (field, value) in preset.as_object_mut().into_iter().flatten() {
+        // What is sent may have placeholders; a credential has none.
+        let is_sent = !["url", "endpoints", "headers"].contains(&field.as_str());
+        put_in(value, is_sent, credentials, &mut missing);
+    }
     if let Some(credential) = missing.first() {
         return Err(unusable(format!(
             "it needs a {credential}: give --credential {credential}=@FILE, or {credential}=@env:NAME"
@@ -86,20 +90,32 @@ pub(crate) fn config(
 }
 
 /// Puts the credentials in; says which ones are needed and were not given.
-fn put_in(value: &mut Value, credentials: &BTreeMap<String, Secret>, missing: &mut Vec<&'static str>) {
+fn put_in(
+    value: &mut Value,
+    is_sent: bool,
+    credentials: &BTreeMap<String, Secret>,
+    missing: &mut Vec<&'static str>,
+) {
     match value {
         Value::String(text) => {
             for (name, mark) in CREDENTIALS {
                 if text.contains(mark) {
                     match credentials.get(name) {
+                        Some(secret) if is_sent => {
+                            *text = text.replace(mark, &secret.expose().replace("${", "$${"));
+                        }
                         Some(secret) => *text = text.replace(mark, secret.expose()),
                         None => missing.push(name),
                     }
                 }
             }
         }
-        Value::Array(values) => values.iter_mut().for_each(|value| put_in(value, credentials, missing)),
-        Value::Object(members) => members.values_mut().for_each(|value| put_in(value, credentials, missing)),
+        Value::Array(values) => {
+            values.iter_mut().for_each(|value| put_in(value, is_sent, credentials, missing))
+        }
+        Value::Object(members) => {
+            members.values_mut().for_each(|value| put_in(value, is_sent, credentials, missing))
+        }
         _ => {}
     }
 }
