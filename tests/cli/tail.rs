@@ -36,6 +36,9 @@ fn wrong_arguments_are_told_with_what_would_be_right() {
         (vec!["--preset", "krak"], "kraken-v2"),
         (vec!["--preset", "alpaca"], "--credential key=@FILE"),
         (vec!["--topic", "btc", url], "--preset"),
+        (vec!["--preset", "kraken-v2", "--topic", "btc", "--topic", "btc"], "is there twice"),
+        (vec!["--for", "5M", url], "m for minutes"),
+        (vec!["--on-alert", "", url], "--on-alert"),
         (vec!["--health", "9090", url], "127.0.0.1:9090"),
         (
             vec!["--ca-file", "/no/such/file", "wss://127.0.0.1:1/"],

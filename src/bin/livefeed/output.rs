@@ -12,7 +12,7 @@ const BLOCK: usize = 128 << 10;
 /// How events are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Format {
-    /// One payload a line, binary ones as base64
+    /// One payload a line, binary ones as base64; one that has line ends itself takes several, so use json for those
     Raw,
     /// The event objects, one a line
     Json,

@@ -3,7 +3,7 @@
 use crate::exit::Failure;
 use livefeed::{FeedConfig, Secret};
 use serde_json::{Map, Value};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 macro_rules! presets {
     ($($name:literal),+ $(,)?) => {
@@ -63,6 +63,10 @@ pub(crate) fn config(
             preset.remove("endpoints");
             preset.insert("url".to_owned(), url.into());
         }
+    }
+    let mut seen = BTreeSet::new();
+    if let Some(twice) = topics.iter().find(|topic| !seen.insert(*topic)) {
+        return Err(Failure::usage(format!("--topic {twice}: is there twice: once is enough")));
     }
     if !topics.is_empty() {
         let own = preset.get("subscriptions").and_then(Value::as_array).cloned().unwrap_or_default();
@@ -256,6 +260,9 @@ mod tests {
     #[test]
     fn errors_say_what_to_do() {
         let none = BTreeMap::new();
+        let twice = ["btc".to_owned(), "btc".to_owned()];
+        let error = config("kraken-v2", None, &twice, &none).unwrap_err().to_string();
+        assert!(error.contains("--topic btc: is there twice"), "{error}");
         for (name, topic, part) in [
             ("krakn", None, "kraken-v2"),
             ("alpaca", None, "--credential key=@FILE"),

@@ -44,7 +44,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "HOST:PORT", help_heading = "Monitoring")]
     health: Option<String>,
     /// Run this for each alert, with the event as JSON on standard input; at most 30 s, one at a time
-    #[arg(long, value_name = "CMD", help_heading = "Monitoring")]
+    #[arg(long, value_name = "CMD", value_parser = clap::builder::NonEmptyStringValueParser::new(), help_heading = "Monitoring")]
     on_alert: Option<String>,
     #[command(flatten)]
     talk: Talk,
@@ -67,7 +67,7 @@ and the value of a header or its last word, write @FILE or @env:NAME.
 A TOPIC is one of the subscriptions in the preset's file, by its name, or one like it with other variables.
   livefeed tail --preset kraken-v2 --topic btc --topic btc-trades,symbol=ETH/USD
 
-Exit status: 0 ended as asked; 1 refused or gave up; 2 wrong arguments.";
+Exit status: 0 ended as asked; 1 refused, gave up, or standard output failed; 2 wrong arguments.";
 
 /// Why it ends.
 enum Why {
