@@ -65,11 +65,12 @@ impl OnAlert {
             .stdout(io::stderr())
             .spawn();
         let mut child = child.map_err(|error| format!("can't be started: {error}"))?;
-        if let Some(mut input) = child.stdin.take() {
-            // It fits into the pipe, so this does not wait; a command need not read it.
-            let _ = input.write_all(format!("{json}\n").as_bytes());
-        }
-        match self.wait(&mut child) {
+        let (input, line) = (child.stdin.take(), format!("{json}\n"));
+        let write = move || {
+            // A command need not read it.
+            input.map(|mut input| input.write_all(line.as_bytes()))
+        };
+        match self.wait(&mut child, write) {
             Ok(Some(status)) if status.success() => Ok(()),
             Ok(Some(status)) => Err(format!("failed: {status}")),
             Ok(None) => Err(format!("was ended after {} s", self.within.as_secs_f64())),
@@ -77,15 +78,20 @@ impl OnAlert {
         }
     }
 
-    /// How it ended; `None` if it had to be killed.
+    /// Writes its input, and says how it ended; `None` if it had to be killed.
     #[cfg(unix)]
-    fn wait(&self, child: &mut Child) -> io::Result<Option<ExitStatus>> {
+    fn wait<T>(
+        &self,
+        child: &mut Child,
+        write: impl FnOnce() -> T + Send + 'static,
+    ) -> io::Result<Option<ExitStatus>> {
         use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
         let id = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
         let id = id.ok_or(io::ErrorKind::InvalidInput)?;
         let (ended, end) = bounded::<Infallible>(0);
         // Not reaped there, so the number stays that of this child until it is here.
         let wait = move || {
+            write(); // here, as it waits if the pipe is full and the command reads nothing
             let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
             while matches!(waitid(WaitId::Pid(id), options), Err(rustix::io::Errno::INTR)) {}
             drop(ended);
@@ -106,7 +112,12 @@ impl OnAlert {
 
     /// See the Unix form: here nothing better is known than to look now and then.
     #[cfg(not(unix))]
-    fn wait(&self, child: &mut Child) -> io::Result<Option<ExitStatus>> {
+    fn wait<T>(
+        &self,
+        child: &mut Child,
+        write: impl FnOnce() -> T + Send + 'static,
+    ) -> io::Result<Option<ExitStatus>> {
+        std::thread::Builder::new().name("livefeed-wait".to_owned()).spawn(move || drop(write()))?;
         let step = Duration::from_millis(50);
         let mut left = self.within;
         loop {
