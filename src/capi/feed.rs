@@ -126,11 +126,15 @@ impl Inner {
 
     /// Does something with the feed that may wait. If it was freed meanwhile, that is what the caller is told.
     pub(super) fn call<T>(&self, call: impl FnOnce(&Feed) -> Result<T, Failure>) -> Result<T, Failure> {
-        call(self.opened()?.pull.feed()).map_err(|failure| self.or_freed(failure))
+        match call(self.opened()?.pull.feed()) {
+            Err(failure) => self.unless_freed(Err(failure)),
+            done => done,
+        }
     }
 
-    pub(super) fn or_freed(&self, failure: Failure) -> Failure {
-        if self.freed.load(Ordering::Acquire) { Failure::FREED } else { failure }
+    /// What a call that may have waited came back with; if the feed was freed meanwhile, that.
+    pub(super) fn unless_freed<T, E: Into<Failure>>(&self, result: Result<T, E>) -> Result<T, Failure> {
+        if self.freed.load(Ordering::Acquire) { Err(Failure::FREED) } else { result.map_err(Into::into) }
     }
 
     fn free(&self) {

@@ -1,7 +1,5 @@
 //! `include/livefeed.h` says what the library has: no more, no less, and nothing else.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
-
 use std::fs;
 use std::path::{Path, PathBuf};
 
