@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
 #![allow(clippy::disallowed_methods, reason = "a test has threads")]
 
+#[path = "../capi_build/mod.rs"]
+mod build;
 mod calls;
 mod ffi;
 mod header;
