@@ -3,6 +3,8 @@
 mod alerts;
 mod builder;
 mod ends;
+#[cfg(feature = "capi")]
+mod given;
 mod hooks;
 mod hours;
 mod keepalive;
@@ -23,6 +25,8 @@ mod vars;
 pub use alerts::{Alerts, NoDataAlert, ReconnectAlert};
 pub use builder::FeedBuilder;
 pub use ends::{CodeRange, EndRule};
+#[cfg(feature = "capi")]
+pub(crate) use given::{check_given, without_given};
 pub use hooks::{Attempt, ProviderError, RetryContext, Target};
 pub(crate) use hooks::{Hooks, Provider};
 pub use hours::{HourLimit, Hours, Window};
@@ -167,6 +171,21 @@ pub struct FeedConfig {
     /// 1 ms to 365 days. Default: `2s`.
     #[serde(with = "limit::duration")]
     pub close_timeout: Duration,
+}
+
+/// Reads a part of a configuration from JSON; `what` stands in the error for the part as a whole.
+#[cfg(feature = "capi")]
+pub(crate) fn read_part<T: serde::de::DeserializeOwned>(what: &str, json: &str) -> Result<T, Error> {
+    let mut deserializer = serde_json::Deserializer::from_str(json);
+    let part = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
+        let path = match reading::path(error.path()) {
+            path if path == reading::ROOT => what.to_owned(),
+            path => format!("{what}.{path}"),
+        };
+        Error::config(path, reading::problem(error.inner()))
+    })?;
+    deserializer.end().map_err(|error| Error::config(what, reading::problem(&error)))?;
+    Ok(part)
 }
 
 impl Default for FeedConfig {
