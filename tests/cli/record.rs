@@ -357,3 +357,93 @@ fn kill_one(file: &str, large: bool) {
     }
     assert!(received.len() as u64 >= before.unwrap(), "{} of {before:?}", received.len());
 }
+
+#[cfg(unix)]
+#[test]
+fn a_recording_is_written_by_one_and_nothing_else_is_written_over() {
+    let dir = Scratch::new();
+    let file = dir.path().join("a.lfrec");
+    let file = file.to_str().unwrap();
+    let lab = Lab::start(Script::of_topics([Topic::new("x").every(ms(5))])).unwrap();
+    let mut first = Running::start(&["record", &lab.url(), "-o", file]);
+    lab.wait_for(|_| lab.published("x") >= 5, CEILING).unwrap();
+    for more in ["--append", "--overwrite"] {
+        let output = record(&lab.url(), file, &[more, "--count", "1"]);
+        assert_eq!(output.status.code(), Some(1), "{more}: {output:?}");
+        assert!(stderr(&output).contains("another process writes to it"), "{output:?}");
+    }
+    first.terminate();
+    assert_eq!(first.ends().code(), Some(0));
+    assert!(texts(&printed(file), "received").len() >= 5);
+
+    let notes = dir.file("notes.txt", "not to be lost");
+    let output = record(&lab.url(), &notes, &["--overwrite", "--count", "1"]);
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    assert!(stderr(&output).contains("is no recording"), "{output:?}");
+    assert_eq!(std::fs::read_to_string(&notes).unwrap(), "not to be lost");
+
+    let later = dir.file("later", "LFREC\r\n\u{7}what will be");
+    for args in [&["replay", &later][..], &["record", &lab.url(), "-o", &later, "--append"]] {
+        let output = run(args);
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+        assert!(stderr(&output).contains("later version"), "{output:?}");
+    }
+    assert!(record(&lab.url(), &later, &["--overwrite", "--count", "1"]).status.success());
+    use std::os::unix::fs::PermissionsExt;
+    assert_eq!(std::fs::metadata(&later).unwrap().permissions().mode() & 0o777, 0o600);
+
+    let pipe = dir.path().join("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    for special in [pipe.to_str().unwrap(), "/dev/full"] {
+        let output = record(&lab.url(), special, &["--append", "--count", "1"]);
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        assert!(stderr(&output).contains("no regular file"), "{output:?}");
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn nohup_keeps_its_word_and_a_signal_ends_what_still_begins() {
+    use crate::common::{livefeed, signal};
+    let dir = Scratch::new();
+    let file = dir.path().join("a.lfrec");
+    let lab = Lab::start(Script::of_topics([Topic::new("x").every(ms(5))])).unwrap();
+    let program = format!(
+        "trap '' HUP; exec {} record {} -o {}",
+        env!("CARGO_BIN_EXE_livefeed"),
+        lab.url(),
+        file.display()
+    );
+    let child = std::process::Command::new("/bin/sh")
+        .args(["-c", &program])
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    lab.wait_for(|_| lab.published("x") >= 5, CEILING).unwrap();
+    signal(child.id(), "HUP");
+    let before = lab.published("x");
+    lab.wait_for(|_| lab.published("x") >= before + 50, CEILING).unwrap();
+    assert!(lab.live() == 1, "SIGHUP has ended it");
+    signal(child.id(), "TERM");
+    assert_eq!(crate::common::finish(child).status.code(), Some(0));
+
+    let mut recorder = Running::start(&["record", &lab.url(), "-o", file.to_str().unwrap(), "--append"]);
+    let before = lab.published("x");
+    lab.wait_for(|_| lab.published("x") >= before + 5, CEILING).unwrap();
+    recorder.signal("HUP");
+    assert_eq!(recorder.ends().code(), Some(0), "without nohup it is a request to end");
+
+    // It waits for the writer of a pipe.
+    let pipe = dir.path().join("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let child = livefeed(&["replay", pipe.to_str().unwrap()]).spawn().unwrap();
+    let waits = || {
+        std::fs::read_to_string(format!("/proc/{}/wchan", child.id())).is_ok_and(|at| at.contains("partner"))
+    };
+    let begin = Instant::now();
+    while !waits() && begin.elapsed() < ms(2000) {
+        std::thread::sleep(ms(5)); // some systems do not tell, and the signal is right at any moment
+    }
+    signal(child.id(), "INT");
+    assert_eq!(crate::common::finish(child).status.code(), None);
+}

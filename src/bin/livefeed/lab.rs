@@ -117,10 +117,11 @@ struct Outage {
 }
 
 pub(crate) fn main(args: Args) -> Outcome {
-    let stop = signals::stop()?;
     let data = data(&args.data)?;
     let outage = args.mode.iter().find_map(|mode| outage(mode)).transpose()?;
     let scripts = scripts(&args, &data)?;
+    // Not before: until here a signal ends the program by itself, whatever it waits for.
+    let stop = signals::stop()?;
     let quiet = args.quiet;
     let plan = move |number: usize| {
         let last = scripts.len().saturating_sub(1);

@@ -61,7 +61,6 @@ struct Counts {
 
 pub(crate) fn main(args: Args) -> Outcome {
     args.talk.start_log();
-    let stop = signals::stop()?;
     let builder = args.feed.builder(args.url.as_deref())?;
     let existing = match (args.append, args.overwrite) {
         (true, _) => Existing::Append,
@@ -73,6 +72,8 @@ pub(crate) fn main(args: Args) -> Outcome {
     if target.cut > 0 {
         say(&format!("livefeed: {shown}: cut off {} bytes that were not written in whole", target.cut));
     }
+    // Not before: until here a signal ends the program by itself, whatever it waits for.
+    let stop = signals::stop()?;
     let (recorder, tape) = Recorder::start(target)?;
     let start = json!({"livefeed": env!("CARGO_PKG_VERSION"), "time": time::now().to_string()});
     tape.add(time::mono(), 0, Kind::Start, false, Body::Whole(start.to_string().as_bytes()));

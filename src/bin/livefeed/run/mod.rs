@@ -47,10 +47,11 @@ pub(crate) fn main(args: Args) -> Outcome {
     args.talk.start_log();
     let mut config = conf::read(&args.config)?;
     config.health = conf::Health::or(config.health, args.health)?;
-    let stop = signals::stop()?;
     let sink = sink(&config)?;
-    let gone = if config.output.file.is_some() { never() } else { gone::watch() };
     let monitor = monitor(&config, args.talk)?;
+    // Not before: until here a signal ends the program by itself, whatever it waits for.
+    let stop = signals::stop()?;
+    let gone = if config.output.file.is_some() { never() } else { gone::watch() };
     let on_alert = config.on_alert.as_ref().map(|on_alert| Arc::new(OnAlert::new(&on_alert.command)));
     let set = Arc::new(FeedSet::new());
     for feed in open(&config, on_alert.as_ref())? {
@@ -71,14 +72,17 @@ pub(crate) fn main(args: Args) -> Outcome {
     };
     let outcome = match end {
         Some(End::Closed) => Err(Failure::failed("each feed has given up: see above why")),
-        Some(end) => of(end),
+        Some(end) => {
+            let _ = set.close(CLOSE);
+            of(end)
+        }
         None => {
+            let by = time::mono() + CLOSE + DRAIN; // both may begin at once
             drop(ending);
             let _ = set.close(CLOSE); // what is not closed by then is cut off at the end of the process
-            of(done.recv_timeout(CLOSE + DRAIN).unwrap_or(End::Stuck))
+            of(done.recv_deadline(by).unwrap_or(End::Stuck))
         }
     };
-    let _ = set.close(CLOSE);
     if let Some(on_alert) = on_alert {
         on_alert.end();
     }
