@@ -27,7 +27,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "MODE[:ARG]", conflicts_with = "script")]
     mode: Vec<String>,
     /// How long all is well before that
-    #[arg(long, value_name = "DUR", value_parser = time::duration, default_value = "5s")]
+    #[arg(long, value_name = "DUR", value_parser = time::duration, default_value = "5s", conflicts_with = "script")]
     after: Duration,
     /// What to do on each connection, step by step, from a file
     #[arg(long, value_name = "FILE")]
@@ -118,7 +118,13 @@ struct Outage {
 
 pub(crate) fn main(args: Args) -> Outcome {
     let data = data(&args.data)?;
-    let outage = args.mode.iter().find_map(|mode| outage(mode)).transpose()?;
+    let outages = args.mode.iter().filter_map(|mode| outage(mode)).collect::<Result<Vec<_>, _>>()?;
+    if outages.len() > 1 {
+        return Err(Failure::usage(
+            "--mode: the whole lab can do one of these at a time: not-listening, not-accepting",
+        ));
+    }
+    let outage = outages.first().copied();
     let scripts = scripts(&args, &data)?;
     // Not before: until here a signal ends the program by itself, whatever it waits for.
     let stop = signals::stop()?;

@@ -33,6 +33,7 @@ mod secrets;
 mod sentences;
 mod serving;
 mod signals;
+mod spelling;
 mod status;
 mod tail;
 mod talk;

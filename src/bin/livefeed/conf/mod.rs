@@ -4,9 +4,9 @@ mod document;
 mod outside;
 
 use crate::exit::Failure;
-use crate::files;
+use crate::{files, spelling};
 use document::{Node, without_place};
-use livefeed::{Error, FeedConfig, Limit};
+use livefeed::{Error, FeedConfig, Limit, Secret};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -78,8 +78,9 @@ impl Default for Output {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct OnAlert {
-    /// What the shell runs for each alert, with the event as JSON on standard input.
-    pub(crate) command: String,
+    /// What the shell runs for each alert, with the event as JSON on standard input. It may hold the secret part of an
+    /// address.
+    pub(crate) command: Secret,
 }
 
 /// What is wrong with a configuration file: each problem with its line and the path of the field.
@@ -227,10 +228,27 @@ fn shown(text: &str) -> String {
     let is_wrong = ["invalid type: ", "invalid value: "].iter().any(|front| text.starts_with(front));
     match text.rsplit_once(", expected ") {
         Some((_, expected)) if is_wrong => format!("does not fit: expected {expected}"),
-        _ => match text.strip_prefix("missing field ") {
-            Some("`feeds`") => "there are no feeds: give `feeds`, or a `url` for a single feed".to_owned(),
+        _ => match (text.strip_prefix("missing field "), text.strip_prefix("unknown field `")) {
+            (Some("`feeds`"), _) => {
+                "there are no feeds: give `feeds`, or a `url` for a single feed".to_owned()
+            }
+            (Some(field), _) => format!("lacks {field}"),
+            (_, Some(rest)) => unknown(rest),
             _ => text.to_owned(),
         },
+    }
+}
+
+/// What is said of a field that is not known, by the rest of what serde says of it.
+fn unknown(rest: &str) -> String {
+    let (name, rest) = rest.split_once('`').unwrap_or((rest, ""));
+    let mut known: Vec<_> = rest.split('`').skip(1).step_by(2).collect();
+    if known.contains(&"feeds") {
+        known.push("url"); // of a file that is one feed
+    }
+    match spelling::nearest(name, known.iter().copied()) {
+        Some(meant) => format!("is no field: did you mean `{meant}`?"),
+        None => format!("is no field: there are `{}`", known.join("`, `")),
     }
 }
 
@@ -322,7 +340,7 @@ impl RunConfig {
                 }
             }
         }
-        if self.on_alert.as_ref().is_some_and(|on_alert| on_alert.command.trim().is_empty()) {
+        if self.on_alert.as_ref().is_some_and(|on_alert| on_alert.command.expose().trim().is_empty()) {
             wrong("on_alert.command", "is empty: give what the shell is to run");
         }
     }

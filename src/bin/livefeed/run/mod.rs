@@ -52,7 +52,7 @@ pub(crate) fn main(args: Args) -> Outcome {
     // Not before: until here a signal ends the program by itself, whatever it waits for.
     let stop = signals::stop()?;
     let gone = if config.output.file.is_some() { never() } else { gone::watch() };
-    let on_alert = config.on_alert.as_ref().map(|on_alert| Arc::new(OnAlert::new(&on_alert.command)));
+    let on_alert = config.on_alert.as_ref().map(|on_alert| Arc::new(OnAlert::new(on_alert.command.expose())));
     let set = Arc::new(FeedSet::new());
     for feed in open(&config, on_alert.as_ref())? {
         let name: Arc<str> = feed.name().into();
