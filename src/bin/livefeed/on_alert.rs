@@ -1,17 +1,19 @@
 //! Runs a command for each alert: one at a time, and for so long at most.
 
 use crate::exit::say;
-use crate::plain;
-use livefeed::crossbeam_channel::{Receiver, Sender, bounded, select};
-use livefeed::{Alert, Event};
+use crate::{plain, time};
+use livefeed::crossbeam_channel::{Receiver, Sender, TryRecvError, bounded, select};
+use livefeed::{Alert, Event, Feed};
 use std::convert::Infallible;
 use std::io::{self, Write};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// So long a command may take.
 const WITHIN: Duration = Duration::from_secs(30);
+/// So long is waited for those that are still to be told of when all has ended.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A command that the shell runs for each alert, with the event as JSON on its standard input, and the alert as a sentence
 /// in the environment variable `LIVEFEED_ALERT`. What it prints goes to standard error.
@@ -57,6 +59,26 @@ impl OnAlert {
         let _ = self.turn.1.recv_timeout(Duration::from_secs(1));
     }
 
+    /// As [`end`](Self::end), but first waits until these feeds, which have ended by themselves, have told all their alerts:
+    /// that one gave up is what somebody should hear of. For a minute at most, and not once `stop` asks for the end.
+    pub(crate) fn finish(&self, feeds: Vec<Arc<Feed>>, stop: &Receiver<()>) {
+        let by = time::mono() + PATIENCE;
+        let (told, all_told) = bounded::<Infallible>(0);
+        let wait = move || {
+            for feed in feeds {
+                let _ = feed.close(by.saturating_duration_since(time::mono()));
+            }
+            drop(told);
+        };
+        if std::thread::Builder::new().name("livefeed-tell".to_owned()).spawn(wait).is_ok() {
+            select! {
+                recv(all_told) -> _ => {}
+                recv(stop) -> _ => {}
+            }
+        }
+        self.end();
+    }
+
     fn run(&self, feed: &str, alert: &Alert) -> Result<(), String> {
         let json = Event::Alert(Box::new(alert.clone())).to_json(feed).to_string();
         let child = shell(&self.command)
@@ -72,9 +94,14 @@ impl OnAlert {
         match self.wait(&mut child) {
             Ok(Some(status)) if status.success() => Ok(()),
             Ok(Some(status)) => Err(format!("failed: {status}")),
+            Ok(None) if self.is_ending() => Err("was cut off, as the program ends".to_owned()),
             Ok(None) => Err(format!("was ended after {} s", self.within.as_secs_f64())),
             Err(error) => Err(format!("can't be waited for: {error}")),
         }
+    }
+
+    fn is_ending(&self) -> bool {
+        self.stop.try_recv() == Err(TryRecvError::Disconnected)
     }
 
     /// How it ended; `None` if it had to be killed.

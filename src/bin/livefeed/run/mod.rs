@@ -54,12 +54,13 @@ pub(crate) fn main(args: Args) -> Outcome {
     let gone = if config.output.file.is_some() { never() } else { gone::watch() };
     let on_alert = config.on_alert.as_ref().map(|on_alert| Arc::new(OnAlert::new(on_alert.command.expose())));
     let set = Arc::new(FeedSet::new());
-    for feed in open(&config, on_alert.as_ref())? {
+    let feeds = open(&config, on_alert.as_ref())?;
+    for feed in &feeds {
         let name: Arc<str> = feed.name().into();
         if let Some(monitor) = &monitor {
-            monitor.add(&feed).map_err(|error| Failure::of(&error))?;
+            monitor.add(feed).map_err(|error| Failure::of(&error))?;
         }
-        set.insert(name, feed).map_err(|error| Failure::of(&error))?;
+        set.insert(name, Arc::clone(feed)).map_err(|error| Failure::of(&error))?;
     }
     let (ending, asked) = bounded(0);
     let done = Pump { set: Arc::clone(&set), sink, talk: args.talk, asked, drain: DRAIN }.start()?;
@@ -70,6 +71,7 @@ pub(crate) fn main(args: Args) -> Outcome {
         recv(over) -> _ => None,
         recv(gone) -> _ => Some(End::NobodyReads),
     };
+    let by_itself = matches!(end, Some(End::Closed));
     let outcome = match end {
         Some(End::Closed) => Err(Failure::failed("each feed has given up: see above why")),
         Some(end) => {
@@ -83,8 +85,10 @@ pub(crate) fn main(args: Args) -> Outcome {
             of(done.recv_deadline(by).unwrap_or(End::Stuck))
         }
     };
-    if let Some(on_alert) = on_alert {
-        on_alert.end();
+    match on_alert {
+        Some(on_alert) if by_itself => on_alert.finish(feeds, &stop),
+        Some(on_alert) => on_alert.end(),
+        None => {}
     }
     outcome
 }
