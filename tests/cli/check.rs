@@ -238,7 +238,9 @@ fn no_error_shows_a_secret() {
 
 #[test]
 fn what_it_is_made_of_decides_where_the_name_does_not() {
-    for text in [" {\"url\": \"ws://h/\"}", "url = 'ws://h/'"] {
+    let mark = |text| format!("\u{feff}{text}");
+    let (json, toml) = (" {\"url\": \"ws://h/\"}", "url = 'ws://h/'\r\n");
+    for text in [json, toml, &mark(json), &mark(toml)] {
         assert_eq!(effective("config", text)["feeds"][0]["url"], "ws://h/");
     }
 }
@@ -249,6 +251,11 @@ fn a_file_that_can_not_be_read_is_said() {
     assert_eq!(output.status.code(), Some(2));
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(said.contains("/no/such/file.toml: can't be read: No such file"), "{said}");
+    let dir = Scratch::new();
+    let file = dir.path().join("a.toml");
+    std::fs::write(&file, b"url = 'ws://h/'\n# \xE4\n").unwrap();
+    let said = String::from_utf8(run(&["check", file.to_str().unwrap()]).stderr).unwrap();
+    assert!(said.contains("a.toml:2: is no UTF-8 text"), "{said}");
 }
 
 #[cfg(feature = "native-tls")]

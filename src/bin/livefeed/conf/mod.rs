@@ -134,13 +134,15 @@ pub(crate) fn read(path: &Path) -> Result<RunConfig, Problems> {
         let only = Problem { line, path: String::new(), text };
         Problems { file: path.to_owned(), all: vec![only] }
     };
-    let text = contents(path).map_err(|text| problems(None, text))?;
+    let text = contents(path).map_err(|(line, text)| problems(line, text))?;
+    // Some editors begin a file with a byte order mark.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
     let is_json = match path.extension().and_then(|extension| extension.to_str()) {
         Some("json") => true,
         Some("toml") => false,
         _ => text.trim_start().starts_with('{'),
     };
-    let node = if is_json { Node::from_json(&text) } else { Node::from_toml(&text) };
+    let node = if is_json { Node::from_json(text) } else { Node::from_toml(text) };
     let node = node.map_err(|error| problems(error.line, error.problem))?;
     from_node(&node).map_err(|mut all| {
         for problem in &mut all {
@@ -150,15 +152,20 @@ pub(crate) fn read(path: &Path) -> Result<RunConfig, Problems> {
     })
 }
 
-fn contents(path: &Path) -> Result<String, String> {
-    let cannot = |error: std::io::Error| format!("can't be read: {error}");
+/// What a file holds; else what is wrong with it, and the line, if there is one.
+fn contents(path: &Path) -> Result<String, (Option<usize>, String)> {
+    let cannot = |error: std::io::Error| (None, format!("can't be read: {error}"));
     let file = std::fs::File::open(path).map_err(cannot)?;
     let mut bytes = Vec::new();
     file.take(FILE_BYTES + 1).read_to_end(&mut bytes).map_err(cannot)?;
     if bytes.len() as u64 > FILE_BYTES {
-        return Err(format!("is larger than {} MiB, which no configuration is", FILE_BYTES >> 20));
+        return Err((None, format!("is larger than {} MiB, which no configuration is", FILE_BYTES >> 20)));
     }
-    String::from_utf8(bytes).map_err(|_| "is no UTF-8 text".to_owned())
+    String::from_utf8(bytes).map_err(|error| {
+        let good = error.as_bytes().get(..error.utf8_error().valid_up_to()).unwrap_or_default();
+        let line = good.iter().filter(|byte| **byte == b'\n').count() + 1;
+        (Some(line), "is no UTF-8 text".to_owned())
+    })
 }
 
 /// What the file holds beside the feeds.
