@@ -447,3 +447,36 @@ fn nohup_keeps_its_word_and_a_signal_ends_what_still_begins() {
     signal(child.id(), "INT");
     assert_eq!(crate::common::finish(child).status.code(), None);
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_file_that_can_not_be_written_or_is_deleted_ends_the_recording_with_a_word() {
+    let dir = Scratch::new();
+    let file = dir.path().join("a.lfrec");
+    let file = file.to_str().unwrap();
+    let lab = Lab::start(Script::of_topics([Topic::new("x").every(ms(1)).size(200)])).unwrap();
+    // A limit on the size of files stands for the disk.
+    let program = format!(
+        "trap '' XFSZ; ulimit -f 8; exec {} record {} -o {file}",
+        env!("CARGO_BIN_EXE_livefeed"),
+        lab.url()
+    );
+    let child = std::process::Command::new("/bin/sh")
+        .args(["-c", &program])
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let output = crate::common::finish(child);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(stderr(&output).contains("what was written before can be replayed"), "{output:?}");
+    assert!(!texts(&printed(file), "received").is_empty());
+    assert!(record(&lab.url(), file, &["--append", "--count", "1"]).status.success());
+
+    let mut recorder = Running::start(&["record", &lab.url(), "-o", file, "--append"]);
+    let before = lab.published("x");
+    lab.wait_for(|_| lab.published("x") >= before + 10, CEILING).unwrap();
+    std::fs::remove_file(file).unwrap();
+    assert_eq!(recorder.ends().code(), Some(1));
+    let said = recorder.said();
+    assert!(said.contains("it was deleted"), "{said}");
+}

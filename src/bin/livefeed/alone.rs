@@ -29,6 +29,19 @@ pub(crate) fn lock(_: &File) -> io::Result<()> {
     Ok(())
 }
 
+/// Whether the file has no name any more, so that what is written to it is lost with this process.
+#[cfg(unix)]
+pub(crate) fn is_deleted(file: &File) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    file.metadata().is_ok_and(|metadata| metadata.is_file() && metadata.nlink() == 0)
+}
+
+/// A file that is open is not deleted there.
+#[cfg(not(unix))]
+pub(crate) fn is_deleted(_: &File) -> bool {
+    false
+}
+
 fn refusal(text: &str) -> io::Error {
     io::Error::new(ErrorKind::InvalidInput, text)
 }

@@ -251,6 +251,12 @@ fn write(mut file: File, shared: &Shared, kicks: &Receiver<()>) -> io::Result<u6
             sealer.seal(&block, &mut bytes)?;
             file.write_all(&bytes)?;
             written += bytes.len() as u64;
+            if alone::is_deleted(&file) {
+                return Err(io::Error::new(
+                    io::ErrorKind::NotFound,
+                    "it was deleted, and all that was recorded with it",
+                ));
+            }
             shared.lock().put_back(block);
             shared.room.notify_all();
         }
