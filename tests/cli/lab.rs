@@ -203,6 +203,13 @@ fn wrong_arguments_say_what_to_do() {
         (&["--header", "none"], 2, "'Name: value'"),
         (&["--listen", &taken], 1, "choose another with --listen"),
         (&["--write-ca", "x"], 2, "--tls"),
+        (&["--mode", "good:x"], 2, "nothing behind it"),
+        (&["--ping", "0s"], 2, "longer"),
+        (&["--heartbeat", "x", "--heartbeat-every", "0s"], 2, "longer"),
+        (&["--mode", "not-listening:0s"], 2, "longer"),
+        (&["--mode", "not-listening", "--after", "0s"], 2, "longer"),
+        #[cfg(unix)]
+        (&["--script", "/dev/zero"], 2, "is it the right file?"),
         (&["--script", "x", "--after", "5s"], 2, "cannot be used with"),
     ] {
         let output = run(&[&["lab"], args].concat());

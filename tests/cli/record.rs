@@ -436,7 +436,9 @@ fn nohup_keeps_its_word_and_a_signal_ends_what_still_begins() {
     // It waits for the writer of a pipe.
     let pipe = dir.path().join("pipe");
     assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
-    let child = livefeed(&["replay", pipe.to_str().unwrap()]).spawn().unwrap();
+    let output = run(&["replay", pipe.to_str().unwrap()]);
+    assert!(output.status.code() == Some(2) && stderr(&output).contains("no regular file"), "{output:?}");
+    let child = livefeed(&["lab", "--script", pipe.to_str().unwrap()]).spawn().unwrap();
     let waits = || {
         std::fs::read_to_string(format!("/proc/{}/wchan", child.id())).is_ok_and(|at| at.contains("partner"))
     };

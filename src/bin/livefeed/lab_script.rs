@@ -117,7 +117,7 @@ pub(crate) fn help() -> String {
         "Modes: `good` (nothing is wrong), `flap` (closes at once), these beginnings:\n{}\n\
          and these steps, done once data has come for --after (written with a colon: `--mode close:1012`):\n{}\n\
          Kinds of `violate`: {}.\n\n\
-         A script is a text file with a step a line, `#` before comments. A beginning may stand first; without a step `data` \
+         A script is a text file with a step a line; lines that begin with `#` are comments. A beginning may stand first; without a step `data` \
          nothing is sent. A line `---` begins the script of the next connection; the last script is that of all others.\n\n\
          The whole lab: `not-listening[:DUR]` drops all connections and refuses new ones, `not-accepting[:DUR]` leaves new ones \
          unanswered, for 5s, again and again after --after.",
@@ -132,6 +132,9 @@ pub(crate) fn mode(text: &str, data: &Data, after: Duration) -> Result<Script, S
     let (name, argument) = text.split_once(':').unwrap_or((text, ""));
     if let Some(script) = opening(name, argument)? {
         return Ok(data.add_to(data.answer_with(script)));
+    }
+    if let "good" | "flap" = name {
+        Argument { name, text: argument }.nothing()?;
     }
     match name {
         "good" => Ok(data.add_to(data.answer_with(Script::new()))),

@@ -1,5 +1,6 @@
 //! A recording as it is read again: its connections, and what to play of them when.
 
+use crate::alone;
 use crate::exit::{Failure, Outcome, say};
 use crate::recording::{Body, Kind, Place, Reader, Record, Tail};
 use livefeed::crossbeam_channel::Sender;
@@ -125,6 +126,8 @@ fn say_tail(path: &Path, tail: Tail, good: u64) {
 impl Recording {
     /// Reads through a recording, and says what is wrong with it.
     pub(crate) fn scan(path: &Path) -> Result<Self, Failure> {
+        // Each client reads it anew.
+        alone::check(path).map_err(|error| Failure::usage(format!("{}: {error}", path.display())))?;
         let mut reader = open(path)?;
         let mut recording =
             Self { path: path.to_owned(), connections: Vec::new(), messages: 0, bytes: 0, micros: 0 };

@@ -24,3 +24,11 @@ pub(crate) fn wall() -> SystemTime {
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text).map_err(|_| "write a duration such as 500ms, 2s or 1m30s".to_owned())
 }
+
+/// Reads the time between two things, which is not zero.
+pub(crate) fn interval(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        Duration::ZERO => Err("must be longer than that".to_owned()),
+        some => Ok(some),
+    }
+}
