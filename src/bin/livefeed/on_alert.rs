@@ -81,15 +81,20 @@ impl OnAlert {
 
     fn run(&self, feed: &str, alert: &Alert) -> Result<(), String> {
         let json = Event::Alert(Box::new(alert.clone())).to_json(feed).to_string();
+        self.run_with(json, &alert.kind.to_string())
+    }
+
+    fn run_with(&self, json: String, sentence: &str) -> Result<(), String> {
         let child = shell(&self.command)
-            .env("LIVEFEED_ALERT", plain::line(&alert.kind.to_string()).as_ref())
+            .env("LIVEFEED_ALERT", plain::line(sentence).as_ref())
             .stdin(Stdio::piped())
             .stdout(io::stderr())
             .spawn();
         let mut child = child.map_err(|error| format!("can't be started: {error}"))?;
         if let Some(mut input) = child.stdin.take() {
-            // It fits into the pipe, so this does not wait; a command need not read it.
-            let _ = input.write_all(format!("{json}\n").as_bytes());
+            // A command need not read it, and it may be longer than fits into the pipe, by what a server says.
+            let write = move || drop(input.write_all(format!("{json}\n").as_bytes()));
+            let _ = std::thread::Builder::new().name("livefeed-alert".to_owned()).spawn(write);
         }
         match self.wait(&mut child) {
             Ok(Some(status)) if status.success() => Ok(()),
@@ -168,5 +173,25 @@ fn shell(command: &str) -> Command {
         let mut shell = Command::new("cmd");
         shell.arg("/C").arg(command);
         shell
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_that_neither_reads_nor_ends_is_ended_in_time() {
+        let on_alert = OnAlert { within: Duration::from_millis(200), ..OnAlert::new("sleep 600") };
+        let begin = time::mono();
+        let problem = on_alert.run_with("x".repeat(1 << 20), "an alert").unwrap_err();
+        assert!(problem.contains("was ended after 0.2 s"), "{problem}");
+        assert!((200..20_000).contains(&begin.elapsed().as_millis()), "{:?}", begin.elapsed());
+    }
+
+    #[test]
+    fn all_of_it_comes_to_a_command_that_reads() {
+        let on_alert = OnAlert::new("test $(wc -c) = 1048577 -a \"$LIVEFEED_ALERT\" = 'an alert'");
+        on_alert.run_with("x".repeat(1 << 20), "an alert").unwrap();
     }
 }
