@@ -8,6 +8,7 @@ mod hours;
 mod keepalive;
 mod ladder;
 mod limit;
+mod none;
 mod pacing;
 mod pem;
 mod reading;
@@ -130,15 +131,16 @@ pub struct FeedConfig {
     pub pacing: Vec<Pacing>,
     /// How many subscriptions one message may ask for. Needs a `subscribe` template with a place for more than one
     /// (`$each`, `$join`). Default: `none`, one each.
-    #[serde(deserialize_with = "table::maybe")]
+    #[serde(serialize_with = "none::or", deserialize_with = "none::or_table")]
     pub batch: Option<Batching>,
     /// What is done after certain ends. The first that fits counts, in front of the default policy; a
     /// [`retry_policy`](FeedBuilder::retry_policy) comes before it. Default: `[]`.
     #[serde(deserialize_with = "table::many")]
     pub ends: Vec<EndRule>,
     /// How often a subscription may be to blame for it that the server hung up (written, unanswered, and nothing else
-    /// was in question) before it is set aside, with an alert, to be tried later and alone. At least 1; null for never.
-    /// Default: `3`.
+    /// was in question) before it is set aside, with an alert, to be tried later and alone. At least 1, or `none` for
+    /// never. Default: `3`.
+    #[serde(serialize_with = "none::or", deserialize_with = "none::or_number")]
     pub quarantine_after: Option<u32>,
     /// How a connection is made.
     #[serde(deserialize_with = "table::one")]

@@ -2,6 +2,8 @@
 
 mod alert;
 mod alert_text;
+#[cfg(test)]
+mod schema_tests;
 
 pub use alert::{Alert, AlertKind, AlertStatus};
 

@@ -297,6 +297,10 @@ impl Feed {
     /// configuration), then the end of both threads. Idempotent, callable from any thread. What was queued
     /// before stays readable, and [`Closed`](Event::Closed) is the last.
     ///
+    /// The server's Close frame stands behind all that it sent before it, so messages go on coming until then. They are
+    /// queued while there is room. What finds none is dropped, whatever [`Overflow`](crate::Overflow) says, and marked by a
+    /// gap, as nothing is waited for at the end.
+    ///
     /// # Errors
     ///
     /// [`Error::Timeout`] if a callback of the application still holds a thread up; the feed goes on closing and

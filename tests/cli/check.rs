@@ -30,6 +30,16 @@ fn effective(name: &str, text: &str) -> Value {
 }
 
 #[test]
+fn toml_can_switch_off_what_json_does_with_null() {
+    let toml = "url = 'ws://h/'\nquarantine_after = 'none'\n[alerts]\nreconnects = 'none'\n[reconnect]\nmax_attempts = 'none'";
+    let config = effective("a.toml", toml);
+    let feed = config.pointer("/feeds/0").unwrap_or(&config);
+    assert_eq!(feed["quarantine_after"], "none", "{config}");
+    assert_eq!(feed["alerts"]["reconnects"], "none");
+    assert_eq!(feed["reconnect"]["max_attempts"], "none");
+}
+
+#[test]
 fn problems_have_the_line_and_the_path_of_the_field() {
     for (name, text, expected) in [
         ("a.toml", "x = 1", "1: x: is no field: there are `feeds`, `health`, `output`, `on_alert`, `url`"),

@@ -48,6 +48,18 @@ pub(crate) fn signal(id: u32, name: &str) {
     assert!(Command::new("/bin/sh").args(["-c", &kill]).status().unwrap().success(), "{kill}");
 }
 
+/// Whether a signal is ignored here, and so, if nobody asks for it, in what is started from here.
+pub(crate) fn is_ignored(name: &str) -> bool {
+    let number = match name {
+        "HUP" => 1,
+        "INT" => 2,
+        _ => return false,
+    };
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap_or("0").trim();
+    u64::from_str_radix(mask, 16).unwrap() >> (number - 1) & 1 == 1
+}
+
 /// Lines of an output as they come.
 pub(crate) struct LinesOf<R>(BufReader<R>);
 

@@ -6,6 +6,7 @@
 mod check;
 mod common;
 mod config_schema;
+mod ends;
 mod lab;
 mod probe;
 mod record;

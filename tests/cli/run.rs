@@ -423,7 +423,7 @@ fn a_command_is_told_of_alerts() {
     lab.control().all(Do::Reset);
     let rest = std::thread::spawn(move || std::io::copy(&mut stdout, &mut std::io::sink()));
     until("an alert", || std::fs::read_to_string(&told).is_ok_and(|text| text.ends_with('\n')));
-    service.signal("-INT");
+    service.signal("-TERM"); // SIGINT is ignored where tests run in the background of a script
     assert_eq!(service.end().code(), Some(0), "{:?}", service.heard);
     rest.join().unwrap().unwrap();
     let alert = &events(&std::fs::read_to_string(&told).unwrap())[0];

@@ -1,9 +1,14 @@
 //! How commands end: the exit status, and the last word on standard error.
 
 use crate::plain;
+use livefeed::crossbeam_channel::bounded;
 use std::fmt;
 use std::io::{self, Write};
 use std::process::ExitCode;
+use std::time::Duration;
+
+/// So long the last word may take.
+const LAST_WORD: Duration = Duration::from_secs(1);
 
 /// What a command returns: it ended as asked, or why it did not.
 pub(crate) type Outcome = Result<(), Failure>;
@@ -48,11 +53,22 @@ impl fmt::Display for Failure {
 /// Says why, if it did not end as asked, and makes the exit status.
 pub(crate) fn status(outcome: Outcome) -> ExitCode {
     let Err(failure) = outcome else { return ExitCode::SUCCESS };
-    let text = format!("livefeed: {failure}\n");
-    let _ = io::stderr().write_all(plain::text(&text).as_bytes());
+    last_word(plain::text(&format!("livefeed: {failure}\n")).into_owned());
     match failure {
         Failure::Usage(_) => ExitCode::from(2),
         Failure::Failed(_) => ExitCode::FAILURE,
+    }
+}
+
+/// Writes to standard error, which may be a pipe that is full and that nobody empties: the end does not wait for that.
+fn last_word(text: String) {
+    let (sender, said) = bounded::<()>(0);
+    let write = move || {
+        let _ = io::stderr().write_all(text.as_bytes());
+        drop(sender);
+    };
+    if std::thread::Builder::new().name("livefeed-say".to_owned()).spawn(write).is_ok() {
+        let _ = said.recv_timeout(LAST_WORD);
     }
 }
 

@@ -156,6 +156,6 @@ fn stale_after(text: &str) -> Result<StaleAfter, String> {
         "adaptive" => Ok(StaleAfter::Adaptive(Adaptive::new())),
         text => time::duration(text)
             .map(StaleAfter::After)
-            .map_err(|_| "write a duration such as 500ms, 2s or 1m30s, or adaptive, or none".to_owned()),
+            .map_err(|what| format!("{what}, or adaptive, or none")),
     }
 }

@@ -1,5 +1,6 @@
 //! What a user can do about the end of a connection.
 
+use crate::plain;
 use livefeed::{CloseReason, EndReason, Stage};
 use std::io::ErrorKind;
 
@@ -10,10 +11,21 @@ pub(crate) fn closed(reason: &CloseReason) -> String {
         CloseReason::DowntimeExhausted { last, .. } => last.as_ref(),
         _ => None,
     };
-    match last.and_then(hint) {
+    with_hint(&reason.to_string(), last.and_then(hint))
+}
+
+/// The server's words may be in a reason. On a line of their own they could be taken for ours.
+fn with_hint(reason: &str, hint: Option<&str>) -> String {
+    let reason = plain::line(reason);
+    match hint {
         Some(hint) => format!("{reason}; {hint}"),
-        None => reason.to_string(),
+        None => reason.into_owned(),
     }
+}
+
+/// Why a connection ended, and what to do about it.
+pub(crate) fn ended(reason: &EndReason) -> String {
+    with_hint(&reason.to_string(), hint(reason))
 }
 
 /// What to do about it, where something can be said.
@@ -32,9 +44,17 @@ pub(crate) fn hint(reason: &EndReason) -> Option<&'static str> {
         EndReason::AttemptTimeout { stage: Stage::Upgrade, .. } => {
             "something listens there, but it does not answer as a WebSocket server: check the port, and ws:// or wss://"
         }
+        // What OpenSSL says. Trusting the issuer would not help.
+        EndReason::Tls { untrusted: true, detail } if detail.contains("has expired") => {
+            "the server needs a new certificate, or the clock of this machine is wrong"
+        }
+        EndReason::Tls { untrusted: true, detail } if detail.contains("hostname mismatch") => {
+            "write the host in the URL as its certificate names it"
+        }
         EndReason::Tls { untrusted: true, .. } => {
             "if you trust it, give its certificate or that of its issuer with --ca-file FILE"
         }
+        EndReason::Tls { detail, .. } if detail.contains("ws:// instead of wss://") => return None, // it says so itself
         EndReason::Tls { .. } | EndReason::Io { stage: Stage::Tls, .. } => {
             "does the server speak TLS on this port? Without it, the URL begins with ws://"
         }
@@ -52,4 +72,23 @@ pub(crate) fn hint(reason: &EndReason) -> Option<&'static str> {
         }
         _ => return None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_certificate_that_no_trust_would_help_is_told_apart() {
+        let tls = |detail: &str, untrusted| EndReason::Tls { detail: detail.to_owned(), untrusted };
+        for (reason, part) in [
+            (tls("verify failed (self-signed certificate in certificate chain)", true), "--ca-file"),
+            (tls("verify failed (certificate has expired)", true), "new certificate"),
+            (tls("verify failed (hostname mismatch)", true), "host in the URL"),
+            (tls("wrong version number", false), "ws://"),
+        ] {
+            assert!(hint(&reason).is_some_and(|hint| hint.contains(part)), "{reason}");
+        }
+        assert_eq!(hint(&tls("no TLS there (ws:// instead of wss://?)", false)), None);
+    }
 }

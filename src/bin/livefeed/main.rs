@@ -39,6 +39,7 @@ mod tail;
 mod talk;
 mod time;
 
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, Parser, Subcommand};
 use std::process::ExitCode;
 
@@ -66,8 +67,24 @@ enum Command {
     Completions(completions::Args),
 }
 
+/// Reads the arguments, or ends the program. A word too much is not shown: if quotes were forgotten (`--header
+/// Authorization: Bearer TOKEN`) it is a secret.
+fn parse() -> Cli {
+    Cli::try_parse().unwrap_or_else(|mut error| {
+        let is_word =
+            |value: &ContextValue| matches!(value, ContextValue::String(word) if !word.starts_with('-'));
+        if error.kind() == ErrorKind::UnknownArgument
+            && error.get(ContextKind::InvalidArg).is_some_and(is_word)
+        {
+            let word = "(not shown; put a value that has spaces in quotes)".to_owned();
+            error.insert(ContextKind::InvalidArg, ContextValue::String(word));
+        }
+        error.exit()
+    })
+}
+
 fn main() -> ExitCode {
-    let outcome = match Cli::parse().command {
+    let outcome = match parse().command {
         Command::Tail(args) => tail::main(args),
         Command::Probe(args) => probe::main(args),
         Command::Lab(args) => lab::main(args),

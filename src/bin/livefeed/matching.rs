@@ -22,10 +22,10 @@ pub(crate) fn parse(text: &str) -> Result<Matcher, String> {
         return Err(FORMS.to_owned());
     }
     let Some((pointer, value)) = text.split_once('=') else { return Ok(Matcher::exists(text)) };
+    if value.trim_start().starts_with(['{', '[']) {
+        return Err(format!("{pointer} is compared with one value: a word, a number, true, false or null"));
+    }
     match serde_json::from_str::<Value>(value) {
-        Ok(Value::Object(_) | Value::Array(_)) => {
-            Err(format!("{pointer} is compared with one value: a word, a number, true, false or null"))
-        }
         Ok(Value::String(word)) => Ok(Matcher::pointer(pointer, literal(&word))),
         Ok(value) => Ok(Matcher::pointer(pointer, value)),
         Err(_) if value.starts_with('"') => Err(format!(
@@ -87,6 +87,8 @@ mod tests {
             ("type=heartbeat", "/pointer=value"),
             ("", "/pointer=value"),
             ("/a={}", "one value"),
+            ("/a={\"b\":1", "one value"),
+            ("/a= [1]", "one value"),
             ("/a=\"b", "leave the quotes out"),
         ] {
             let error = parse(text).unwrap_err();

@@ -91,12 +91,12 @@ impl OnAlert {
             .stdout(io::stderr())
             .spawn();
         let mut child = child.map_err(|error| format!("can't be started: {error}"))?;
-        if let Some(mut input) = child.stdin.take() {
+        let (input, line) = (child.stdin.take(), format!("{json}\n"));
+        let write = move || {
             // A command need not read it, and it may be longer than fits into the pipe, by what a server says.
-            let write = move || drop(input.write_all(format!("{json}\n").as_bytes()));
-            let _ = std::thread::Builder::new().name("livefeed-alert".to_owned()).spawn(write);
-        }
-        match self.wait(&mut child) {
+            input.map(|mut input| input.write_all(line.as_bytes()))
+        };
+        match self.wait(&mut child, write) {
             Ok(Some(status)) if status.success() => Ok(()),
             Ok(Some(status)) => Err(format!("failed: {status}")),
             Ok(None) if self.is_ending() => Err("was cut off, as the program ends".to_owned()),
@@ -109,15 +109,20 @@ impl OnAlert {
         self.stop.try_recv() == Err(TryRecvError::Disconnected)
     }
 
-    /// How it ended; `None` if it had to be killed.
+    /// Writes its input, and says how it ended; `None` if it had to be killed.
     #[cfg(unix)]
-    fn wait(&self, child: &mut Child) -> io::Result<Option<ExitStatus>> {
+    fn wait<T>(
+        &self,
+        child: &mut Child,
+        write: impl FnOnce() -> T + Send + 'static,
+    ) -> io::Result<Option<ExitStatus>> {
         use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
         let id = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
         let id = id.ok_or(io::ErrorKind::InvalidInput)?;
         let (ended, end) = bounded::<Infallible>(0);
         // Not reaped there, so the number stays that of this child until it is here.
         let wait = move || {
+            write(); // here, as it waits if the pipe is full and the command reads nothing
             let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
             while matches!(waitid(WaitId::Pid(id), options), Err(rustix::io::Errno::INTR)) {}
             drop(ended);
@@ -138,7 +143,12 @@ impl OnAlert {
 
     /// See the Unix form: here nothing better is known than to look now and then.
     #[cfg(not(unix))]
-    fn wait(&self, child: &mut Child) -> io::Result<Option<ExitStatus>> {
+    fn wait<T>(
+        &self,
+        child: &mut Child,
+        write: impl FnOnce() -> T + Send + 'static,
+    ) -> io::Result<Option<ExitStatus>> {
+        std::thread::Builder::new().name("livefeed-wait".to_owned()).spawn(move || drop(write()))?;
         let step = Duration::from_millis(50);
         let mut left = self.within;
         loop {

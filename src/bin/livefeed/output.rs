@@ -1,6 +1,6 @@
 //! Payloads on standard output: lines that are gathered and written at once.
 
-use crate::plain;
+use crate::{plain, time};
 use livefeed::{Event, Message, Payload};
 use serde::Serialize;
 use std::io::{self, IsTerminal, Write};
@@ -12,7 +12,7 @@ const BLOCK: usize = 128 << 10;
 /// How events are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Format {
-    /// One payload a line, binary ones as base64
+    /// One payload a line, binary ones as base64; one that has line ends itself takes several, so use json for those
     Raw,
     /// The event objects, one a line
     Json,
@@ -115,11 +115,10 @@ fn json(
     buffer: &mut Vec<u8>,
     feed: &str,
     message: &Message,
-    time: &mut (SystemTime, String),
+    last: &mut (SystemTime, String),
 ) -> io::Result<()> {
-    if time.0 != message.time() || time.1.is_empty() {
-        let text = humantime::format_rfc3339_millis(message.time()).to_string();
-        *time = (message.time(), text);
+    if last.0 != message.time() || last.1.is_empty() {
+        *last = (message.time(), time::rfc3339(message.time()));
     }
     buffer.push(b'{');
     let text = match message.payload() {
@@ -140,7 +139,7 @@ fn json(
         value(buffer, text)?;
     }
     buffer.extend_from_slice(b",\"time\":\"");
-    buffer.extend_from_slice(time.1.as_bytes());
+    buffer.extend_from_slice(last.1.as_bytes());
     buffer.extend_from_slice(b"\"}");
     Ok(())
 }

@@ -3,7 +3,7 @@
 use crate::exit::Failure;
 use livefeed::{FeedConfig, Secret};
 use serde_json::{Map, Value};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 macro_rules! presets {
     ($($name:literal),+ $(,)?) => {
@@ -64,6 +64,10 @@ pub(crate) fn config(
             preset.insert("url".to_owned(), url.into());
         }
     }
+    let mut seen = BTreeSet::new();
+    if let Some(twice) = topics.iter().find(|topic| !seen.insert(*topic)) {
+        return Err(Failure::usage(format!("--topic {twice}: is there twice: once is enough")));
+    }
     if !topics.is_empty() {
         let own = preset.get("subscriptions").and_then(Value::as_array).cloned().unwrap_or_default();
         let wanted: Result<Vec<Value>, Failure> = topics.iter().map(|text| topic(name, &own, text)).collect();
@@ -72,34 +76,50 @@ pub(crate) fn config(
         }
     }
     let mut missing = Vec::new();
-    put_in(&mut preset, credentials, &mut missing);
+    for (field, value) in preset.as_object_mut().into_iter().flatten() {
+        // What is sent may have placeholders; a credential has none.
+        let is_sent = !["url", "endpoints", "headers"].contains(&field.as_str());
+        put_in(value, is_sent, credentials, &mut missing);
+    }
     if let Some(credential) = missing.first() {
         return Err(unusable(format!(
             "it needs a {credential}: give --credential {credential}=@FILE, or {credential}=@env:NAME"
         )));
     }
     let config = FeedConfig::from_json(&preset.to_string()).map_err(|error| unusable(error.to_string()))?;
-    if config.url.expose().contains("HOST") {
+    if url.is_none() && config.url.expose().contains("HOST") {
         return Err(unusable("it has no server of its own: give the URL of yours".to_owned()));
     }
     Ok(config)
 }
 
 /// Puts the credentials in; says which ones are needed and were not given.
-fn put_in(value: &mut Value, credentials: &BTreeMap<String, Secret>, missing: &mut Vec<&'static str>) {
+fn put_in(
+    value: &mut Value,
+    is_sent: bool,
+    credentials: &BTreeMap<String, Secret>,
+    missing: &mut Vec<&'static str>,
+) {
     match value {
         Value::String(text) => {
             for (name, mark) in CREDENTIALS {
                 if text.contains(mark) {
                     match credentials.get(name) {
+                        Some(secret) if is_sent => {
+                            *text = text.replace(mark, &secret.expose().replace("${", "$${"));
+                        }
                         Some(secret) => *text = text.replace(mark, secret.expose()),
                         None => missing.push(name),
                     }
                 }
             }
         }
-        Value::Array(values) => values.iter_mut().for_each(|value| put_in(value, credentials, missing)),
-        Value::Object(members) => members.values_mut().for_each(|value| put_in(value, credentials, missing)),
+        Value::Array(values) => {
+            values.iter_mut().for_each(|value| put_in(value, is_sent, credentials, missing))
+        }
+        Value::Object(members) => {
+            members.values_mut().for_each(|value| put_in(value, is_sent, credentials, missing))
+        }
         _ => {}
     }
 }
@@ -240,6 +260,9 @@ mod tests {
     #[test]
     fn errors_say_what_to_do() {
         let none = BTreeMap::new();
+        let twice = ["btc".to_owned(), "btc".to_owned()];
+        let error = config("kraken-v2", None, &twice, &none).unwrap_err().to_string();
+        assert!(error.contains("--topic btc: is there twice"), "{error}");
         for (name, topic, part) in [
             ("krakn", None, "kraken-v2"),
             ("alpaca", None, "--credential key=@FILE"),

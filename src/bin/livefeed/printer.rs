@@ -86,7 +86,9 @@ impl Printer {
         if let Event::Closed(closed) = event {
             self.closed = Some(closed.reason.clone());
         }
-        if let Some(text) = self.talk.about(event, self.has_events) {
+        // After the last message that is wanted nobody cares whether more may be missing.
+        let told_elsewhere = self.has_events || self.left == Some(0);
+        if let Some(text) = self.talk.about(event, told_elsewhere) {
             self.write()?; // what came before it stands before it
             if let Some(status) = &mut self.status {
                 status.clear();

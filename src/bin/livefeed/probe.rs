@@ -38,10 +38,12 @@ pub(crate) struct Args {
 
 pub(crate) fn main(args: Args) -> Outcome {
     args.talk.start_log();
+    // Before signals are caught: a secret may be read from a pipe into which nobody writes.
+    let builders = builders(&args)?;
     let stop = signals::stop()?;
     let time = after(args.within);
     let open = |builder: FeedBuilder| builder.open().map_err(|error| Failure::of(&error));
-    let feeds: Vec<Feed> = builders(&args)?.into_iter().map(open).collect::<Result<_, _>>()?;
+    let feeds: Vec<Feed> = builders.into_iter().map(open).collect::<Result<_, _>>()?;
     let mut waited_for: Vec<&Feed> = feeds.iter().collect();
     let mut outcome = Ok(());
     while !waited_for.is_empty() {
@@ -131,10 +133,7 @@ fn lack(feeds: &[&Feed], when: &str) -> Failure {
 
 /// What a feed lacks, and what can be done about it.
 fn missing(health: &Health) -> String {
-    let end = health.last_end.as_ref().map(|end| match hints::hint(end) {
-        Some(hint) => format!("{end}; {hint}"),
-        None => end.to_string(),
-    });
+    let end = health.last_end.as_ref().map(hints::ended);
     let end = |before: &str| end.as_ref().map_or_else(String::new, |end| format!("{before}{end}"));
     if health.up.is_none() {
         return format!("no connection{}", end(": "));

@@ -314,7 +314,9 @@ impl Playing {
                 (_, None) if sent && is_message && in_step => return Ok(Some((at, Step::Wait))),
                 (Kind::Ended, None) if !joined && !self.ended => {
                     self.ended = true;
-                    return Ok(self.connection.end.command().map(|command| (at, Step::Do(command))));
+                    // A client that says goodbye has had enough, however the rest went.
+                    let end = if self.closing { End::Open } else { self.connection.end };
+                    return Ok(end.command().map(|command| (at, Step::Do(command))));
                 }
                 _ => {}
             }
@@ -514,6 +516,21 @@ mod tests {
         let recording = Arc::new(Recording::scan(&temp.0).unwrap());
         assert_eq!(recording.connections(), 2);
         assert!(played(&recording, 1, false).contains("yes"));
+    }
+
+    #[test]
+    fn a_client_that_had_enough_is_not_reset_in_the_replay() {
+        for (reason, said) in [("io", "Close(1000"), ("closed without close frame", "Close(1000")] {
+            let ended = format!("{{\"reason\":{reason:?}}}");
+            let run = [
+                (Kind::Connected, false, 0, 1, "{}"),
+                (Kind::Close, true, 1, 1, ""),
+                (Kind::Ended, false, 2, 1, ended.as_str()),
+            ];
+            let temp = Temp::new("enough", &[&run]);
+            let shown = played(&Arc::new(Recording::scan(&temp.0).unwrap()), 0, false);
+            assert!(shown.contains(said), "{reason}: {shown}");
+        }
     }
 
     #[test]

@@ -59,7 +59,7 @@ pub(crate) fn of(event: &Event) -> Option<String> {
                 text += &format!(", subscriptions {}{more}", names.join(", "));
             }
             if let Some(lost) = e.lost {
-                text += &format!(", {lost} messages lost");
+                text += &format!(", {lost} {} lost", if lost == 1 { "message" } else { "messages" });
             }
             text + &last_message(e.last_message, e.time)
         }

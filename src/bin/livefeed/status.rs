@@ -88,14 +88,24 @@ fn line(health: &Health, rate: f64, color: bool, width: usize) -> String {
     let _ = write!(rest, " · {} messages", health.messages);
     // The last column is left free: some terminals wrap there.
     let room = width.saturating_sub(1);
-    let state: String = state.chars().take(room).collect();
-    let rest: String = rest.chars().take(room.saturating_sub(state.chars().count())).collect();
+    let state = cut(state, room);
+    let rest = cut(&rest, room.saturating_sub(state.len()));
     let code = match health.state {
         State::Fresh => 32,
         State::Stale | State::Waiting | State::Closed => 31,
         _ => 33,
     };
-    if color { format!("\x1b[{code}m{state}\x1b[0m{rest}") } else { state + &rest }
+    if color { format!("\x1b[{code}m{state}\x1b[0m{rest}") } else { format!("{state}{rest}") }
+}
+
+/// As much of the text as fits into so many columns. What is not ASCII may take two, as letters of East Asia do.
+fn cut(text: &str, columns: usize) -> &str {
+    let ends = text.char_indices().scan(0, |used, (at, c)| {
+        *used += if c.is_ascii() { 1 } else { 2 };
+        Some((at + c.len_utf8(), *used))
+    });
+    let end = ends.take_while(|(_, used)| *used <= columns).last().map_or(0, |(end, _)| end);
+    text.get(..end).unwrap_or_default()
 }
 
 /// The columns of the terminal.
@@ -123,8 +133,17 @@ mod tests {
             "{text}"
         );
         assert!(text.ends_with(" · 0 messages"), "{text}");
-        assert_eq!(line(&health, 1.0, false, 20).chars().count(), 19);
+        assert_eq!(line(&health, 1.0, false, 12).len(), 11);
         assert_eq!(line(&health, 1.0, false, 0), "");
         assert!(line(&health, 1.0, true, 200).contains("\x1b["));
+    }
+
+    #[test]
+    fn wide_letters_take_two_columns() {
+        for (columns, shown) in
+            [(0, ""), (1, "a"), (2, "a"), (3, "a\u{65e5}"), (4, "a\u{65e5}"), (9, "a\u{65e5}\u{672c}b")]
+        {
+            assert_eq!(cut("a\u{65e5}\u{672c}b", columns), shown, "{columns}");
+        }
     }
 }

@@ -1,20 +1,22 @@
 //! `tail`: a feed's messages on standard output.
 
-use crate::exit::{Failure, Outcome, say};
+use crate::exit::{Failure, Outcome};
 use crate::feed_args::FeedArgs;
 use crate::on_alert::OnAlert;
 use crate::output::Format;
 use crate::printer::Printer;
 use crate::talk::{Talk, note};
 use crate::{gone, hints, signals, time};
-use livefeed::crossbeam_channel::{Receiver, after, bounded, never, select};
+use livefeed::crossbeam_channel::{Receiver, RecvTimeoutError, after, bounded, never, select};
 use livefeed::{CloseReason, Feed, FeedBuilder, Monitor};
 use std::io;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-/// So long closing may take, and writing what is left when nobody reads it.
+/// So long closing may take.
 const GRACE: Duration = Duration::from_secs(2);
+/// So long after that standard output has for what was received, when it was asked to end.
+const DRAIN: Duration = Duration::from_secs(4);
 
 /// Prints a feed's messages to standard output, one a line
 ///
@@ -42,7 +44,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "HOST:PORT", help_heading = "Monitoring")]
     health: Option<String>,
     /// Run this for each alert, with the event as JSON on standard input; at most 30 s, one at a time
-    #[arg(long, value_name = "CMD", help_heading = "Monitoring")]
+    #[arg(long, value_name = "CMD", value_parser = clap::builder::NonEmptyStringValueParser::new(), help_heading = "Monitoring")]
     on_alert: Option<String>,
     #[command(flatten)]
     talk: Talk,
@@ -65,7 +67,7 @@ and the value of a header or its last word, write @FILE or @env:NAME.
 A TOPIC is one of the subscriptions in the preset's file, by its name, or one like it with other variables.
   livefeed tail --preset kraken-v2 --topic btc --topic btc-trades,symbol=ETH/USD
 
-Exit status: 0 ended as asked; 1 refused or gave up; 2 wrong arguments.";
+Exit status: 0 ended as asked; 1 refused, gave up, or standard output failed; 2 wrong arguments.";
 
 /// Why it ends.
 enum Why {
@@ -85,8 +87,9 @@ type Printed = io::Result<Option<CloseReason>>;
 
 pub(crate) fn main(args: Args) -> Outcome {
     args.talk.start_log();
-    let stop = signals::stop()?;
+    // Before signals are caught: a secret may be read from a pipe into which nobody writes.
     let mut builder = args.feed.builder(args.url.as_deref())?;
+    let stop = signals::stop()?;
     let name = Arc::new(OnceLock::new());
     let on_alert = args.on_alert.as_ref().map(|command| Arc::new(OnAlert::new(command)));
     if let Some(on_alert) = &on_alert {
@@ -112,23 +115,19 @@ pub(crate) fn main(args: Args) -> Outcome {
     drop(enough); // held until here, as a channel without a sender would look like a message
     let by_itself = matches!(why, Why::Printed(Ok(_)));
     let outcome = match why {
+        // It may have given up just after the last message that was wanted.
+        Why::Printed(Ok(_)) if !has_enough.is_empty() => Ok(()),
         Why::Printed(Ok(reason)) => {
             Err(Failure::failed(reason.as_ref().map_or_else(|| "the feed is over".to_owned(), hints::closed)))
         }
         Why::Printed(Err(error)) => of_output(&error),
         Why::Gone => Ok(()),
-        Why::Asked | Why::Enough => match printed.recv_timeout(GRACE) {
-            Ok(end) => end.map_or_else(|error| of_output(&error), |_| Ok(())),
-            Err(_) => {
-                say("livefeed: nobody reads standard output: what was left was not written");
-                Ok(())
-            }
-        },
+        Why::Asked | Why::Enough => rest(&printed),
         Why::Time => {
-            // A slow reader gets all that came in time.
+            // A slow reader gets all that came in time, however long that takes, unless somebody becomes impatient.
             let written = select! {
-                recv(printed) -> end => over(end).map_or_else(|error| of_output(&error), |_| Ok(())),
-                recv(stop) -> _ => Ok(()),
+                recv(printed) -> end => written(over(end)),
+                recv(stop) -> _ => rest(&printed),
                 recv(gone) -> _ => Ok(()),
             };
             match (args.count, args.duration) {
@@ -150,7 +149,7 @@ pub(crate) fn main(args: Args) -> Outcome {
 
 /// Has a command told of alerts.
 fn tell(builder: FeedBuilder, on_alert: Arc<OnAlert>, name: Arc<OnceLock<String>>) -> FeedBuilder {
-    builder.on_alert(move |alert| on_alert.tell(name.get().map_or("", String::as_str), alert))
+    builder.on_alert(move |alert| on_alert.tell(name.wait(), alert))
 }
 
 /// Starts the printer. It may be held up by whoever reads, which must not hold up the rest.
@@ -164,6 +163,21 @@ fn print(printer: Printer, feed: Arc<Feed>) -> Result<Receiver<Printed>, Failure
         .spawn(run)
         .map_err(|error| Failure::failed(format!("could not start a thread: {error}")))?;
     Ok(printed)
+}
+
+/// Waits until what was received is written, for so long at most.
+fn rest(printed: &Receiver<Printed>) -> Outcome {
+    match printed.recv_timeout(DRAIN) {
+        Err(RecvTimeoutError::Timeout) => {
+            Err(Failure::failed("standard output did not take everything in time: what is left is lost"))
+        }
+        end => written(over(end)),
+    }
+}
+
+/// It ends as it was asked to: why the feed closed does not matter, but what could not be written does.
+fn written(end: Printed) -> Outcome {
+    end.map_or_else(|error| of_output(&error), |_| Ok(()))
 }
 
 fn over<E>(end: Result<Printed, E>) -> Printed {

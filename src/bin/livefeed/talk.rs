@@ -1,8 +1,9 @@
 //! What is said on standard error: how much, and the log.
 
 use crate::exit::say;
-use crate::{sentences, time};
+use crate::{plain, sentences, time};
 use livefeed::Event;
+use std::io::Write;
 
 /// How much is said on standard error.
 #[derive(Debug, Clone, Copy, clap::Args)]
@@ -25,7 +26,13 @@ impl Talk {
             _ => "livefeed=debug",
         };
         let env = env_logger::Env::default().default_filter_or(level);
-        let _ = env_logger::Builder::from_env(env).try_init(); // fails only if there is one
+        let _ = env_logger::Builder::from_env(env)
+            .format(|out, record| {
+                let text =
+                    format!("{} {:5} {}: {}", time::now(), record.level(), record.target(), record.args());
+                writeln!(out, "{}", plain::line(&text))
+            })
+            .try_init(); // fails only if there is one
     }
 
     /// Whether `-v` was given.

@@ -59,7 +59,7 @@ pub(super) fn validate(config: &FeedConfig, hooks: &Hooks) -> Checked {
     talk::check_pacing(config)?;
     talk::check_ends(&config.ends)?;
     if config.quarantine_after == Some(0) {
-        return refuse("quarantine_after", "is 0: must be at least 1, or null for never");
+        return refuse("quarantine_after", "is 0: must be at least 1, or none for never");
     }
     duration("connect.timeout", config.connect.timeout)?;
     duration("connect.stagger", config.connect.stagger)?;
