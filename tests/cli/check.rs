@@ -42,7 +42,20 @@ fn toml_can_switch_off_what_json_does_with_null() {
 #[test]
 fn problems_have_the_line_and_the_path_of_the_field() {
     for (name, text, expected) in [
-        ("a.toml", "x = 1", "1: x: unknown field `x`"),
+        ("a.toml", "x = 1", "1: x: is no field: there are `feeds`, `health`, `output`, `on_alert`, `url`"),
+        ("a.toml", "\nuri = 'ws://h/'", "2: uri: is no field: did you mean `url`?"),
+        ("a.toml", "[[feed]]\nurl = 'ws://h/'", "1: feed: is no field: did you mean `feeds`?"),
+        (
+            "a.toml",
+            "[[feeds]]\nurl = 'ws://h/'\n[output]\nfiel = 'CANARY'",
+            "4: output.fiel: is no field: did you mean `file`?",
+        ),
+        ("a.toml", "[[feeds]]\nurl = 'ws://h/'\n[on_alert]", "3: on_alert: lacks `command`"),
+        (
+            "a.json",
+            "{\"feeds\": [\n{\"url\": \"ws://h/\"},\n{\n\"uri\": \"CANARY\"}]}",
+            "4: feeds[1].uri: is no field",
+        ),
         ("a.toml", "", "1: there are no feeds"),
         ("a.toml", "feeds = []", "1: feeds: is empty"),
         ("a.toml", "\nurl = 'http://h/'", "2: url: "),
@@ -130,23 +143,114 @@ fn what_is_right_is_shown_with_everything_filled_in() {
     assert_eq!(shown["feeds"][1]["reconnect"]["max"], "30s");
 }
 
+/// A configuration with a secret in each place where one may stand.
+fn secrets() -> Value {
+    let terms = json!({
+        "vars": {"key": "CANARY"}, "subscribe": {"deep": ["CANARY ${key}"]}, "unsubscribe": "CANARY", "probe": "CANARY",
+    });
+    let mut subscription = terms.clone();
+    subscription["id"] = "a".into();
+    json!({
+        "feeds": [{
+            "url": "ws://me:CANARY@h/ws?key=CANARY",
+            "endpoints": ["ws://me:CANARY@i/ws?key=CANARY"],
+            "headers": {"X-Key": "CANARY"},
+            "defaults": terms,
+            "subscriptions": [subscription],
+            "login": [{"send": {"token": "CANARY"}, "expect": {"text": "ok"}}],
+            "keepalives": [{"every": "5s", "send": "CANARY"}],
+            "rules": [{"when": {"text": "x"}, "is": "notice", "do": "reconnect", "reply": {"deep": ["CANARY"]}}],
+        }],
+        "on_alert": {"command": "curl https://hooks.example/CANARY"},
+    })
+}
+
 #[test]
 fn no_secret_is_shown() {
-    let json = json!({
-        "url": "ws://me:CANARY@h/ws?key=CANARY",
-        "headers": {"X-Key": "CANARY"},
-        "login": [{"send": {"token": "CANARY"}}],
-        "subscriptions": [{"id": "a", "vars": {"key": "CANARY"}, "subscribe": "CANARY ${key}"}],
-    });
-    for (name, text) in [("a.json", json.to_string()), ("b.json", json!({"feeds": [json]}).to_string())] {
-        let shown = effective(name, &text).to_string();
-        assert!(!shown.contains("CANARY") && shown.contains("[redacted]"), "{shown}");
+    let whole = secrets();
+    let shown = effective("a.json", &whole.to_string()).to_string();
+    assert!(!shown.contains("CANARY") && shown.contains("[redacted]"), "{shown}");
+    let shown = effective("b.json", &whole["feeds"][0].to_string()).to_string();
+    assert!(!shown.contains("CANARY") && shown.contains("[redacted]"), "{shown}");
+}
+
+/// Whatever is wrong with a secret, or around it.
+#[test]
+fn no_error_shows_a_secret() {
+    let whole = secrets();
+    let text = whole.to_string();
+    let mut wrong = 0;
+    // In place of each of them, and of what it stands in.
+    let places = [
+        "/url",
+        "/endpoints",
+        "/endpoints/0",
+        "/headers",
+        "/headers/X-Key",
+        "/login/0/send",
+        "/login/0",
+        "/defaults/vars",
+        "/keepalives/0/send",
+        "/rules/0/reply",
+        "/subscriptions/0",
+        "/subscriptions/0/vars/key",
+        "/subscriptions/0/subscribe",
+    ];
+    for place in places
+        .iter()
+        .map(|place| format!("/feeds/0{place}"))
+        .chain(["/on_alert".into(), "/on_alert/command".into()])
+    {
+        for value in [
+            json!("ws://a b:CANARY@/"),
+            json!("${CANARY"),
+            json!("CANARY\nX: y"),
+            json!(["CANARY"]),
+            json!([["CANARY"]]),
+            json!({"x": "CANARY"}),
+            json!({"$env": "NONE", "x": "CANARY"}),
+        ] {
+            let mut with = whole.clone();
+            *with.pointer_mut(&place).unwrap() = value;
+            let output = check("a.json", &with.to_string());
+            wrong += usize::from(!output.status.success());
+            let said = [output.stdout, output.stderr].concat();
+            assert!(
+                !String::from_utf8_lossy(&said).contains("CANARY"),
+                "{place}: {}",
+                String::from_utf8_lossy(&said)
+            );
+        }
+    }
+    assert!(wrong > 50, "{wrong}");
+    // Cut off anywhere, as when a disk is full; TOML that is none.
+    for end in (1..text.len()).step_by(7) {
+        let output = check("a.json", &text[..end]);
+        assert!(
+            !output.status.success() && !String::from_utf8_lossy(&output.stderr).contains("CANARY"),
+            "{output:?}"
+        );
+    }
+    for toml in [
+        "url = 'ws://h/?key=CANARY",
+        "headers = {X = CANARY}",
+        "url = CANARY",
+        "CANARY",
+        "[headers]\nX = 'CANARY' 'CANARY'",
+    ] {
+        let output = check("a.toml", toml);
+        assert!(
+            !output.status.success() && !String::from_utf8_lossy(&output.stderr).contains("CANARY"),
+            "{output:?}"
+        );
     }
 }
 
 #[test]
 fn what_it_is_made_of_decides_where_the_name_does_not() {
-    for text in [" {\"url\": \"ws://h/\"}", "url = 'ws://h/'"] {
+    let mark = |text| format!("\u{feff}{text}");
+    let (json, toml) = (" {\"url\": \"ws://h/\"}", "url = 'ws://h/'\r\n");
+    for text in [json, toml, &mark(json), &mark(toml)] {
         assert_eq!(effective("config", text)["feeds"][0]["url"], "ws://h/");
     }
 }
@@ -157,6 +261,11 @@ fn a_file_that_can_not_be_read_is_said() {
     assert_eq!(output.status.code(), Some(2));
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(said.contains("/no/such/file.toml: can't be read: No such file"), "{said}");
+    let dir = Scratch::new();
+    let file = dir.path().join("a.toml");
+    std::fs::write(&file, b"url = 'ws://h/'\n# \xE4\n").unwrap();
+    let said = String::from_utf8(run(&["check", file.to_str().unwrap()]).stderr).unwrap();
+    assert!(said.contains("a.toml:2: is no UTF-8 text"), "{said}");
 }
 
 #[cfg(feature = "native-tls")]

@@ -309,6 +309,27 @@ fn files_for_run_keep_to_it() {
     }
 }
 
+/// Wherever the program fetches a secret from outside, the schema lets it stand, and nowhere else.
+#[test]
+fn secrets_from_outside_stand_where_the_program_takes_them() {
+    let validator = validator();
+    let dir = Scratch::new();
+    let full = full();
+    let (mut right, mut wrong) = (0, 0);
+    for path in paths(&full).iter().filter(|path| !path.is_empty() && !path.contains("extra_roots_pem")) {
+        let mut with = full.clone();
+        *with.pointer_mut(path).unwrap() = json!({"$env": "LIVEFEED_TEST_URL"});
+        let file = dir.file("c.json", &with.to_string());
+        let output = crate::common::livefeed(&["check", "-q", &file])
+            .env("LIVEFEED_TEST_URL", "ws://h/")
+            .output()
+            .unwrap();
+        assert_eq!(validator.is_valid(&with), output.status.success(), "{path}: {output:?}");
+        if output.status.success() { right += 1 } else { wrong += 1 }
+    }
+    assert!(right > 20 && wrong > 100, "{right} right, {wrong} wrong");
+}
+
 #[test]
 fn the_program_prints_it() {
     let output = run(&["schema"]);

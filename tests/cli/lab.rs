@@ -193,6 +193,8 @@ fn wrong_arguments_say_what_to_do() {
     let taken = taken.local_addr().unwrap().to_string();
     for (args, status, said) in [
         (&["--mode", "clsoe"][..], 2, "did you mean `close`?"),
+        (&["--mode", "mute:btc", "--topic", "eth"], 2, "no topic `btc`: write one of `eth`"),
+        (&["--mode", "not-listening", "--mode", "not-accepting"], 2, "one of these"),
         (&["--mode", "not-listening:soon"], 2, "write a duration"),
         (&["--rate", "0"], 2, "or max"),
         (&["--script", "/no/such/file"], 2, "/no/such/file: No such file"),
@@ -201,6 +203,14 @@ fn wrong_arguments_say_what_to_do() {
         (&["--header", "none"], 2, "'Name: value'"),
         (&["--listen", &taken], 1, "choose another with --listen"),
         (&["--write-ca", "x"], 2, "--tls"),
+        (&["--mode", "good:x"], 2, "nothing behind it"),
+        (&["--ping", "0s"], 2, "longer"),
+        (&["--heartbeat", "x", "--heartbeat-every", "0s"], 2, "longer"),
+        (&["--mode", "not-listening:0s"], 2, "longer"),
+        (&["--mode", "not-listening", "--after", "0s"], 2, "longer"),
+        #[cfg(unix)]
+        (&["--script", "/dev/zero"], 2, "is it the right file?"),
+        (&["--script", "x", "--after", "5s"], 2, "cannot be used with"),
     ] {
         let output = run(&[&["lab"], args].concat());
         assert_eq!(output.status.code(), Some(status), "{args:?}: {output:?}");

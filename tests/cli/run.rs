@@ -423,7 +423,7 @@ fn a_command_is_told_of_alerts() {
     lab.control().all(Do::Reset);
     let rest = std::thread::spawn(move || std::io::copy(&mut stdout, &mut std::io::sink()));
     until("an alert", || std::fs::read_to_string(&told).is_ok_and(|text| text.ends_with('\n')));
-    service.signal("-INT");
+    service.signal("-TERM"); // SIGINT is ignored where tests run in the background of a script
     assert_eq!(service.end().code(), Some(0), "{:?}", service.heard);
     rest.join().unwrap().unwrap();
     let alert = &events(&std::fs::read_to_string(&told).unwrap())[0];
@@ -465,4 +465,63 @@ fn it_ends_after_the_time_that_was_given() {
         Service::of(livefeed(&["run", &config(&dir, &lab, ""), "--for", "300ms"]).stdout(Stdio::null()));
     assert_eq!(service.end().code(), Some(0), "{:?}", service.heard);
     assert!(begin.elapsed() >= Duration::from_millis(300) && lab.connections() == 1);
+}
+
+#[cfg(unix)]
+#[test]
+fn the_end_of_all_feeds_waits_for_alerts_and_a_signal_does_not() {
+    for by_itself in [true, false] {
+        let lab = steady();
+        let dir = Scratch::new();
+        let (begun, told) = (dir.path().join("begun"), dir.path().join("told"));
+        let takes = if by_itself { "0.5" } else { "20" };
+        let text = format!(
+            "[on_alert]\ncommand = \"touch {}; sleep {takes}; cat >> {}\"\n[[feeds]]\nname = 'f'\nurl = '{}'\n\
+             reconnect = {{max_attempts = 2, floor = '2ms', first = '5ms', max = '10ms'}}\n\
+             alerts = {{reconnects = {{more_than = 0, within = '10m'}}}}\n",
+            begun.display(),
+            told.display(),
+            lab.url()
+        );
+        let mut service = Service::of(livefeed(&["run", &dir.file("c.toml", &text)]).stdout(Stdio::null()));
+        until("data", || lab.published("t") > 20);
+        if by_itself {
+            lab.control().stop_listening().unwrap();
+        }
+        lab.control().all(Do::Reset);
+        until("the command", || begun.exists());
+        let begin = Instant::now();
+        if !by_itself {
+            service.signal("-TERM");
+        }
+        assert_eq!(service.end().code(), Some(i32::from(by_itself)), "{:?}", service.heard);
+        assert_eq!(std::fs::read_to_string(&told).is_ok_and(|text| events(&text).len() == 1), by_itself);
+        assert!(by_itself || begin.elapsed() < Duration::from_secs(15), "{:?}", begin.elapsed());
+        assert_eq!(
+            service.heard.iter().any(|line| line.contains("cut off")),
+            !by_itself,
+            "{:?}",
+            service.heard
+        );
+    }
+}
+
+/// A server that does not say goodbye and a reader that does not read, both at once: Docker waits for 10 s.
+#[cfg(unix)]
+#[test]
+fn the_end_is_bounded_whoever_does_not_answer() {
+    let topic = Topic::new("t").every(Duration::from_millis(1)).size(2000);
+    let lab = Lab::start(Script::of_topics([topic])).unwrap();
+    let dir = Scratch::new();
+    let config = dir.file("c.toml", &format!("url = '{}'\nclose_timeout = '4s'\n", lab.url()));
+    let mut service = Service::of(livefeed(&["run", &config]).stdout(Stdio::piped()));
+    let _nobody_reads = service.child.stdout.take();
+    // More than fits into the pipe, and less than fits into the queue.
+    until("data", || lab.published("t") > 300);
+    lab.control().all(Do::Freeze);
+    let begin = Instant::now();
+    service.signal("-TERM");
+    assert_eq!(service.end().code(), Some(1), "{:?}", service.heard);
+    assert!(begin.elapsed() < Duration::from_millis(9500), "{:?}", begin.elapsed());
+    assert!(service.heard.last().unwrap().contains("is lost"), "{:?}", service.heard);
 }

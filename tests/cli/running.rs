@@ -54,6 +54,12 @@ impl Running {
         signal(self.child.id(), "TERM");
     }
 
+    /// Any signal, by its name.
+    #[cfg(unix)]
+    pub(crate) fn signal(&self, name: &str) {
+        signal(self.child.id(), name);
+    }
+
     /// SIGKILL.
     pub(crate) fn kill(&mut self) {
         self.child.kill().unwrap();

@@ -5,13 +5,15 @@ use crate::lab_script::{self, Data};
 use crate::{secrets, serving, signals, time};
 use livefeed::crossbeam_channel::{Receiver, after, never, select};
 use livefeed::lab::{Builder, Command, Lab, Script, Topic};
+use std::fs::File;
+use std::io::Read;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 /// A file of payloads that is longer is a mistake, in bytes.
-const PAYLOADS: u64 = 1 << 30;
+const PAYLOADS: u64 = 256 << 20;
 
 /// A feed server that misbehaves on demand, to try clients with
 ///
@@ -27,7 +29,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "MODE[:ARG]", conflicts_with = "script")]
     mode: Vec<String>,
     /// How long all is well before that
-    #[arg(long, value_name = "DUR", value_parser = time::duration, default_value = "5s")]
+    #[arg(long, value_name = "DUR", value_parser = time::duration, default_value = "5s", conflicts_with = "script")]
     after: Duration,
     /// What to do on each connection, step by step, from a file
     #[arg(long, value_name = "FILE")]
@@ -73,10 +75,10 @@ struct DataArgs {
     #[arg(long, value_name = "TEXT")]
     heartbeat: Option<String>,
     /// That interval
-    #[arg(long, value_name = "DUR", value_parser = time::duration, default_value = "1s", requires = "heartbeat")]
+    #[arg(long, value_name = "DUR", value_parser = time::interval, default_value = "1s", requires = "heartbeat")]
     heartbeat_every: Duration,
     /// Send a ping at this interval
-    #[arg(long, value_name = "DUR", value_parser = time::duration)]
+    #[arg(long, value_name = "DUR", value_parser = time::interval)]
     ping: Option<Duration>,
     /// Add a header to the answer to the upgrade, such as 'Retry-After: 5'. Repeatable
     #[arg(long, value_name = "'K: V'")]
@@ -117,10 +119,22 @@ struct Outage {
 }
 
 pub(crate) fn main(args: Args) -> Outcome {
-    let stop = signals::stop()?;
     let data = data(&args.data)?;
-    let outage = args.mode.iter().find_map(|mode| outage(mode)).transpose()?;
+    let outages = args.mode.iter().filter_map(|mode| outage(mode)).collect::<Result<Vec<_>, _>>()?;
+    if outages.len() > 1 {
+        return Err(Failure::usage(
+            "--mode: the whole lab can do one of these at a time: not-listening, not-accepting",
+        ));
+    }
+    let outage = outages.first().copied();
+    if outage.is_some() && args.after.is_zero() {
+        return Err(Failure::usage(
+            "--after: must be longer than 0s with this mode, or it would never be back",
+        ));
+    }
     let scripts = scripts(&args, &data)?;
+    // Not before: until here a signal ends the program by itself, whatever it waits for.
+    let stop = signals::stop()?;
     let quiet = args.quiet;
     let plan = move |number: usize| {
         let last = scripts.len().saturating_sub(1);
@@ -230,7 +244,7 @@ fn outage(mode: &str) -> Option<Result<Outage, Failure>> {
         "not-accepting" => true,
         _ => return None,
     };
-    let lasts = time::duration(lasts).map_err(|problem| Failure::usage(format!("--mode {name}: {problem}")));
+    let lasts = time::interval(lasts).map_err(|problem| Failure::usage(format!("--mode {name}: {problem}")));
     Some(lasts.map(|lasts| Outage { accepts, lasts }))
 }
 
@@ -254,12 +268,15 @@ fn scripts(args: &Args, data: &Data) -> Result<Vec<Script>, Failure> {
 
 fn read(path: &Path) -> Result<String, Failure> {
     let shown = path.display();
-    let wrong = |problem: String| Failure::usage(format!("{shown}: {problem}"));
-    let length = std::fs::metadata(path).map_err(|error| wrong(error.to_string()))?.len();
-    if length > PAYLOADS {
-        return Err(wrong(format!("{length} bytes are too many, more than {PAYLOADS}")));
+    let mut text = String::new();
+    let read = File::open(path).and_then(|file| file.take(PAYLOADS + 1).read_to_string(&mut text));
+    read.map_err(|error| Failure::usage(format!("{shown}: {error}")))?;
+    if text.len() as u64 > PAYLOADS {
+        return Err(Failure::usage(format!(
+            "{shown}: is longer than {PAYLOADS} bytes: is it the right file?"
+        )));
     }
-    std::fs::read_to_string(path).map_err(|error| wrong(error.to_string()))
+    Ok(text)
 }
 
 fn data(args: &DataArgs) -> Result<Data, Failure> {

@@ -1,6 +1,6 @@
 //! What the lab is to do, in words: faults for `--mode`, and the same as steps of a `--script`.
 
-use crate::time;
+use crate::{spelling, time};
 use livefeed::lab::{Command, Flood, Script, Topic, Violation};
 use std::time::Duration;
 
@@ -117,7 +117,7 @@ pub(crate) fn help() -> String {
         "Modes: `good` (nothing is wrong), `flap` (closes at once), these beginnings:\n{}\n\
          and these steps, done once data has come for --after (written with a colon: `--mode close:1012`):\n{}\n\
          Kinds of `violate`: {}.\n\n\
-         A script is a text file with a step a line, `#` before comments. A beginning may stand first; without a step `data` \
+         A script is a text file with a step a line; lines that begin with `#` are comments. A beginning may stand first; without a step `data` \
          nothing is sent. A line `---` begins the script of the next connection; the last script is that of all others.\n\n\
          The whole lab: `not-listening[:DUR]` drops all connections and refuses new ones, `not-accepting[:DUR]` leaves new ones \
          unanswered, for 5s, again and again after --after.",
@@ -132,6 +132,9 @@ pub(crate) fn mode(text: &str, data: &Data, after: Duration) -> Result<Script, S
     let (name, argument) = text.split_once(':').unwrap_or((text, ""));
     if let Some(script) = opening(name, argument)? {
         return Ok(data.add_to(data.answer_with(script)));
+    }
+    if let "good" | "flap" = name {
+        Argument { name, text: argument }.nothing()?;
     }
     match name {
         "good" => Ok(data.add_to(data.answer_with(Script::new()))),
@@ -219,9 +222,9 @@ fn step(script: Script, name: &str, argument: &str, data: &Data) -> Result<Scrip
             return Ok(data.names.iter().fold(script, skip));
         }
         "mute" if argument.is_empty() => Command::MuteAll,
-        "mute" => Command::Mute(argument.to_owned()),
+        "mute" => Command::Mute(of.topic(data)?),
         "unmute" if argument.is_empty() => Command::UnmuteAll,
-        "unmute" => Command::Unmute(argument.to_owned()),
+        "unmute" => Command::Unmute(of.topic(data)?),
         "silence" => plain(Command::Silence)?,
         "resume" => plain(Command::Resume)?,
         "freeze" => plain(Command::Freeze)?,
@@ -262,31 +265,12 @@ fn step(script: Script, name: &str, argument: &str, data: &Data) -> Result<Scrip
         "announce" => Command::Violate(Violation::Announced(of.number(Some(1 << 40))?)),
         _ => {
             let names = OPENINGS.iter().chain(STEPS).map(|(name, ..)| *name);
-            let near =
-                names.min_by_key(|known| distance(name, known)).filter(|near| distance(name, near) < 4);
+            let near = spelling::nearest(name, names);
             let hint = near.map_or_else(String::new, |near| format!(": did you mean `{near}`?"));
             return Err(format!("`{name}` is not known{hint} `livefeed lab --help` lists all"));
         }
     };
     Ok(script.then(command))
-}
-
-/// How many letters are to be changed, added or left out to make one word of the other.
-fn distance(a: &str, b: &str) -> usize {
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (at, letter) in a.bytes().enumerate() {
-        let mut diagonal = at;
-        let mut left = at + 1;
-        for (other, cell) in b.bytes().zip(row.iter_mut().skip(1)) {
-            let best = (diagonal + usize::from(letter != other)).min(*cell + 1).min(left + 1);
-            diagonal = std::mem::replace(cell, best);
-            left = best;
-        }
-        if let Some(first) = row.first_mut() {
-            *first = at + 1;
-        }
-    }
-    row.last().copied().unwrap_or_default()
 }
 
 /// What stands behind a name.
@@ -313,6 +297,18 @@ impl<'a> Argument<'a> {
             Some(default) if self.text.is_empty() => Ok(default),
             _ => self.text.parse().map_err(|_| self.wrong("a whole number behind it")),
         }
+    }
+
+    /// One of the topics.
+    fn topic(&self, data: &Data) -> Result<String, String> {
+        if data.names.iter().any(|name| name == self.text) {
+            return Ok(self.text.to_owned());
+        }
+        let names = data.names.join("`, `");
+        Err(format!(
+            "`{}`: there is no topic `{}`: write one of `{names}`, or give it with --topic",
+            self.name, self.text
+        ))
     }
 
     /// A length in bytes, of what is made in memory.
@@ -359,7 +355,7 @@ mod tests {
 
     #[test]
     fn all_that_is_listed_is_known_with_its_argument_and_without_it_where_it_may_be_left_out() {
-        let data = Data { names: vec!["lab".into()], ..Data::default() };
+        let data = Data { names: vec!["lab".into(), "a b".into()], ..Data::default() };
         for (name, argument, _) in OPENINGS.iter().chain(STEPS) {
             let with = example(argument);
             let script = mode(&format!("{name}:{with}"), &data, Duration::ZERO).unwrap();
@@ -383,6 +379,7 @@ mod tests {
         let data = Data::default();
         for (text, said) in [
             ("data\nfor 2s\nclsoe 1000", "line 3: `clsoe` is not known: did you mean `close`?"),
+            ("data\nmute btc", "line 2: `mute`: there is no topic `btc`"),
             ("data\nrefuse", "line 2: `refuse` can only be the first"),
             ("\n# c\nfor ever", "line 3: `for`: write a duration"),
             ("violate nothing", "line 1: `violate`: write one of masked-frame, "),

@@ -4,6 +4,7 @@
 //! 1 if a feed was stale, refused or given up, 2 if the arguments or the configuration are wrong.
 #![forbid(unsafe_code)]
 
+mod alone;
 mod check;
 mod completions;
 mod conf;
@@ -32,6 +33,7 @@ mod secrets;
 mod sentences;
 mod serving;
 mod signals;
+mod spelling;
 mod status;
 mod tail;
 mod talk;

@@ -9,6 +9,7 @@ use crate::{hints, signals, time};
 use livefeed::crossbeam_channel::{Receiver, Sender, after, bounded, never, select};
 use livefeed::{Direction, Event, Frame, FrameKind};
 use serde_json::json;
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -61,7 +62,6 @@ struct Counts {
 
 pub(crate) fn main(args: Args) -> Outcome {
     args.talk.start_log();
-    let stop = signals::stop()?;
     let builder = args.feed.builder(args.url.as_deref())?;
     let existing = match (args.append, args.overwrite) {
         (true, _) => Existing::Append,
@@ -73,6 +73,8 @@ pub(crate) fn main(args: Args) -> Outcome {
     if target.cut > 0 {
         say(&format!("livefeed: {shown}: cut off {} bytes that were not written in whole", target.cut));
     }
+    // Not before: until here a signal ends the program by itself, whatever it waits for.
+    let stop = signals::stop()?;
     let (recorder, tape) = Recorder::start(target)?;
     let start = json!({"livefeed": env!("CARGO_PKG_VERSION"), "time": time::now().to_string()});
     tape.add(time::mono(), 0, Kind::Start, false, Body::Whole(start.to_string().as_bytes()));
@@ -89,7 +91,13 @@ pub(crate) fn main(args: Args) -> Outcome {
     let ended = wait(&[&stop, &counted], &time_up, &recorder.broken, &told);
     let _ = feed.close(CLOSE); // too late is no harm: the end of the process closes the connection
     drop(finish); // held until here, as a channel without a sender would look like a message
-    let written = recorder.finish().map_err(|error| Failure::failed(format!("{shown}: {error}")))?;
+    let written = recorder.finish().map_err(|error| {
+        let rest = match error.kind() {
+            ErrorKind::NotFound => "",
+            _ => "; what was written before can be replayed, and --append goes on with it",
+        };
+        Failure::failed(format!("{shown}: {error}{rest}"))
+    })?;
     if !args.talk.is_quiet() {
         let received = counts.received.load(Ordering::Relaxed);
         let connections = counts.connections.load(Ordering::Relaxed);

@@ -1,5 +1,6 @@
 //! A recording as it is read again: its connections, and what to play of them when.
 
+use crate::alone;
 use crate::exit::{Failure, Outcome, say};
 use crate::recording::{Body, Kind, Place, Reader, Record, Tail};
 use livefeed::crossbeam_channel::Sender;
@@ -11,6 +12,9 @@ use std::io::{self, BufReader, BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+
+/// So many connections are played at most: hundreds of them fit into each kilobyte of a file made up for it.
+const MOST: usize = 1 << 20;
 
 /// How fast a recording is played.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -63,6 +67,7 @@ impl End {
 
 #[derive(Debug, Clone)]
 struct Connection {
+    epoch: u64,
     first: Place,
     /// The last of its records; others may stand between.
     last: Place,
@@ -97,8 +102,7 @@ fn open(path: &Path) -> Result<Reader<BufReader<File>>, Failure> {
     let file = File::open(path).map_err(|error| Failure::usage(format!("{shown}: {error}")))?;
     let reader =
         Reader::new(BufReader::with_capacity(1 << 18, file)).map_err(|error| failed(path, &error))?;
-    reader
-        .ok_or_else(|| Failure::usage(format!("{shown} is no recording of livefeed, or of a later version")))
+    reader.map_err(|foreign| Failure::usage(format!("{shown} {foreign}")))
 }
 
 fn failed(path: &Path, error: &io::Error) -> Failure {
@@ -122,14 +126,19 @@ fn say_tail(path: &Path, tail: Tail, good: u64) {
 impl Recording {
     /// Reads through a recording, and says what is wrong with it.
     pub(crate) fn scan(path: &Path) -> Result<Self, Failure> {
+        // Each client reads it anew.
+        alone::check(path).map_err(|error| Failure::usage(format!("{}: {error}", path.display())))?;
         let mut reader = open(path)?;
         let mut recording =
             Self { path: path.to_owned(), connections: Vec::new(), messages: 0, bytes: 0, micros: 0 };
         let mut open: Option<Connection> = None;
+        // The epochs of the connections that were established and that ended last in this run. An attempt that fails before
+        // that leaves its epoch to the next one.
+        let (mut connected, mut ended): (Option<u64>, Option<u64>) = (None, None);
         // The times of the run up to here.
         let (mut begun, mut latest) = (0, 0);
         while let Some(record) = reader.next().map_err(|error| failed(path, &error))? {
-            let (kind, sent, at) = (record.kind, record.sent, record.at);
+            let (kind, sent, at, epoch) = (record.kind, record.sent, record.at, record.epoch);
             let end = (kind == Kind::Ended).then(|| End::of(&record));
             if let Body::Whole(payload) = record.body
                 && record.is_message()
@@ -141,12 +150,20 @@ impl Recording {
             let place = reader.place();
             if kind == Kind::Start {
                 recording.connections.extend(open.take());
-                recording.micros += latest - begun;
-                (begun, latest) = (at, at);
+                recording.micros = recording.micros.saturating_add(latest - begun);
+                (begun, latest, connected, ended) = (at, at, None, None);
                 continue;
             }
+            if kind == Kind::Connected {
+                connected = Some(epoch);
+            }
             latest = latest.max(at);
-            let new = || Connection { first: place, last: place, from: at, end: End::Open, speaks: false };
+            // What was sent at the last moment may stand behind the end that it belongs to.
+            if ended.is_some_and(|ended| epoch <= ended) {
+                continue;
+            }
+            let new =
+                || Connection { epoch, first: place, last: place, from: at, end: End::Open, speaks: false };
             let connection = match &mut open {
                 Some(open) => open,
                 // That an attempt has failed is no connection.
@@ -157,12 +174,18 @@ impl Recording {
             connection.speaks |= kind == Kind::Connected || (!sent && end.is_none());
             if let Some(end) = end {
                 connection.end = end;
+                ended = connected;
                 recording.connections.extend(open.take());
             }
+            if recording.connections.len() > MOST {
+                let shown = path.display();
+                return Err(Failure::failed(format!(
+                    "{shown} holds more than {MOST} connections, too many to play"
+                )));
+            }
         }
-        recording.micros += latest - begun;
+        recording.micros = recording.micros.saturating_add(latest - begun);
         recording.connections.extend(open);
-        // What was sent at the last moment may stand behind the end that it belongs to.
         recording.connections.retain(|connection| connection.speaks);
         say_tail(path, reader.tail(), reader.good());
         Ok(recording)
@@ -270,14 +293,14 @@ impl Playing {
     fn next(&mut self, joined: bool, in_step: bool) -> io::Result<Option<(u64, Step)>> {
         while self.reader.place() < self.connection.last {
             let Some(record) = self.reader.next()? else { break };
-            let at = self.begins + record.at.saturating_sub(self.connection.from);
-            let (kind, sent) = (record.kind, record.sent);
+            let at = self.begins.saturating_add(record.at.saturating_sub(self.connection.from));
+            let (kind, sent, epoch) = (record.kind, record.sent, record.epoch);
             let command = match record.body {
                 Body::Whole(payload) if !sent => command(kind, payload),
                 _ => None,
             };
             let is_message = record.is_message();
-            if self.reader.place() < self.connection.first {
+            if self.reader.place() < self.connection.first || epoch != self.connection.epoch {
                 continue;
             }
             match (kind, command) {
@@ -291,7 +314,9 @@ impl Playing {
                 (_, None) if sent && is_message && in_step => return Ok(Some((at, Step::Wait))),
                 (Kind::Ended, None) if !joined && !self.ended => {
                     self.ended = true;
-                    return Ok(self.connection.end.command().map(|command| (at, Step::Do(command))));
+                    // A client that says goodbye has had enough, however the rest went.
+                    let end = if self.closing { End::Open } else { self.connection.end };
+                    return Ok(end.command().map(|command| (at, Step::Do(command))));
                 }
                 _ => {}
             }
@@ -349,8 +374,12 @@ impl Iterator for Cues {
             Ok(cue) => cue,
             Err(error) => {
                 say(&format!("livefeed: {}: {error}", self.recording.path.display()));
-                (self.over, self.playing, self.left) = (true, None, 0..0);
-                None
+                if std::mem::replace(&mut self.over, true) {
+                    return None;
+                }
+                (self.playing, self.left) = (None, 0..0);
+                let close = Command::Close(1011, "the recording can't be read".to_owned());
+                Some(Cue::At(self.pace.of(self.now), close))
             }
         }
     }
@@ -407,4 +436,150 @@ fn json(record: &Record<'_>) -> Value {
         }
     };
     Value::Object(object)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::recording::{Block, MAGIC, Sealer};
+    use livefeed::crossbeam_channel::unbounded;
+
+    /// A record: kind, whether it was sent, time, epoch, body.
+    type Line<'a> = (Kind, bool, u64, u64, &'a str);
+
+    struct Temp(PathBuf);
+
+    impl Temp {
+        fn new(name: &str, blocks: &[&[Line<'_>]]) -> Self {
+            let mut bytes = MAGIC.to_vec();
+            let mut sealer = Sealer::new();
+            for records in blocks {
+                let mut block = Block::default();
+                for (kind, sent, at, epoch, body) in *records {
+                    let body = Body::Whole(body.as_bytes());
+                    block.add(&Record { kind: *kind, sent: *sent, at: *at, epoch: *epoch, body });
+                }
+                sealer.seal(&block, &mut bytes).unwrap();
+            }
+            let path = std::env::temp_dir().join(format!("livefeed-{name}-{}", std::process::id()));
+            std::fs::write(&path, bytes).unwrap();
+            Self(path)
+        }
+    }
+
+    impl Drop for Temp {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_file(&self.0);
+        }
+    }
+
+    fn played(recording: &Arc<Recording>, number: usize, in_step: bool) -> String {
+        let cues = Cues::new(Arc::clone(recording), Some(number), Pace::Times(1.0), in_step, unbounded().0);
+        let line = |cue| match cue {
+            Cue::At(at, command) => format!("{at:?} {command:?}"),
+            Cue::Heard(at) => format!("{at:?} heard"),
+        };
+        cues.map(line).collect::<Vec<_>>().join("; ")
+    }
+
+    #[test]
+    fn what_was_sent_behind_the_end_of_its_connection_is_no_part_of_the_next() {
+        let late = [
+            (Kind::Start, false, 0, 0, "{}"),
+            (Kind::Connected, false, 1000, 1, "{}"),
+            (Kind::Ended, false, 2000, 1, "{}"),
+            (Kind::Text, true, 3000, 1, "late"),
+            (Kind::Close, true, 3000, 1, ""),
+            (Kind::Text, false, 10_000, 2, "hello"),
+            (Kind::Connected, false, 11_000, 2, "{}"),
+            (Kind::Close, false, 12_000, 2, "\u{3}x"),
+            (Kind::Ended, false, 12_000, 2, "{}"),
+        ];
+        let temp = Temp::new("late", &[&late]);
+        let recording = Arc::new(Recording::scan(&temp.0).unwrap());
+        assert_eq!(recording.connections(), 2);
+        let second = played(&recording, 1, true);
+        assert!(second.starts_with("0ns Send(") && second.contains("2ms Close(888"), "{second}");
+    }
+
+    #[test]
+    fn a_connection_may_have_the_epoch_of_an_attempt_that_failed_in_the_login() {
+        let both = [
+            (Kind::Start, false, 0, 0, "{}"),
+            (Kind::Text, false, 1, 1, "no"),
+            (Kind::Ended, false, 2, 1, "{}"),
+            (Kind::Text, false, 3, 1, "yes"),
+            (Kind::Connected, false, 4, 1, "{}"),
+            (Kind::Ended, false, 5, 1, "{}"),
+        ];
+        let temp = Temp::new("failed", &[&both]);
+        let recording = Arc::new(Recording::scan(&temp.0).unwrap());
+        assert_eq!(recording.connections(), 2);
+        assert!(played(&recording, 1, false).contains("yes"));
+    }
+
+    #[test]
+    fn a_client_that_had_enough_is_not_reset_in_the_replay() {
+        for (reason, said) in [("io", "Close(1000"), ("closed without close frame", "Close(1000")] {
+            let ended = format!("{{\"reason\":{reason:?}}}");
+            let run = [
+                (Kind::Connected, false, 0, 1, "{}"),
+                (Kind::Close, true, 1, 1, ""),
+                (Kind::Ended, false, 2, 1, ended.as_str()),
+            ];
+            let temp = Temp::new("enough", &[&run]);
+            let shown = played(&Arc::new(Recording::scan(&temp.0).unwrap()), 0, false);
+            assert!(shown.contains(said), "{reason}: {shown}");
+        }
+    }
+
+    #[test]
+    fn times_that_no_clock_has_are_played_to_an_end() {
+        let far = u64::MAX - 1;
+        let run = [
+            (Kind::Start, false, 0, 0, "{}"),
+            (Kind::Connected, false, 0, 1, "{}"),
+            (Kind::Text, false, far, 1, "a"),
+            (Kind::Ended, false, 3, 1, "{}"),
+        ];
+        let temp = Temp::new("far", &[&run, &run, &run]);
+        let recording = Arc::new(Recording::scan(&temp.0).unwrap());
+        assert_eq!((recording.connections(), recording.micros), (3, u64::MAX));
+        let cues = Cues::new(recording, None, Pace::Times(0.001), false, unbounded().0);
+        assert_eq!(cues.count(), 4);
+    }
+
+    #[test]
+    fn more_connections_than_memory_should_hold_are_refused() {
+        let mut block = Block::default();
+        for epoch in 1..=1 << 17 {
+            for kind in [Kind::Connected, Kind::Ended] {
+                block.add(&Record { kind, sent: false, at: 0, epoch, body: Body::Whole(b"") });
+            }
+        }
+        let mut sealed = Vec::new();
+        Sealer::new().seal(&block, &mut sealed).unwrap();
+        let mut bytes = MAGIC.to_vec();
+        let start = (Kind::Start, false, 0, 0, "{}");
+        let temp = Temp::new("many", &[&[start]]);
+        bytes.extend(&std::fs::read(&temp.0).unwrap()[MAGIC.len()..]);
+        let start = bytes[MAGIC.len()..].to_vec();
+        for _ in 0..9 {
+            bytes.extend(&start);
+            bytes.extend(&sealed);
+        }
+        std::fs::write(&temp.0, &bytes).unwrap();
+        let error = Recording::scan(&temp.0).unwrap_err().to_string();
+        assert!(error.contains("more than 1048576 connections"), "{error}");
+    }
+
+    #[test]
+    fn a_recording_that_vanished_ends_its_connection() {
+        let run = [(Kind::Start, false, 0, 0, "{}"), (Kind::Text, false, 0, 1, "a")];
+        let temp = Temp::new("gone", &[&run]);
+        let recording = Arc::new(Recording::scan(&temp.0).unwrap());
+        drop(temp);
+        let shown = played(&recording, 0, false);
+        assert!(shown.contains("Close(1011") && !shown.contains(';'), "{shown}");
+    }
 }

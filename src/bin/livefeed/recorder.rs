@@ -1,7 +1,8 @@
 //! A recording while it is written: frames are gathered in memory, and a thread writes them, at most a second apart.
 
+use crate::alone;
 use crate::exit::Failure;
-use crate::recording::{Block, Body, Kind, MAGIC, Reader, Record, Sealer, Tail};
+use crate::recording::{Block, Body, Foreign, Kind, MAGIC, Reader, Record, Sealer, Tail};
 use crate::time;
 use livefeed::crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use std::collections::VecDeque;
@@ -40,12 +41,13 @@ pub(crate) struct Target {
 pub(crate) fn open(path: &Path, existing: Existing) -> Result<Target, Failure> {
     let shown = path.display();
     let failed = |error: io::Error| Failure::failed(format!("{shown}: {error}"));
+    alone::check(path).map_err(failed)?;
     let mut options = OpenOptions::new();
     options.read(true).write(true);
     match existing {
         Existing::Refuse => options.create_new(true),
-        Existing::Append => options.create(true),
-        Existing::Replace => options.create(true).truncate(true),
+        // Emptied only when it is known to be ours alone.
+        Existing::Append | Existing::Replace => options.create(true).truncate(false),
     };
     // What is sent may hold secrets.
     #[cfg(unix)]
@@ -56,7 +58,16 @@ pub(crate) fn open(path: &Path, existing: Existing) -> Result<Target, Failure> {
         )),
         _ => failed(error),
     })?;
-    let (good, cut) = end_of(&file, path)?;
+    alone::lock(&file).map_err(failed)?;
+    let (good, cut) = match existing {
+        Existing::Replace => {
+            recording_or_empty(&file, path)?;
+            #[cfg(unix)]
+            let _ = file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o600));
+            (0, 0)
+        }
+        Existing::Refuse | Existing::Append => end_of(&file, path)?,
+    };
     file.set_len(good).map_err(failed)?;
     file.seek(SeekFrom::Start(good)).map_err(failed)?;
     if good == 0 {
@@ -65,14 +76,22 @@ pub(crate) fn open(path: &Path, existing: Existing) -> Result<Target, Failure> {
     Ok(Target { file, cut })
 }
 
+/// Refuses to write over anything but a recording, of whatever version.
+fn recording_or_empty(file: &File, path: &Path) -> Result<(), Failure> {
+    let shown = path.display();
+    match Reader::new(file).map_err(|error| Failure::failed(format!("{shown}: {error}")))? {
+        Err(foreign @ Foreign::Other) => Err(Failure::usage(format!("{shown} {foreign}"))),
+        Ok(_) | Err(Foreign::Later) => Ok(()),
+    }
+}
+
 /// Where the good part of a file ends, and what is behind it, in bytes.
 fn end_of(file: &File, path: &Path) -> Result<(u64, u64), Failure> {
     let shown = path.display();
     let failed = |error: io::Error| Failure::failed(format!("{shown}: {error}"));
     let length = file.metadata().map_err(failed)?.len();
-    let Some(mut reader) = Reader::new(BufReader::new(file)).map_err(failed)? else {
-        return Err(Failure::usage(format!("{shown} is no recording of livefeed: give another name")));
-    };
+    let reader = Reader::new(BufReader::new(file)).map_err(failed)?;
+    let mut reader = reader.map_err(|foreign| Failure::usage(format!("{shown} {foreign}")))?;
     while reader.next().map_err(failed)?.is_some() {}
     match reader.tail() {
         Tail::Damaged(what) => Err(Failure::failed(format!(
@@ -232,6 +251,12 @@ fn write(mut file: File, shared: &Shared, kicks: &Receiver<()>) -> io::Result<u6
             sealer.seal(&block, &mut bytes)?;
             file.write_all(&bytes)?;
             written += bytes.len() as u64;
+            if alone::is_deleted(&file) {
+                return Err(io::Error::new(
+                    io::ErrorKind::NotFound,
+                    "it was deleted, and all that was recorded with it",
+                ));
+            }
             shared.lock().put_back(block);
             shared.room.notify_all();
         }

@@ -54,8 +54,9 @@ pub(crate) fn main(args: Args) -> Outcome {
     if args.print {
         return recorded::print(&args.file);
     }
-    let stop = signals::stop()?;
     let recording = Arc::new(Recording::scan(&args.file)?);
+    // Not before: until here a signal ends the program by itself, whatever it waits for.
+    let stop = signals::stop()?;
     let connections = if args.joined { 1 } else { recording.connections() };
     let shown = args.file.display();
     if connections == 0 {

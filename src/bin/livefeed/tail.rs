@@ -113,6 +113,7 @@ pub(crate) fn main(args: Args) -> Outcome {
     };
     let _ = feed.close(GRACE); // too late is no harm: the end of the process closes the connection
     drop(enough); // held until here, as a channel without a sender would look like a message
+    let by_itself = matches!(why, Why::Printed(Ok(_)));
     let outcome = match why {
         // It may have given up just after the last message that was wanted.
         Why::Printed(Ok(_)) if !has_enough.is_empty() => Ok(()),
@@ -138,8 +139,10 @@ pub(crate) fn main(args: Args) -> Outcome {
             }
         }
     };
-    if let Some(on_alert) = on_alert {
-        on_alert.end();
+    match on_alert {
+        Some(on_alert) if by_itself => on_alert.finish(vec![feed], &stop),
+        Some(on_alert) => on_alert.end(),
+        None => {}
     }
     outcome
 }

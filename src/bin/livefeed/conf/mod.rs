@@ -4,9 +4,9 @@ mod document;
 mod outside;
 
 use crate::exit::Failure;
-use crate::files;
+use crate::{files, spelling};
 use document::{Node, without_place};
-use livefeed::{Error, FeedConfig, Limit};
+use livefeed::{Error, FeedConfig, Limit, Secret};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -78,8 +78,9 @@ impl Default for Output {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct OnAlert {
-    /// What the shell runs for each alert, with the event as JSON on standard input.
-    pub(crate) command: String,
+    /// What the shell runs for each alert, with the event as JSON on standard input. It may hold the secret part of an
+    /// address.
+    pub(crate) command: Secret,
 }
 
 /// What is wrong with a configuration file: each problem with its line and the path of the field.
@@ -133,13 +134,15 @@ pub(crate) fn read(path: &Path) -> Result<RunConfig, Problems> {
         let only = Problem { line, path: String::new(), text };
         Problems { file: path.to_owned(), all: vec![only] }
     };
-    let text = contents(path).map_err(|text| problems(None, text))?;
+    let text = contents(path).map_err(|(line, text)| problems(line, text))?;
+    // Some editors begin a file with a byte order mark.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
     let is_json = match path.extension().and_then(|extension| extension.to_str()) {
         Some("json") => true,
         Some("toml") => false,
         _ => text.trim_start().starts_with('{'),
     };
-    let node = if is_json { Node::from_json(&text) } else { Node::from_toml(&text) };
+    let node = if is_json { Node::from_json(text) } else { Node::from_toml(text) };
     let node = node.map_err(|error| problems(error.line, error.problem))?;
     from_node(&node).map_err(|mut all| {
         for problem in &mut all {
@@ -149,15 +152,20 @@ pub(crate) fn read(path: &Path) -> Result<RunConfig, Problems> {
     })
 }
 
-fn contents(path: &Path) -> Result<String, String> {
-    let cannot = |error: std::io::Error| format!("can't be read: {error}");
+/// What a file holds; else what is wrong with it, and the line, if there is one.
+fn contents(path: &Path) -> Result<String, (Option<usize>, String)> {
+    let cannot = |error: std::io::Error| (None, format!("can't be read: {error}"));
     let file = std::fs::File::open(path).map_err(cannot)?;
     let mut bytes = Vec::new();
     file.take(FILE_BYTES + 1).read_to_end(&mut bytes).map_err(cannot)?;
     if bytes.len() as u64 > FILE_BYTES {
-        return Err(format!("is larger than {} MiB, which no configuration is", FILE_BYTES >> 20));
+        return Err((None, format!("is larger than {} MiB, which no configuration is", FILE_BYTES >> 20)));
     }
-    String::from_utf8(bytes).map_err(|_| "is no UTF-8 text".to_owned())
+    String::from_utf8(bytes).map_err(|error| {
+        let good = error.as_bytes().get(..error.utf8_error().valid_up_to()).unwrap_or_default();
+        let line = good.iter().filter(|byte| **byte == b'\n').count() + 1;
+        (Some(line), "is no UTF-8 text".to_owned())
+    })
 }
 
 /// What the file holds beside the feeds.
@@ -227,10 +235,27 @@ fn shown(text: &str) -> String {
     let is_wrong = ["invalid type: ", "invalid value: "].iter().any(|front| text.starts_with(front));
     match text.rsplit_once(", expected ") {
         Some((_, expected)) if is_wrong => format!("does not fit: expected {expected}"),
-        _ => match text.strip_prefix("missing field ") {
-            Some("`feeds`") => "there are no feeds: give `feeds`, or a `url` for a single feed".to_owned(),
+        _ => match (text.strip_prefix("missing field "), text.strip_prefix("unknown field `")) {
+            (Some("`feeds`"), _) => {
+                "there are no feeds: give `feeds`, or a `url` for a single feed".to_owned()
+            }
+            (Some(field), _) => format!("lacks {field}"),
+            (_, Some(rest)) => unknown(rest),
             _ => text.to_owned(),
         },
+    }
+}
+
+/// What is said of a field that is not known, by the rest of what serde says of it.
+fn unknown(rest: &str) -> String {
+    let (name, rest) = rest.split_once('`').unwrap_or((rest, ""));
+    let mut known: Vec<_> = rest.split('`').skip(1).step_by(2).collect();
+    if known.contains(&"feeds") {
+        known.push("url"); // of a file that is one feed
+    }
+    match spelling::nearest(name, known.iter().copied()) {
+        Some(meant) => format!("is no field: did you mean `{meant}`?"),
+        None => format!("is no field: there are `{}`", known.join("`, `")),
     }
 }
 
@@ -322,7 +347,7 @@ impl RunConfig {
                 }
             }
         }
-        if self.on_alert.as_ref().is_some_and(|on_alert| on_alert.command.trim().is_empty()) {
+        if self.on_alert.as_ref().is_some_and(|on_alert| on_alert.command.expose().trim().is_empty()) {
             wrong("on_alert.command", "is empty: give what the shell is to run");
         }
     }

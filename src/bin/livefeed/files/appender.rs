@@ -1,5 +1,6 @@
 //! One file that whole lines are appended to: nothing in it is ever torn, and nothing goes to a file that is gone.
 
+use crate::alone;
 use crate::talk::note;
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, BufReader, ErrorKind, Read, Seek, SeekFrom, Write};
@@ -54,7 +55,7 @@ impl Appender {
         if !metadata.is_file() {
             return Err(refusal("it is no regular file"));
         }
-        lock(&file)?;
+        alone::lock(&file)?;
         match last_line(&mut file, metadata.len())? {
             Last::Whole => {}
             Last::LacksEnd => file.write_all(b"\n")?,
@@ -70,12 +71,7 @@ impl Appender {
     }
 
     fn create(&self) -> io::Result<File> {
-        // Looked at first: opening a named pipe would wait for its reader.
-        if let Ok(metadata) = std::fs::metadata(&self.path)
-            && !metadata.is_file()
-        {
-            return Err(refusal("it is no regular file"));
-        }
+        alone::check(&self.path)?;
         let mut options = OpenOptions::new();
         options.read(true).append(true).create(true);
         match options.open(&self.path) {
@@ -216,22 +212,6 @@ fn last_line_start(file: &mut File, length: u64) -> io::Result<u64> {
         end = start;
     }
     Ok(0)
-}
-
-/// Keeps a second process from appending to the same file; the lock ends with the file.
-#[cfg(unix)]
-fn lock(file: &File) -> io::Result<()> {
-    use rustix::fs::{FlockOperation, flock};
-    match flock(file, FlockOperation::NonBlockingLockExclusive) {
-        Err(rustix::io::Errno::WOULDBLOCK) => Err(refusal("another process writes to it")),
-        // Some file systems have no locks.
-        _ => Ok(()),
-    }
-}
-
-#[cfg(not(unix))]
-fn lock(_: &File) -> io::Result<()> {
-    Ok(())
 }
 
 #[cfg(unix)]

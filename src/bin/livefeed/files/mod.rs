@@ -175,7 +175,7 @@ impl RotatingFile {
             Ok(()) => {
                 self.due = None;
                 self.held_until = None;
-                self.delete_surplus();
+                self.delete_surplus(now);
             }
             Err(error) => {
                 let path = self.appender.path().display();
@@ -194,12 +194,13 @@ impl RotatingFile {
         self.appender.put_aside(&to)
     }
 
-    fn delete_surplus(&self) {
+    fn delete_surplus(&self, now: SystemTime) {
         let (Some(keep), path) = (self.keep, self.appender.path()) else { return };
         let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let Ok(entries) = std::fs::read_dir(dir) else { return };
         let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-        for name in rotation::surplus(names.filter(|name| rotation::is_aside(path, name)).collect(), keep) {
+        let aside = names.filter(|name| rotation::is_aside(path, name)).collect();
+        for name in rotation::surplus(path, aside, keep, now) {
             if let Err(error) = std::fs::remove_file(dir.join(&name)) {
                 note(&format!("{}: can't be deleted: {error}", dir.join(&name).display()));
             }

@@ -6,6 +6,9 @@ use std::time::{Duration, SystemTime};
 /// The time in the name of a file that was put aside, with its dash: `-20261121T100000.000Z`.
 const STAMP: usize = 21;
 
+/// A name that is further ahead is from another time.
+const AHEAD: Duration = Duration::from_secs(60);
+
 /// When a file is put aside.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Rotation {
@@ -66,9 +69,15 @@ pub(super) fn is_aside(path: &Path, name: &str) -> bool {
     stamp.len() == STAMP && stamp.bytes().zip(form).all(fits)
 }
 
-/// Of these names, those that are too many: the oldest.
-pub(super) fn surplus(mut aside: Vec<String>, keep: usize) -> Vec<String> {
-    aside.sort_unstable();
+/// Of the names of files that were put aside from that path, those that are too many: the oldest. Those of a time to come
+/// are older than the others: the clock was set back since.
+pub(super) fn surplus(path: &Path, mut aside: Vec<String>, keep: usize, now: SystemTime) -> Vec<String> {
+    // Files that are put aside together are named some milliseconds ahead.
+    let latest = now.checked_add(AHEAD).map(|time| name(path, time));
+    let latest =
+        latest.as_deref().and_then(Path::file_name).and_then(|name| name.to_str()).map(str::to_owned);
+    let is_past = |name: &String| latest.as_ref().is_none_or(|latest| name <= latest);
+    aside.sort_unstable_by_key(|name| (is_past(name), name.clone()));
     aside.truncate(aside.len().saturating_sub(keep));
     aside
 }
@@ -133,10 +142,15 @@ mod tests {
 
     #[test]
     fn the_oldest_are_too_many() {
-        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
-        assert_eq!(surplus(names(&["c", "a", "b"]), 2), names(&["a"]));
-        assert_eq!(surplus(names(&["c", "a"]), 2), names(&[]));
-        assert_eq!(surplus(names(&["c", "a"]), 0), names(&["a", "c"]));
+        let path = Path::new("f.x");
+        let [a, b, c] = [100, 200, 300].map(|secs| name(path, at(secs)).to_str().unwrap().to_owned());
+        let names = |names: &[&String]| names.iter().map(|name| (*name).clone()).collect::<Vec<_>>();
+        let surplus = |of: &[&String], keep, now| surplus(path, names(of), keep, at(now));
+        assert_eq!(surplus(&[&c, &a, &b], 2, 300), names(&[&a]));
+        assert_eq!(surplus(&[&c, &a], 2, 300), names(&[]));
+        assert_eq!(surplus(&[&c, &a], 0, 300), names(&[&a, &c]));
+        assert_eq!(surplus(&[&c, &a, &b], 1, 200), names(&[&c, &a]), "the clock was set back");
+        assert_eq!(surplus(&[&c, &a, &b], 2, 299), names(&[&a]), "many in one millisecond");
     }
 
     proptest! {

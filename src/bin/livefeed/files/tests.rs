@@ -108,6 +108,18 @@ fn a_file_is_put_aside_at_the_full_hour_though_nothing_comes() {
 }
 
 #[test]
+fn what_a_clock_that_was_wrong_left_does_not_outlive_what_comes_now() {
+    let dir = Dir::new();
+    let year = 365.0 * 86_400.0;
+    let mut files = dir.open(&output(4, None, Some(2)), at(0.0)).unwrap();
+    for (n, secs) in [year, year + 1.0, year + 2.0, 3.0, 4.0].into_iter().enumerate() {
+        write(&mut files, &format!("{{{n}}}\n"), at(secs));
+    }
+    assert_eq!(dir.names(), ["f-20261121T100003.000Z.ndjson", "f-20261121T100004.000Z.ndjson", "f.ndjson"]);
+    assert_eq!(dir.read("f-20261121T100004.000Z.ndjson") + &dir.read("f.ndjson"), "{3}\n{4}\n");
+}
+
+#[test]
 fn what_an_earlier_run_left_is_gone_on_with() {
     let dir = Dir::new();
     for (left, goes_on_from, why) in [

@@ -16,6 +16,24 @@ pub(crate) enum Tail {
     Damaged(&'static str),
 }
 
+/// What can't be read at all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Foreign {
+    /// No recording.
+    Other,
+    /// A recording in the format of a later version.
+    Later,
+}
+
+impl std::fmt::Display for Foreign {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Other => "is no recording of livefeed: give another name",
+            Self::Later => "was recorded by a later version of livefeed: take that one",
+        })
+    }
+}
+
 /// Reads a recording, record by record.
 #[derive(Debug)]
 pub(crate) struct Reader<R> {
@@ -52,17 +70,20 @@ struct Parsed {
 }
 
 impl<R: Read> Reader<R> {
-    /// Begins to read; `None` if this is no recording. One that was cut off in its first bytes is empty.
-    pub(crate) fn new(mut source: R) -> io::Result<Option<Self>> {
+    /// Begins to read, if this is a recording. One that was cut off in its first bytes is empty.
+    pub(crate) fn new(mut source: R) -> io::Result<Result<Self, Foreign>> {
         let mut magic = Vec::new();
         (&mut source).take(MAGIC.len() as u64).read_to_end(&mut magic)?;
         if !MAGIC.starts_with(&magic) {
-            return Ok(None);
+            let is_later = magic.split_last().is_some_and(|(version, front)| {
+                MAGIC.split_last().is_some_and(|(own, own_front)| front == own_front && version > own)
+            });
+            return Ok(Err(if is_later { Foreign::Later } else { Foreign::Other }));
         }
         let whole = magic.len() == MAGIC.len();
         let reader = Self::at_block(source, if whole { MAGIC.len() as u64 } else { 0 });
         let tail = if whole { Tail::Clean } else { Tail::Torn };
-        Ok(Some(Self { tail, over: !whole, ..reader }))
+        Ok(Ok(Self { tail, over: !whole, ..reader }))
     }
 
     /// Begins to read where a block does, at this place of the file.
@@ -114,7 +135,7 @@ impl<R: Read> Reader<R> {
             while let Some(parsed) = parse(&self.content, self.at, self.last) {
                 (self.at, self.last) = (parsed.next, parsed.at);
                 self.count += 1;
-                if let Some(kind) = Kind::of(parsed.first & 0x0F) {
+                if let Some(kind) = kind(parsed.first) {
                     return Ok(Some((kind, parsed)));
                 }
             }
@@ -226,12 +247,17 @@ fn is_sound(content: &[u8]) -> bool {
         let Some(parsed) = parse(content, at, last) else { return false };
         let body = content.get(parsed.body).unwrap_or_default();
         let is_whole = parsed.first & OMITTED == 0;
-        if is_whole && Kind::of(parsed.first & 0x0F) == Some(Kind::Text) && str::from_utf8(body).is_err() {
+        if is_whole && kind(parsed.first) == Some(Kind::Text) && str::from_utf8(body).is_err() {
             return false;
         }
         (at, last) = (parsed.next, parsed.at);
     }
     true
+}
+
+/// By the first byte of a record; `None` if it is not known what it is.
+fn kind(first: u8) -> Option<Kind> {
+    if first & !(0x0F | SENT | OMITTED) == 0 { Kind::of(first & 0x0F) } else { None }
 }
 
 /// Takes the record apart that begins at `at`; `None` if there is none.

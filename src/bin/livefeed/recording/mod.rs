@@ -21,7 +21,7 @@
 //! | | the body: a payload; its length as varint, if it is left out; JSON in records that are no frames |
 //!
 //! A *run* is one process that writes; its first record is [`Kind::Start`], and times and epochs begin anew with it. A
-//! reader passes over kinds that it does not know.
+//! reader passes over records of kinds, or with flags, that it does not know.
 //!
 //! What can't be read whole at the end of a file is a torn tail: the write that a kill cut off. What does not fit
 //! its checksum before the end is damage. Reading stops at either; all blocks before it are good.
@@ -32,7 +32,7 @@ mod encode;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use decode::{Place, Reader, Tail};
+pub(crate) use decode::{Foreign, Place, Reader, Tail};
 pub(crate) use encode::{Block, Sealer};
 
 /// How a recording begins; the last byte is the version. The line ends show a transfer that meddled with them.

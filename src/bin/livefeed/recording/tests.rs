@@ -56,7 +56,7 @@ fn written(blocks: &[Vec<Owned>]) -> (Vec<u8>, Vec<usize>) {
 }
 
 fn read(bytes: &[u8]) -> Option<(Vec<Owned>, Tail, u64)> {
-    let mut reader = Reader::new(bytes).unwrap()?;
+    let mut reader = Reader::new(bytes).unwrap().ok()?;
     let mut records = Vec::new();
     while let Some(record) = reader.next().unwrap() {
         records.push(Owned::of(record));
@@ -170,8 +170,10 @@ fn the_kinds_have_the_numbers_of_their_places() {
 #[test]
 fn what_is_no_recording_is_refused() {
     assert!(read(b"{\"event\":\"message\"}").is_none());
-    assert!(read(b"LFREC\r\n\x02").is_none(), "another version");
-    assert!(read(b"LFREC\n\x01").is_none(), "line ends were converted");
+    let foreign = |bytes: &[u8]| Reader::new(bytes).unwrap().unwrap_err();
+    assert_eq!(foreign(b"LFREC\r\n\x02more"), Foreign::Later);
+    assert_eq!(foreign(b"LFREC\r\n\x00more"), Foreign::Other);
+    assert_eq!(foreign(b"LFREC\n\x01"), Foreign::Other, "line ends were converted");
     assert_eq!(read(b"LFR").unwrap(), (Vec::new(), Tail::Torn, 0));
     assert_eq!(read(b"").unwrap(), (Vec::new(), Tail::Torn, 0));
 }
@@ -230,12 +232,13 @@ fn damage_before_the_end_is_no_torn_tail() {
 }
 
 #[test]
-fn kinds_of_a_later_version_are_passed_over() {
-    let content = [9, 2, 1, 3, 1, 2, 3, Kind::Text.number(), 2, 1, 1, b'x'];
+fn kinds_and_flags_of_a_later_version_are_passed_over() {
+    let text = Kind::Text.number();
+    let content = [9, 2, 1, 3, 1, 2, 3, text | 0x40, 0, 1, 1, 0xFF, text, 2, 1, 1, b'x'];
     let mut bytes = MAGIC.to_vec();
     bytes.extend(block(AS_IT_IS, u32::try_from(content.len()).unwrap(), &content));
     let (records, tail, _) = read(&bytes).unwrap();
-    assert_eq!(records, [Owned { at: 2, ..text("x") }]);
+    assert_eq!(records, [Owned { at: 2, ..self::text("x") }]);
     assert_eq!(tail, Tail::Clean);
 }
 

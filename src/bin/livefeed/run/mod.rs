@@ -47,18 +47,20 @@ pub(crate) fn main(args: Args) -> Outcome {
     args.talk.start_log();
     let mut config = conf::read(&args.config)?;
     config.health = conf::Health::or(config.health, args.health)?;
-    let stop = signals::stop()?;
     let sink = sink(&config)?;
-    let gone = if config.output.file.is_some() { never() } else { gone::watch() };
     let monitor = monitor(&config, args.talk)?;
-    let on_alert = config.on_alert.as_ref().map(|on_alert| Arc::new(OnAlert::new(&on_alert.command)));
+    // Not before: until here a signal ends the program by itself, whatever it waits for.
+    let stop = signals::stop()?;
+    let gone = if config.output.file.is_some() { never() } else { gone::watch() };
+    let on_alert = config.on_alert.as_ref().map(|on_alert| Arc::new(OnAlert::new(on_alert.command.expose())));
     let set = Arc::new(FeedSet::new());
-    for feed in open(&config, on_alert.as_ref())? {
+    let feeds = open(&config, on_alert.as_ref())?;
+    for feed in &feeds {
         let name: Arc<str> = feed.name().into();
         if let Some(monitor) = &monitor {
-            monitor.add(&feed).map_err(|error| Failure::of(&error))?;
+            monitor.add(feed).map_err(|error| Failure::of(&error))?;
         }
-        set.insert(name, feed).map_err(|error| Failure::of(&error))?;
+        set.insert(name, Arc::clone(feed)).map_err(|error| Failure::of(&error))?;
     }
     let (ending, asked) = bounded(0);
     let done = Pump { set: Arc::clone(&set), sink, talk: args.talk, asked, drain: DRAIN }.start()?;
@@ -69,18 +71,24 @@ pub(crate) fn main(args: Args) -> Outcome {
         recv(over) -> _ => None,
         recv(gone) -> _ => Some(End::NobodyReads),
     };
+    let by_itself = matches!(end, Some(End::Closed));
     let outcome = match end {
         Some(End::Closed) => Err(Failure::failed("each feed has given up: see above why")),
-        Some(end) => of(end),
+        Some(end) => {
+            let _ = set.close(CLOSE);
+            of(end)
+        }
         None => {
+            let by = time::mono() + CLOSE + DRAIN; // both may begin at once
             drop(ending);
             let _ = set.close(CLOSE); // what is not closed by then is cut off at the end of the process
-            of(done.recv_timeout(CLOSE + DRAIN).unwrap_or(End::Stuck))
+            of(done.recv_deadline(by).unwrap_or(End::Stuck))
         }
     };
-    let _ = set.close(CLOSE);
-    if let Some(on_alert) = on_alert {
-        on_alert.end();
+    match on_alert {
+        Some(on_alert) if by_itself => on_alert.finish(feeds, &stop),
+        Some(on_alert) => on_alert.end(),
+        None => {}
     }
     outcome
 }
