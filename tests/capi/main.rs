@@ -6,3 +6,5 @@
 mod calls;
 mod ffi;
 mod header;
+mod log;
+mod provider;
