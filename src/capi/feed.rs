@@ -2,7 +2,7 @@
 
 use super::callback::{Callback, Gate, Provider};
 use super::fork::Home;
-use super::object::{Tag, livefeed_feed};
+use super::object::{Pool, Tag, livefeed_feed};
 use super::pointers::Caller;
 use super::result::{
     Failure, LIVEFEED_ALREADY_STARTED, LIVEFEED_CONFIG, LIVEFEED_NOT_STARTED, LIVEFEED_TAKEN, guard,
@@ -38,6 +38,7 @@ pub(super) struct Prepared {
 pub(super) struct Open {
     pub(super) pull: Pull,
     pub(super) name: Arc<str>,
+    pub(super) pool: Arc<Pool>,
     /// Its events go to a callback.
     handled: bool,
     /// Of its callbacks.
@@ -107,7 +108,8 @@ impl Inner {
             }
         };
         let feed = builder.open().map_err(|error| if asked { without_given(error) } else { error })?;
-        Ok(Open { pull: Pull::new(feed), name, handled, gate })
+        let pool = Arc::new(Pool::new(Arc::clone(&name)));
+        Ok(Open { pull: Pull::new(feed), name, pool, handled, gate })
     }
 
     /// The feed, once it was started.
@@ -219,6 +221,10 @@ pub unsafe extern "C" fn livefeed_prepare(
 /// Checks the configuration and begins to connect, on threads of livefeed. Returns at once; `livefeed_wait_connected` and
 /// `livefeed_wait_fresh` are for those who want to wait.
 ///
+/// # Ownership
+///
+/// Nothing changes hands.
+///
 /// # Threads
 ///
 /// Any. Of two calls at once one fails.
@@ -277,6 +283,10 @@ pub unsafe extern "C" fn livefeed_open(
 
 /// Waits until there is a connection.
 ///
+/// # Ownership
+///
+/// Nothing changes hands.
+///
 /// # Threads
 ///
 /// Any, and several at once.
@@ -302,6 +312,10 @@ pub unsafe extern "C" fn livefeed_wait_connected(
 /// Waits until data has come on the present connection, for each subscription that has a limit on its age. While a market
 /// is closed (quiet hours) none may come for long.
 ///
+/// # Ownership
+///
+/// Nothing changes hands.
+///
 /// # Threads
 ///
 /// Any, and several at once.
@@ -322,6 +336,10 @@ pub unsafe extern "C" fn livefeed_wait_fresh(feed: *mut livefeed_feed, timeout_m
 
 /// Asks for a new connection: the present one is closed, or the wait for the next attempt is cut to the shortest delay.
 /// Returns at once.
+///
+/// # Ownership
+///
+/// Nothing changes hands.
 ///
 /// # Threads
 ///
@@ -387,6 +405,10 @@ pub unsafe extern "C" fn livefeed_health_json(
 
 /// Frees a text that livefeed gave away. NULL is fine.
 ///
+/// # Ownership
+///
+/// Takes the text.
+///
 /// # Threads
 ///
 /// Any.
@@ -411,6 +433,10 @@ pub unsafe extern "C" fn livefeed_string_free(text: *mut c_char) {
 /// Closes the feed properly, with a Close frame, within the time given (and `close_timeout` of the configuration), and
 /// waits until its threads have ended. What was queued before can still be read, `LIVEFEED_EVENT_CLOSED` last. It may be
 /// called any number of times; `livefeed_free` is needed all the same.
+///
+/// # Ownership
+///
+/// Nothing changes hands.
 ///
 /// # Threads
 ///

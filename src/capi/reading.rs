@@ -75,6 +75,10 @@ pub unsafe extern "C" fn livefeed_next(
 
 /// Frees an event. NULL is fine, and an event that is borrowed, from a batch or in a callback, is left alone.
 ///
+/// # Ownership
+///
+/// Takes the event, and all that belongs to it.
+///
 /// # Threads
 ///
 /// Any.
@@ -129,11 +133,11 @@ pub unsafe extern "C" fn livefeed_next_batch(
     guard(|| {
         let batch = caller.out(batch, "batch")?;
         let inner = caller.feed(feed)?;
-        let Open { pull, name, .. } = inner.reading()?;
+        let Open { pull, pool, .. } = inner.reading()?;
         let read = pull.next_batch(most, patience(timeout_ms));
         inner.wake.drain(|| pull.is_ready());
         let mut read = inner.unless_freed(read)?;
-        let made = livefeed_batch::new(read.drain(..), name);
+        let made = pool.fill(read.drain(..));
         pull.recycle(read);
         batch.set(Box::into_raw(made));
         Ok(())
@@ -206,6 +210,10 @@ pub unsafe extern "C" fn livefeed_batch_views(
 
 /// Frees a batch, and its events with it. NULL is fine.
 ///
+/// # Ownership
+///
+/// Takes the batch, and all that belongs to it.
+///
 /// # Threads
 ///
 /// Any, once nobody looks at its events any more.
@@ -223,7 +231,7 @@ pub unsafe extern "C" fn livefeed_batch_free(batch: *mut livefeed_batch) {
     let caller = unsafe { Caller::promises() };
     guard(|| {
         if !batch.is_null() {
-            drop(caller.take_batch(batch)?);
+            caller.take_batch(batch)?.end();
         }
         Ok(())
     });
