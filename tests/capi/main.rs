@@ -9,5 +9,6 @@ mod build;
 mod calls;
 mod ffi;
 mod header;
+mod hostile;
 mod log;
 mod provider;
