@@ -7,6 +7,7 @@
 #[path = "../capi_build/mod.rs"]
 mod build;
 mod calls;
+mod fd;
 mod ffi;
 mod header;
 mod hostile;
