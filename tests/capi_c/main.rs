@@ -12,8 +12,8 @@ use livefeed::lab::{Command as Order, Entry, Incoming, Lab, Received, Script, To
 use serde_json::{Value, json};
 use std::time::Duration;
 use tools::{
-    C99, CEILING, CPP17, Language, Mode, Program, Running, compile, compiler, complained, err, finish, have, out,
-    root, scratch, signal, status,
+    C99, CEILING, CPP17, Language, Mode, Program, Running, compile, compiler, complained, err, finish, have,
+    out, root, scratch, signal, status,
 };
 
 const fn ms(millis: u64) -> Duration {
@@ -66,8 +66,9 @@ fn troubled(connection: usize) -> Script {
 /// How often an event was printed as JSON.
 fn count(said: &str, event: &str) -> usize {
     let named = |line: &&str| {
-        let json: Value = serde_json::from_str(line.trim_start_matches(|c: char| c.is_ascii_digit() || c == ' '))
-            .unwrap_or_default();
+        let json: Value =
+            serde_json::from_str(line.trim_start_matches(|c: char| c.is_ascii_digit() || c == ' '))
+                .unwrap_or_default();
         json["event"] == event
     };
     said.lines().filter(named).count()
@@ -101,7 +102,8 @@ fn tail(program: &Program) {
     status(&ran, 0);
     let said = err(&ran);
     assert_eq!(sequence(out(&ran).lines()).len(), 60);
-    for (event, least) in [("connecting", 3), ("connected", 3), ("stale", 1), ("gap", 2), ("disconnected", 2)] {
+    for (event, least) in [("connecting", 3), ("connected", 3), ("stale", 1), ("gap", 2), ("disconnected", 2)]
+    {
         assert!(count(&said, event) >= least, "{event}: {said}");
     }
     assert_eq!(count(&said, "closed"), 0);
@@ -135,7 +137,8 @@ fn tail_c(mode: Mode) {
         tail(&program);
         tail_fails(&program);
         // With a URL and a subscription from the command line; what the server sends is binary.
-        let lab = Lab::start(Script::of_topics([topic().message(|seq, _| format!("{seq}").into_bytes())])).unwrap();
+        let lab =
+            Lab::start(Script::of_topics([topic().message(|seq, _| format!("{seq}").into_bytes())])).unwrap();
         let ran = program.run(&["-n", "3", &lab.url(), r#"{"channel": "btc"}"#]);
         status(&ran, 0);
         assert_eq!(out(&ran), "1\n2\n3\n");
@@ -215,7 +218,8 @@ fn poll_loop(mode: Mode) {
     let configs = [&bad, &good, &refusing].map(|lab| Config::new(lab, &json!({})));
     let mut running = Running::start(program.command(&configs.each_ref().map(Config::path)));
     let of = |said: &str, feed: &str, event: &str| {
-        let lines: String = said.lines().filter(|line| line.starts_with(feed)).map(|line| format!("{line}\n")).collect();
+        let lines: String =
+            said.lines().filter(|line| line.starts_with(feed)).map(|line| format!("{line}\n")).collect();
         count(&lines, event)
     };
     running.until(|said| of(said, "1", "connected") >= 3 && of(said, "3", "closed") == 1);
@@ -227,7 +231,11 @@ fn poll_loop(mode: Mode) {
     let (code, messages, said) = running.ends();
     assert_eq!(code, Some(0), "{said}");
     assert!(of(&said, "1", "stale") >= 1 && of(&said, "1", "gap") >= 2, "{said}");
-    assert_eq!([of(&said, "1", "closed"), of(&said, "2", "closed"), of(&said, "3", "closed")], [1, 1, 1], "{said}");
+    assert_eq!(
+        [of(&said, "1", "closed"), of(&said, "2", "closed"), of(&said, "3", "closed")],
+        [1, 1, 1],
+        "{said}"
+    );
     said_goodbye(&bad);
     said_goodbye(&good);
 
@@ -235,7 +243,10 @@ fn poll_loop(mode: Mode) {
     let (bad, good) = (of_feed("1 "), of_feed("2 "));
     assert!(bad > 20 && good >= 50, "{bad} and {good} messages");
     // The same as it counted itself.
-    assert!(said.contains(&format!("1 messages {bad} ")) && said.contains(&format!("2 messages {good} ")), "{said}");
+    assert!(
+        said.contains(&format!("1 messages {bad} ")) && said.contains(&format!("2 messages {good} ")),
+        "{said}"
+    );
     assert!(said.contains("3 messages 0 gaps 0 stale 0 connections 0"), "{said}");
 }
 

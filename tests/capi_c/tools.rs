@@ -73,16 +73,31 @@ pub(crate) fn library() -> &'static Library {
 
 fn build() -> Library {
     // A directory of its own: that of the tests is locked by the cargo that runs them.
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("it is in the target directory").join("capi");
+    let target =
+        Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("it is in the target directory").join("capi");
     let cargo = std::env::var_os("CARGO").expect("cargo runs the tests");
     let mut command = Command::new(cargo);
     // Nothing is fetched: the tests themselves need the same packages, and more.
-    command.args(["rustc", "--lib", "--features", "capi", "--crate-type", "cdylib,staticlib", "--locked", "--offline"]);
-    command.arg("--target-dir").arg(&target).args(["--", "--print", "native-static-libs"]).current_dir(root());
+    command.args([
+        "rustc",
+        "--lib",
+        "--features",
+        "capi",
+        "--crate-type",
+        "cdylib,staticlib",
+        "--locked",
+        "--offline",
+    ]);
+    command
+        .arg("--target-dir")
+        .arg(&target)
+        .args(["--", "--print", "native-static-libs"])
+        .current_dir(root());
     let built = command.output().expect("cargo can be run");
     let said = String::from_utf8_lossy(&built.stderr);
     assert!(built.status.success(), "{command:?}: {said}");
-    let native = said.lines().find_map(|line| line.split_once("native-static-libs: ")).map(|(_, names)| names);
+    let native =
+        said.lines().find_map(|line| line.split_once("native-static-libs: ")).map(|(_, names)| names);
     let native = native.unwrap_or_else(|| panic!("cargo does not say what to link with: {said}"));
     let native = native.split_whitespace().map(str::to_owned).collect();
     Library { dir: target.join("debug"), native }
@@ -192,7 +207,12 @@ impl Program {
         let mut command;
         if self.mode == Mode::Valgrind {
             command = Command::new("valgrind");
-            command.args(["--quiet", "--fair-sched=try", "--leak-check=full", "--show-leak-kinds=definite,indirect,possible"]);
+            command.args([
+                "--quiet",
+                "--fair-sched=try",
+                "--leak-check=full",
+                "--show-leak-kinds=definite,indirect,possible",
+            ]);
             command.arg("--errors-for-leak-kinds=definite,indirect,possible");
             command.arg(format!("--error-exitcode={COMPLAINT}")).arg(&self.path);
         } else {
@@ -246,7 +266,9 @@ impl Running {
         let stdout = child.stdout.take().unwrap();
         let (line, lines) = channel();
         let (print, printed) = channel();
-        std::thread::spawn(move || stderr.lines().map_while(Result::ok).for_each(|text| drop(line.send(text))));
+        std::thread::spawn(move || {
+            stderr.lines().map_while(Result::ok).for_each(|text| drop(line.send(text)))
+        });
         std::thread::spawn(move || print.send(std::io::read_to_string(stdout).unwrap_or_default()));
         Self { child, said: String::new(), lines, printed }
     }
