@@ -66,9 +66,7 @@ pub unsafe extern "C" fn livefeed_next(
         let inner = caller.feed(feed)?;
         let Open { pull, name, .. } = inner.reading()?;
         let read = pull.next(patience(timeout_ms));
-        if pull.holds_nothing() {
-            inner.wake.drain(|| pull.is_ready());
-        }
+        inner.wake.drain(|| pull.is_ready());
         let read = read.map_err(|error| inner.or_freed(error.into()))?;
         event.set(Box::into_raw(livefeed_event::owned(read, Arc::clone(name))));
         Ok(())
@@ -133,9 +131,7 @@ pub unsafe extern "C" fn livefeed_next_batch(
         let inner = caller.feed(feed)?;
         let Open { pull, name, .. } = inner.reading()?;
         let read = pull.next_batch(most, patience(timeout_ms));
-        if pull.holds_nothing() {
-            inner.wake.drain(|| pull.is_ready());
-        }
+        inner.wake.drain(|| pull.is_ready());
         let mut read = read.map_err(|error| inner.or_freed(error.into()))?;
         let made = livefeed_batch::new(read.drain(..), name);
         pull.recycle(read);
