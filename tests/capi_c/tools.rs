@@ -214,6 +214,7 @@ impl Program {
                 "--show-leak-kinds=definite,indirect,possible",
             ]);
             command.arg("--errors-for-leak-kinds=definite,indirect,possible");
+            command.arg(format!("--suppressions={}", root().join("tests/capi_c/valgrind.supp").display()));
             command.arg(format!("--error-exitcode={COMPLAINT}")).arg(&self.path);
         } else {
             command = Command::new(&self.path);
