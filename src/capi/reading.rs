@@ -67,7 +67,7 @@ pub unsafe extern "C" fn livefeed_next(
         let Open { pull, name, .. } = inner.reading()?;
         let read = pull.next(patience(timeout_ms));
         inner.wake.drain(|| pull.is_ready());
-        let read = read.map_err(|error| inner.or_freed(error.into()))?;
+        let read = inner.unless_freed(read)?;
         event.set(Box::into_raw(livefeed_event::owned(read, Arc::clone(name))));
         Ok(())
     })
@@ -132,7 +132,7 @@ pub unsafe extern "C" fn livefeed_next_batch(
         let Open { pull, name, .. } = inner.reading()?;
         let read = pull.next_batch(most, patience(timeout_ms));
         inner.wake.drain(|| pull.is_ready());
-        let mut read = read.map_err(|error| inner.or_freed(error.into()))?;
+        let mut read = inner.unless_freed(read)?;
         let made = livefeed_batch::new(read.drain(..), name);
         pull.recycle(read);
         batch.set(Box::into_raw(made));
