@@ -8,6 +8,7 @@
 #include <condition_variable>
 #include <cstdio>
 #include <cstdlib>
+#include <filesystem>
 #include <mutex>
 #include <string>
 #include <thread>
@@ -214,6 +215,18 @@ void ends(const std::string &url) {
     CHECK(closed.json().find("no account") != std::string::npos);
 }
 
+// A feed that was destroyed without being closed ends its threads a moment later. Those that are left at the end of the
+// program look like leaks.
+void wait_for_threads() {
+    std::filesystem::path threads("/proc/self/task");
+    auto deadline = std::chrono::steady_clock::now() + ceiling;
+    while (std::filesystem::exists(threads) &&
+           std::distance(std::filesystem::directory_iterator(threads), std::filesystem::directory_iterator()) > 1) {
+        CHECK(std::chrono::steady_clock::now() < deadline);
+        std::this_thread::yield();
+    }
+}
+
 } // namespace
 
 int main(int, char **argv) {
@@ -222,5 +235,6 @@ int main(int, char **argv) {
     reading(argv[1]);
     callbacks(argv[1]);
     ends(argv[1]);
+    wait_for_threads();
     std::puts("done");
 }
