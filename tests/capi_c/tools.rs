@@ -93,6 +93,10 @@ fn build() -> Library {
         .arg(&target)
         .args(["--", "--print", "native-static-libs"])
         .current_dir(root());
+    // That is enough for the traces of valgrind and the sanitizers, and valgrind starts sooner.
+    command.env("CARGO_PROFILE_DEV_DEBUG", "line-tables-only");
+    // For the traces of valgrind and the sanitizers that is enough, and valgrind starts sooner.
+    command.env("CARGO_PROFILE_DEV_DEBUG", "line-tables-only");
     let built = command.output().expect("cargo can be run");
     let said = String::from_utf8_lossy(&built.stderr);
     assert!(built.status.success(), "{command:?}: {said}");
@@ -200,6 +204,10 @@ impl Program {
         }
         compile(command);
         Self { path, mode }
+    }
+
+    pub(crate) const fn mode(&self) -> Mode {
+        self.mode
     }
 
     /// The program with these arguments, its outputs to be read.
