@@ -36,7 +36,7 @@ public:
     error(livefeed_result code, const std::string &message) : std::runtime_error(message), code_(code) {}
 
     livefeed_result code() const noexcept { return code_; }
-    /// The name of the code, such as `config`.
+    /// The name of the code, such as `LIVEFEED_CONFIG`.
     const char *name() const noexcept { return livefeed_result_name(code_); }
 
 private:
