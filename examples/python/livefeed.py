@@ -123,7 +123,7 @@ class Fatal(Exception):
     """A token provider raises it when trying again is of no use: the feed closes. Put no secret into the text."""
 
 
-_TIMEOUT, _CLOSED, _WOULD_DEADLOCK, _FORKED, _UNSUPPORTED = 1, 2, 11, 14, 16
+_TIMEOUT, _CLOSED, _WOULD_DEADLOCK, _NO_VALUE = 1, 2, 11, 17
 _ERRORS: dict[int, type[FeedError]] = {
     1: FeedTimeout,
     2: FeedClosed,
@@ -475,7 +475,7 @@ _batch_free = _function("batch_free", _handle, result=None)
 _event_free = _function("event_free", _handle, result=None)
 _event_view = _function("event_view", _handle, ctypes.c_void_p)
 _event_json = _function("event_json", _handle, _out(_handle), _out(_size))
-_event_subscription_count = _function("event_subscription_count", _handle, _out(_size))
+_event_subscription_count = _function("event_subscription_count", _handle, result=_size)
 _event_subscription = _function("event_subscription", _handle, _size, _out(_handle), _out(_size))
 _send = _function("send", _handle, _int, _text, _size)
 _send_wait = _function("send_wait", _handle, _int, _text, _size, _ms_type)
@@ -487,12 +487,21 @@ _wait_connected = _function("wait_connected", _handle, _ms_type)
 _wait_fresh = _function("wait_fresh", _handle, _ms_type)
 _health_json = _function("health_json", _handle, _out(_handle), _out(_size))
 _string_free = _function("string_free", _handle, result=None)
+_attempt_number = _function("attempt_number", _handle, result=ctypes.c_uint32)
+_attempt_epoch = _function("attempt_epoch", _handle, result=ctypes.c_uint64)
+_attempt_endpoint = _function("attempt_endpoint", _handle, _out(_handle), _out(_size))
+_attempt_previous = _function("attempt_previous", _handle, _out(_handle), _out(_size))
+_target_set_url = _function("target_set_url", _handle, _text, _size)
+_target_add_header = _function("target_add_header", _handle, _text, _size, _text, _size)
+_target_add_subprotocol = _function("target_add_subprotocol", _handle, _text, _size)
+_target_set_variable = _function("target_set_variable", _handle, _text, _size, _text, _size)
+_target_set_error = _function("target_set_error", _handle, _text, _size)
 _fd = _function("fd", _handle, _out(ctypes.c_int))
 _close = _function("close", _handle, _ms_type)
 _free = _function("free", _handle, result=None)
 
-# livefeed_view: event, data, length, epoch, time_ns, kind, flags.
-_VIEW = struct.Struct("@PPNQqiI")
+# livefeed_view: event, data, length, subscriptions, epoch, time_ns, kind, flags.
+_VIEW = struct.Struct("@PPNPQqiI")
 
 
 class _ByCopy:
@@ -509,7 +518,7 @@ def _memory() -> Union[memoryview, _ByCopy]:
     # Where pointers have tags in their top byte they are no offsets.
     if sys.implementation.name == "cpython" and address < 1 << 55 < sys.maxsize:
         memory = memoryview((ctypes.c_char * sys.maxsize).from_address(0)).cast("B").toreadonly()
-        if memory[address : address + 8] == b"livefeed":
+        if bytes(memory[address : address + 8]) == b"livefeed":
             return memory
     return _ByCopy()
 
@@ -629,11 +638,35 @@ def log_to(logger: Optional[logging.Logger], level: int = logging.INFO) -> None:
 
 
 def _attempt(pointer: int) -> Attempt:
-    raise NotImplementedError
+    def text(accessor: Any) -> Optional[str]:
+        text, size = ctypes.c_void_p(), ctypes.c_size_t()
+        code = accessor(pointer, ctypes.byref(text), ctypes.byref(size))
+        if code == _NO_VALUE:
+            return None
+        _check(code)
+        return ctypes.string_at(text.value or 0, size.value).decode()
+
+    endpoint, previous = text(_attempt_endpoint), text(_attempt_previous)
+    return Attempt(_attempt_number(pointer), _attempt_epoch(pointer), endpoint or "", previous)
 
 
 def _fill_target(target: int, answer: Union[Target, str, None]) -> None:
-    raise NotImplementedError
+    if answer is None:
+        return
+    if isinstance(answer, str):
+        answer = Target(answer)
+    if answer.url is not None:
+        url = answer.url.encode()
+        _check(_target_set_url(target, url, len(url)))
+    for name, value in answer.headers.items():
+        key, text = name.encode(), value.encode()
+        _check(_target_add_header(target, key, len(key), text, len(text)))
+    for name in answer.subprotocols:
+        key = name.encode()
+        _check(_target_add_subprotocol(target, key, len(key)))
+    for name, variable in answer.variables.items():
+        key, text = name.encode(), json.dumps(variable).encode()
+        _check(_target_set_variable(target, key, len(key), text, len(text)))
 
 
 def _provider_callback(provider: Provider) -> Any:
@@ -659,14 +692,13 @@ def _told(pointer: int, epoch: int, time_ns: int, kind: int) -> Event:
     _check(_event_json(pointer, ctypes.byref(text), ctypes.byref(size)))
     told = json.loads(ctypes.string_at(text.value or 0, size.value))
     make, fields = _LIFECYCLE.get(kind, (OtherEvent, lambda _: ()))
-    return make(epoch, time_ns, told, *fields(told))
+    event: Event = make(epoch, time_ns, told, *fields(told))
+    return event
 
 
 def _subscriptions(pointer: int) -> tuple[str, ...]:
-    count = ctypes.c_size_t()
-    _check(_event_subscription_count(pointer, ctypes.byref(count)))
     names = []
-    for index in range(count.value):
+    for index in range(_event_subscription_count(pointer)):
         text, size = ctypes.c_void_p(), ctypes.c_size_t()
         _check(_event_subscription(pointer, index, ctypes.byref(text), ctypes.byref(size)))
         names.append(ctypes.string_at(text.value or 0, size.value).decode())
@@ -875,7 +907,7 @@ class Feed:
             os.close(descriptor)
 
     def _dequeue(self, most: int) -> list[Event]:
-        events = []
+        events: list[Event] = []
         try:
             while len(events) < most:
                 events.append(self._queue.popleft())
@@ -936,25 +968,28 @@ class Feed:
         return bool(events)
 
     def _events(self, views: int, count: int) -> list[Event]:
-        memory, new, names = _MEMORY, Message.__new__, ()
+        memory, new = _MEMORY, Message.__new__
         origin = (self.name, time.monotonic_ns() - time.time_ns())
+        lists: dict[int, tuple[str, ...]] = {0: ()}  # By what stands for them in this batch.
         events: list[Event] = []
         append = events.append
         array = memory[views : views + count * _VIEW.size]
-        for event, start, length, epoch, time_ns, kind, flags in _VIEW.iter_unpack(array):
-            if kind == _MESSAGE:
-                message = new(Message)
-                if flags & _IS_BINARY:
-                    message.data = bytes(memory[start : start + length])
-                else:
-                    message.text = str(memory[start : start + length], "utf-8")
-                message.epoch = epoch
-                message.time_ns = time_ns
-                message.subscriptions = names
-                message._origin = origin
-                append(message)
-            else:
+        for event, start, length, names, epoch, time_ns, kind, flags in _VIEW.iter_unpack(array):
+            if kind != _MESSAGE:
                 append(_told(event, epoch, time_ns, kind))
+                continue
+            message = new(Message)
+            if flags & _IS_BINARY:
+                message.data = bytes(memory[start : start + length])
+            else:
+                message.text = str(memory[start : start + length], "utf-8")
+            message.epoch = epoch
+            message.time_ns = time_ns
+            if names not in lists:
+                lists[names] = _subscriptions(event)
+            message.subscriptions = lists[names]
+            message._origin = origin
+            append(message)
         return events
 
     def _event(self, pointer: int) -> Event:
