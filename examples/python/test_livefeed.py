@@ -9,6 +9,7 @@ import asyncio
 import base64
 import contextlib
 import ctypes
+import ctypes.util
 import gc
 import hashlib
 import json
@@ -153,13 +154,13 @@ def drain(connection: Connection) -> None:
         pass
 
 
-QUICK = {"reconnect": {"first": "100ms", "floor": "100ms", "max": "100ms"}}
+QUICK: dict[str, Any] = {"reconnect": {"first": "100ms", "floor": "100ms", "max": "100ms"}}
 
 
 class Case(unittest.TestCase):
     def wait_for(self, feed: livefeed.Feed, kind: type[livefeed.Event]) -> Any:
         deadline = time.monotonic() + CEILING
-        seen = []
+        seen: list[livefeed.Event] = []
         while True:
             try:
                 event = feed.next(deadline - time.monotonic())
@@ -192,7 +193,7 @@ class Reading(Case):
             self.assertTrue(0 <= text.age < CEILING, text.age)
             feed.close()
             rest = list(feed)
-            self.assertIsInstance(rest[-1], livefeed.Closed)
+            assert isinstance(rest[-1], livefeed.Closed)
             self.assertEqual(rest[-1].json["feed"], "x")
             self.assertEqual(rest[-1].reason, "closed by user")
             self.assertEqual(list(feed), [])
@@ -204,7 +205,7 @@ class Reading(Case):
     def test_each_event_has_its_fields(self) -> None:
         script = "send a\ndata\nfor 100ms\nmute\n---\ndata\n"
         with lab(script, "--topic", "t") as url:
-            settings = {**QUICK, "stale_after": "300ms", "alerts": {"reconnects": {"more_than": 0, "within": "1m"}}}
+            settings: dict[str, Any] = {**QUICK, "stale_after": "300ms", "alerts": {"reconnects": {"more_than": 0, "within": "1m"}}}
             with livefeed.open(url, **settings) as feed:
                 connecting = self.wait_for(feed, livefeed.Connecting)
                 self.assertEqual((connecting.attempt, connecting.epoch), (1, 1))
@@ -230,7 +231,7 @@ class Reading(Case):
             "unsubscribe": {"unsubscribe": "${id}"},
             "data": {"pointer": "/topic", "equals": "${id}"},
         }
-        config = {"defaults": subscription, "subscriptions": [{"id": "one"}, {"id": "ünï"}]}
+        config: dict[str, Any] = {"defaults": subscription, "subscriptions": [{"id": "one"}, {"id": "ünï"}]}
         topics = ["--topic", "one", "--topic", "ünï", "--topic", "three", "--on-subscribe", "--rate", "200"]
         with lab(None, *topics) as url, livefeed.open(url, **config) as feed:
             self.wait_for(feed, livefeed.Subscribed)
@@ -271,7 +272,7 @@ class Reading(Case):
     def test_nothing_is_lost_or_twice_when_loops_end_early(self) -> None:
         with lab(None, "--rate", "20000") as url, livefeed.open(url) as feed:
             numbers: list[int] = []
-            ways = [iter, livefeed.Feed.messages, lambda it: iter([it.next(CEILING)]), lambda it: iter(it.ready()),
+            ways: list[Callable[[Any], Iterator[livefeed.Event]]] = [iter, livefeed.Feed.messages, lambda it: iter([it.next(CEILING)]), lambda it: iter(it.ready()),
                     lambda it: iter(it.next_batch(3, CEILING))]  # fmt: skip
             turn = 0
             while len(numbers) < 20000:
@@ -402,13 +403,14 @@ class Talking(Case):
             self.assertEqual(self.wait_for(feed, livefeed.Gap).epoch, 2)
 
     def test_mistakes_are_told(self) -> None:
-        for config, part in [
+        mistakes: list[tuple[Any, str]] = [
             ({"url": "http://x"}, "url"),
             ({"url": "ws://x", "stale_afterr": "5s"}, "stale_afterr"),
             ('{"url": ', "EOF"),
             ("wss://", "url"),
             ("", ""),
-        ]:
+        ]
+        for config, part in mistakes:
             with self.assertRaises(livefeed.ConfigError) as caught:
                 livefeed.open(config)
             self.assertIn(part, str(caught.exception))
@@ -416,9 +418,10 @@ class Talking(Case):
             self.assertIsInstance(caught.exception, ValueError)
         with socket.create_server(("127.0.0.1", 0)) as mute:
             with livefeed.open(f"ws://127.0.0.1:{mute.getsockname()[1]}") as feed:
-                for call in (lambda: feed.send("x"), lambda: feed.send_wait("x", 1)):
-                    with self.assertRaises(livefeed.NotConnected):
-                        call()
+                with self.assertRaises(livefeed.NotConnected):
+                    feed.send("x")
+                with self.assertRaises(livefeed.NotConnected):
+                    feed.send_wait("x", 1)
                 with self.assertRaises(livefeed.ConfigError):
                     feed.subscribe({"id": "a", "nonsense": 1})
                 with self.assertRaises(ValueError):
@@ -466,7 +469,7 @@ class Providing(Case):
                 variables={"nonce": {"n": number}},
             )
 
-        subscriptions = [{"id": "a", "subscribe": {"op": "sub", "nonce": "${nonce}"}}]
+        subscriptions: list[Any] = [{"id": "a", "subscribe": {"op": "sub", "nonce": "${nonce}"}}]
         with server(serve) as url:
             with livefeed.open(url, token_provider=provide, subscriptions=subscriptions, **QUICK) as feed:
                 for number in (1, 2):
