@@ -157,13 +157,19 @@
 //! | `schedule` | no | named hours in any time zone: [`FeedConfig::hours`] and [`FeedConfig::by_hours`] |
 //! | `lab` | no | the module `lab`: a feed server that misbehaves on demand, for tests |
 //! | `monitor` | no | `Monitor`: an HTTP endpoint that says how feeds are, for probes, monitors and people |
+//! | `capi` | no | the C ABI, for libraries that are built from this crate: see `include/livefeed.h`; nothing for Rust |
 //! | `cli` | no | the program `livefeed`; nothing for the library but `gzip`, `lab`, `monitor` and `schedule` |
 //!
 //! Logging goes through the `log` crate, with targets that begin with `livefeed`. At the level `trace` the crate
 //! `tungstenite` logs what is received, and with it any token that a server sends: keep its targets below that where
 //! logs are kept.
-#![forbid(unsafe_code)]
+#![cfg_attr(not(feature = "capi"), forbid(unsafe_code))]
+#![cfg_attr(feature = "capi", deny(unsafe_code))]
 
+#[cfg(feature = "capi")]
+#[allow(unsafe_code, reason = "pointers from C")]
+#[doc(hidden)]
+pub mod capi;
 mod class;
 mod clock;
 mod config;

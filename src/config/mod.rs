@@ -167,6 +167,21 @@ pub struct FeedConfig {
     pub close_timeout: Duration,
 }
 
+/// Reads a part of a configuration from JSON; `what` stands in the error for the part as a whole.
+#[cfg(feature = "capi")]
+pub(crate) fn read_part<T: serde::de::DeserializeOwned>(what: &str, json: &str) -> Result<T, Error> {
+    let mut deserializer = serde_json::Deserializer::from_str(json);
+    let part = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
+        let path = match reading::path(error.path()) {
+            path if path == reading::ROOT => what.to_owned(),
+            path => format!("{what}.{path}"),
+        };
+        Error::config(path, reading::problem(error.inner()))
+    })?;
+    deserializer.end().map_err(|error| Error::config(what, reading::problem(&error)))?;
+    Ok(part)
+}
+
 impl Default for FeedConfig {
     fn default() -> Self {
         Self {

@@ -249,6 +249,25 @@ impl Shared {
         self.lock().claim_some(most)
     }
 
+    /// Takes the next `most` events that wait. `spare` is an empty buffer, taken in exchange.
+    #[cfg(feature = "capi")]
+    pub(crate) fn claim_into(&self, most: usize, spare: VecDeque<Event>) -> VecDeque<Event> {
+        self.lock().queue.claim_some(most, spare)
+    }
+
+    /// Rings the bell for somebody who waits, though nothing new has come.
+    #[cfg(feature = "capi")]
+    pub(crate) fn ring(self: &Arc<Self>) {
+        self.bell.ring(self);
+    }
+
+    /// Whether a reader would find something: an event, or the end.
+    #[cfg(feature = "capi")]
+    pub(crate) fn has_events_or_end(&self) -> bool {
+        let core = self.lock();
+        core.session.closed().is_some() || !core.queue.is_empty()
+    }
+
     /// Has `listener` called whenever the bell rings; `false` if the events go to a handler, or there is one already.
     pub(crate) fn listen(&self, listener: Listener) -> bool {
         !self.handled && self.bell.listen(listener)
@@ -285,7 +304,7 @@ impl Shared {
     }
 
     /// So much of what was claimed was consumed, and, if `done`, all of that claim.
-    pub(super) fn consumed(self: &Arc<Self>, messages: usize, bytes: usize, done: bool) {
+    pub(crate) fn consumed(self: &Arc<Self>, messages: usize, bytes: usize, done: bool) {
         let over = self.with(Caller::User, |core| {
             core.queue.release(messages, bytes);
             core.is_read_to_the_end()
@@ -301,7 +320,7 @@ impl Shared {
     }
 
     /// How much is consumed before room is given back, in messages and bytes.
-    pub(super) fn lot(&self) -> (usize, usize) {
+    pub(crate) fn lot(&self) -> (usize, usize) {
         self.lot
     }
 

@@ -1,6 +1,10 @@
 //! The feed: what applications hold.
 
+#[cfg(feature = "capi")]
+mod json;
 mod open;
+#[cfg(feature = "capi")]
+mod pull;
 mod request;
 mod send;
 mod set;
@@ -18,7 +22,11 @@ use crate::error::Error;
 use crate::event::Event;
 use crate::health::Health;
 use crate::message::{Message, Sendable, SubscriptionId};
+#[cfg(feature = "capi")]
+pub(crate) use crate::policy::session::Outcome;
 use crossbeam_channel::{Receiver, RecvTimeoutError};
+#[cfg(feature = "capi")]
+pub(crate) use pull::Pull;
 pub use send::Receipt;
 pub use set::{FeedSet, SetIter};
 #[cfg(feature = "monitor")]

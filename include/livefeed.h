@@ -1,0 +1,1077 @@
+/*
+ * livefeed: a blocking WebSocket feed client that can never go silently stale, and never hides a gap.
+ *
+ * A feed connects, subscribes, watches its data, reconnects by itself, and says all of that in one ordered stream of
+ * events. Open one, read events until LIVEFEED_CLOSED, free it:
+ *
+ *     livefeed_feed *feed = NULL;
+ *     livefeed_event *event = NULL;
+ *     if (livefeed_open("wss://feed.example/ws", LIVEFEED_NUL_TERMINATED, &feed) != LIVEFEED_OK) {
+ *         fprintf(stderr, "%s\n", livefeed_error_message());
+ *         return 1;
+ *     }
+ *     while (livefeed_next(feed, -1, &event) == LIVEFEED_OK) {
+ *         const uint8_t *data;
+ *         size_t length;
+ *         if (livefeed_event_payload(event, &data, &length) == LIVEFEED_OK) {
+ *             fwrite(data, 1, length, stdout);
+ *         }
+ *         livefeed_event_free(event);
+ *     }
+ *     livefeed_free(feed);
+ *
+ * Rules, for all functions:
+ *
+ * - Results. A function that can fail returns a livefeed_result: LIVEFEED_OK is 0, everything else is a failure, and
+ *   livefeed_error_message() says in words what it was. Outputs come last, and are left untouched by a failure.
+ * - Pointers. NULL where something is needed fails with LIVEFEED_NULL_POINTER. Freeing NULL is fine. What is freed must
+ *   not be used any more; where that is noticed, it fails with LIVEFEED_INVALID_HANDLE, but not all of it can be.
+ * - Texts are UTF-8. Those that go in come with their length in bytes, or with LIVEFEED_NUL_TERMINATED. Those that come out
+ *   have a length, and are NUL-terminated only where it says so.
+ * - Times are milliseconds, in names that end in _ms. As a timeout, less than 0 means for ever, and 0 not to wait.
+ * - Threads. Any function may be called on any thread, also on several at once; only what frees something must be the
+ *   last. Closing twice is fine.
+ * - Callbacks run on threads of livefeed, outside of all its locks, and may call any function. One that would wait for the
+ *   callback's own thread fails with LIVEFEED_WOULD_DEADLOCK. No C++ exception and no longjmp may leave a callback.
+ * - Nothing unwinds out of livefeed: a panic, which would be a bug in it, becomes LIVEFEED_PANIC.
+ * - State. All of it belongs to a feed, but for the callback for log records, which is that of the process.
+ * - fork(). In the child, feeds of the parent fail with LIVEFEED_FORKED, and livefeed_free() does nothing to them, so that
+ *   the parent's connections stay as they are. The child may open feeds of its own if fork() was called while no other
+ *   thread ran; otherwise, as always then, exec() is all that it may do.
+ * - Versions. Result codes and the like keep their numbers for ever. New event kinds, functions and codes may come;
+ *   whatever else would break a program changes LIVEFEED_ABI_VERSION.
+ */
+
+#ifndef LIVEFEED_H
+#define LIVEFEED_H
+
+/* Generated from src/capi by cbindgen: not to be edited. */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/** In place of the length of a text that goes in: it ends with a NUL. */
+#define LIVEFEED_NUL_TERMINATED SIZE_MAX
+
+/** A feed. From livefeed_open() or livefeed_prepare(), to livefeed_free(). */
+typedef struct livefeed_feed livefeed_feed;
+
+/** An event of a feed: it never changes. From livefeed_next() or livefeed_request(), to livefeed_event_free(). */
+typedef struct livefeed_event livefeed_event;
+
+/** Events that were read at once. From livefeed_next_batch(), to livefeed_batch_free(). */
+typedef struct livefeed_batch livefeed_batch;
+
+/** What a token provider is told about the attempt that it provides for. */
+typedef struct livefeed_attempt livefeed_attempt;
+
+/** Where an attempt goes to, to be filled in by a token provider. */
+typedef struct livefeed_target livefeed_target;
+
+
+/**
+ * The version of the ABI that this header describes. It changes when a program that was built with an older header
+ * would not work any more, and then the name of the shared library changes with it.
+ */
+#define LIVEFEED_ABI_VERSION 1
+
+/**
+ * `livefeed_view.flags`: the payload is a binary message, not text.
+ */
+#define LIVEFEED_VIEW_BINARY 1
+
+/**
+ * No event, or one of a kind that this header does not know yet: leave it alone.
+ */
+#define LIVEFEED_EVENT_OTHER 0
+
+/**
+ * An attempt to connect begins.
+ */
+#define LIVEFEED_EVENT_CONNECTING 1
+
+/**
+ * A connection is established; its epoch is one more than that of the one before.
+ */
+#define LIVEFEED_EVENT_CONNECTED 2
+
+/**
+ * A subscription is confirmed.
+ */
+#define LIVEFEED_EVENT_SUBSCRIBED 3
+
+/**
+ * The server refused a subscription, or did not answer it in time.
+ */
+#define LIVEFEED_EVENT_REFUSED 4
+
+/**
+ * The server ended a subscription while the connection goes on.
+ */
+#define LIVEFEED_EVENT_ENDED 5
+
+/**
+ * A message.
+ */
+#define LIVEFEED_EVENT_MESSAGE 6
+
+/**
+ * There was no data for longer than the limit, or none that is any good.
+ */
+#define LIVEFEED_EVENT_STALE 7
+
+/**
+ * The data before and the data after may not join up.
+ */
+#define LIVEFEED_EVENT_GAP 8
+
+/**
+ * A connection ended, or one or more attempts failed.
+ */
+#define LIVEFEED_EVENT_DISCONNECTED 9
+
+/**
+ * Something a person should know.
+ */
+#define LIVEFEED_EVENT_ALERT 10
+
+/**
+ * The feed is over: always the last event.
+ */
+#define LIVEFEED_EVENT_CLOSED 11
+
+/**
+ * What is sent is text, in UTF-8.
+ */
+#define LIVEFEED_TEXT 1
+
+/**
+ * What is sent is bytes.
+ */
+#define LIVEFEED_BINARY 2
+
+/**
+ * What a call says: `LIVEFEED_OK`, or why it failed. The numbers are never given another meaning; later versions may
+ * add some.
+ */
+typedef int32_t livefeed_result;
+
+/**
+ * Is called with each event, on a thread of livefeed. The event is borrowed: it is valid until the callback returns, and
+ * is not to be freed.
+ *
+ * It may call any function on its feed. Those that would wait for its own thread fail with `LIVEFEED_WOULD_DEADLOCK`;
+ * after `livefeed_free` this call of it is the last. It must return: no C++ exception and no `longjmp` may leave it.
+ */
+typedef void (*livefeed_callback)(void *userdata, const livefeed_event *event);
+
+/**
+ * An event of a batch at a glance. `event` is the event itself, for the accessors; all that is here belongs to the batch
+ * and is valid until that is freed.
+ */
+typedef struct livefeed_view {
+    /**
+     * The event itself.
+     */
+    const livefeed_event *event;
+    /**
+     * The payload of a message, not NUL-terminated; NULL if it is none.
+     */
+    const uint8_t *data;
+    /**
+     * Its length in bytes.
+     */
+    size_t length;
+    /**
+     * The connection it belongs to, counted from 1.
+     */
+    uint64_t epoch;
+    /**
+     * When it happened or was received, in nanoseconds since 1970 (UTC).
+     */
+    int64_t time_ns;
+    /**
+     * `LIVEFEED_EVENT_..`
+     */
+    int32_t kind;
+    /**
+     * `LIVEFEED_VIEW_..`, added up.
+     */
+    uint32_t flags;
+} livefeed_view;
+
+/**
+ * It worked.
+ */
+#define LIVEFEED_OK 0
+
+/**
+ * Nothing came, or it was not done, in the time given. Nothing was changed by waiting: try again.
+ */
+#define LIVEFEED_TIMEOUT 1
+
+/**
+ * The feed is over. From a reading function: and every event was read. Final.
+ */
+#define LIVEFEED_CLOSED 2
+
+/**
+ * A pointer that must not be NULL is NULL.
+ */
+#define LIVEFEED_NULL_POINTER 3
+
+/**
+ * A text is not UTF-8.
+ */
+#define LIVEFEED_INVALID_UTF8 4
+
+/**
+ * A pointer is none to what it should be: of another kind, freed, or not from livefeed. Not every wrong pointer can be
+ * told.
+ */
+#define LIVEFEED_INVALID_HANDLE 5
+
+/**
+ * The configuration, some JSON, or another argument is wrong; `livefeed_error_message` names it. Final.
+ */
+#define LIVEFEED_CONFIG 6
+
+/**
+ * There is no connection at the moment, and nothing is kept for a later one: try again once connected.
+ */
+#define LIVEFEED_NOT_CONNECTED 7
+
+/**
+ * Too much waits to be written (`limits.send_bytes`): try again later.
+ */
+#define LIVEFEED_OUTBOX_FULL 8
+
+/**
+ * The message is larger than what may be sent. Final.
+ */
+#define LIVEFEED_TOO_LARGE 9
+
+/**
+ * There is no subscription of that name. Final.
+ */
+#define LIVEFEED_UNKNOWN_SUBSCRIPTION 10
+
+/**
+ * Called from a callback of this feed, whose thread it would wait for.
+ */
+#define LIVEFEED_WOULD_DEADLOCK 11
+
+/**
+ * The feed's events go to its callback. Final.
+ */
+#define LIVEFEED_TAKEN 12
+
+/**
+ * The operating system refused a thread or a file descriptor: its limit was met.
+ */
+#define LIVEFEED_SYSTEM 13
+
+/**
+ * The feed was made in the parent of this process and can't be used here. Final.
+ */
+#define LIVEFEED_FORKED 14
+
+/**
+ * A bug of livefeed, or a logger that panicked. The feed may go on.
+ */
+#define LIVEFEED_PANIC 15
+
+/**
+ * This platform does not have it. Final.
+ */
+#define LIVEFEED_UNSUPPORTED 16
+
+/**
+ * This event has no such thing.
+ */
+#define LIVEFEED_NO_VALUE 17
+
+/**
+ * The feed was prepared and is not started.
+ */
+#define LIVEFEED_NOT_STARTED 18
+
+/**
+ * The feed is started: it is too late for that. Final.
+ */
+#define LIVEFEED_ALREADY_STARTED 19
+
+/**
+ * The message was not written, or not all of it: the connection ended before. It is not sent again.
+ */
+#define LIVEFEED_DROPPED 20
+
+#ifdef __cplusplus
+extern "C" {
+#endif // __cplusplus
+
+/**
+ * Says in English why the last call that failed on this thread did so: for people, not to be compared. It shows no
+ * secret.
+ *
+ * # Ownership
+ *
+ * NUL-terminated UTF-8, never NULL; empty if no call has failed yet. It belongs to livefeed and is valid on this thread
+ * until the next call that fails here, `LIVEFEED_TIMEOUT` and the like included, or until the thread ends.
+ *
+ * # Threads
+ *
+ * Each thread has its own.
+ *
+ * # Errors
+ *
+ * None.
+ */
+const char *livefeed_error_message(void);
+
+/**
+ * Returns the name of a result code, such as `"LIVEFEED_TIMEOUT"`.
+ *
+ * # Ownership
+ *
+ * NUL-terminated, never NULL, and valid for ever; `"LIVEFEED_UNKNOWN"` for a number that is no code.
+ *
+ * # Threads
+ *
+ * Any.
+ *
+ * # Errors
+ *
+ * None.
+ */
+const char *livefeed_result_name(livefeed_result result);
+
+/**
+ * Returns the version of the library, such as `"0.1.0"`.
+ *
+ * # Ownership
+ *
+ * NUL-terminated, never NULL, and valid for ever.
+ *
+ * # Threads
+ *
+ * Any.
+ *
+ * # Errors
+ *
+ * None.
+ */
+const char *livefeed_version(void);
+
+/**
+ * Returns the version of the ABI that the library has. A program that loads it at run time compares it with
+ * `LIVEFEED_ABI_VERSION`, and uses no other.
+ *
+ * # Threads
+ *
+ * Any.
+ *
+ * # Errors
+ *
+ * None.
+ */
+uint32_t livefeed_abi_version(void);
+
+/**
+ * Makes a feed that does nothing yet, so that callbacks can be set before it begins: `livefeed_start` begins.
+ *
+ * # Ownership
+ *
+ * `config` is a JSON object, as the section on configuration in livefeed's README describes it, or a URL alone
+ * (`ws://..` or `wss://..`); it is only read during the call. What `*feed` is set to is to be freed by `livefeed_free`.
+ *
+ * # Threads
+ *
+ * Any.
+ *
+ * # Errors
+ *
+ * `LIVEFEED_NULL_POINTER`; `LIVEFEED_INVALID_UTF8`; `LIVEFEED_CONFIG` if it can't be read (what it says is checked by
+ * `livefeed_start`).
+ *
+ * # Safety
+ *
+ * `config` is NULL or can be read for its length; `feed` is NULL or can be written to.
+ */
+livefeed_result livefeed_prepare(const char *config,
+                                 size_t config_length,
+                                 livefeed_feed **feed);
+
+/**
+ * Checks the configuration and begins to connect, on threads of livefeed. Returns at once; `livefeed_wait_connected` and
+ * `livefeed_wait_fresh` are for those who want to wait.
+ *
+ * # Threads
+ *
+ * Any. Of two calls at once one fails.
+ *
+ * # Errors
+ *
+ * `LIVEFEED_NULL_POINTER`, `LIVEFEED_INVALID_HANDLE`, `LIVEFEED_FORKED`, `LIVEFEED_ALREADY_STARTED`; `LIVEFEED_CONFIG`,
+ * which names the field; `LIVEFEED_SYSTEM` if no thread could be started. After a failure the feed is as before, and has
+ * still to be freed.
+ *
+ * # Safety
+ *
+ * `feed` is NULL or a feed.
+ */
+livefeed_result livefeed_start(livefeed_feed *feed);
+
+/**
+ * Opens a feed: `livefeed_prepare` and `livefeed_start` in one. After a failure there is nothing to free.
+ *
+ * # Ownership
+ *
+ * As with `livefeed_prepare`.
+ *
+ * # Threads
+ *
+ * Any.
+ *
+ * # Errors
+ *
+ * `LIVEFEED_NULL_POINTER`; `LIVEFEED_INVALID_UTF8`; `LIVEFEED_CONFIG`, which names the field; `LIVEFEED_SYSTEM` if no
+ * thread could be started.
+ *
+ * # Safety
+ *
+ * `config` is NULL or can be read for its length; `feed` is NULL or can be written to.
+ */
+livefeed_result livefeed_open(const char *config,
+                              size_t config_length,
+                              livefeed_feed **feed);
+
+/**
+ * Waits until there is a connection.
+ *
+ * # Threads
+ *
+ * Any, and several at once.
+ *
+ * # Errors
+ *
+ * `LIVEFEED_TIMEOUT`; `LIVEFEED_CLOSED` if the feed is closed or has given up, and why; `LIVEFEED_WOULD_DEADLOCK` in a
+ * callback of the feed; `LIVEFEED_NULL_POINTER`, `LIVEFEED_INVALID_HANDLE`, `LIVEFEED_FORKED`, `LIVEFEED_NOT_STARTED`.
+ *
+ * # Safety
+ *
+ * `feed` is NULL or a feed.
+ */
+livefeed_result livefeed_wait_connected(livefeed_feed *feed,
+                                        int64_t timeout_ms);
+
+/**
+ * Waits until data has come on the present connection, for each subscription that has a limit on its age. While a market
+ * is closed (quiet hours) none may come for long.
+ *
+ * # Threads
+ *
+ * Any, and several at once.
+ *
+ * # Errors
+ *
+ * As `livefeed_wait_connected`.
+ *
+ * # Safety
+ *
+ * `feed` is NULL or a feed.
+ */
+livefeed_result livefeed_wait_fresh(livefeed_feed *feed,
+                                    int64_t timeout_ms);
+
+/**
+ * Asks for a new connection: the present one is closed, or the wait for the next attempt is cut to the shortest delay.
+ * Returns at once.
+ *
+ * # Threads
+ *
+ * Any, callbacks too.
+ *
+ * # Errors
+ *
+ * `LIVEFEED_NULL_POINTER`, `LIVEFEED_INVALID_HANDLE`, `LIVEFEED_FORKED`, `LIVEFEED_NOT_STARTED`.
+ *
+ * # Safety
+ *
+ * `feed` is NULL or a feed.
+ */
+livefeed_result livefeed_reconnect(livefeed_feed *feed);
+
+/**
+ * Gives a snapshot of the feed's health as a JSON object: its state, ages, counters and subscriptions. Never waits.
+ *
+ * # Ownership
+ *
+ * `*text` is NUL-terminated and is to be freed by `livefeed_string_free`; `*length` is its length without the NUL.
+ *
+ * # Threads
+ *
+ * Any, callbacks too.
+ *
+ * # Errors
+ *
+ * `LIVEFEED_NULL_POINTER`, `LIVEFEED_INVALID_HANDLE`, `LIVEFEED_FORKED`, `LIVEFEED_NOT_STARTED`.
+ *
+ * # Safety
+ *
+ * `feed` is NULL or a feed; `text` and `length` are NULL or can be written to.
+ */
+livefeed_result livefeed_health_json(livefeed_feed *feed,
+                                     char **text,
+                                     size_t *length);
+
+/**
+ * Frees a text that livefeed gave away. NULL is fine.
+ *
+ * # Threads
+ *
+ * Any.
+ *
+ * # Errors
+ *
+ * None.
+ *
+ * # Safety
+ *
+ * `text` is NULL or from `livefeed_health_json`, and was not freed before.
+ */
+void livefeed_string_free(char *text);
+
+/**
+ * Closes the feed properly, with a Close frame, within the time given (and `close_timeout` of the configuration), and
+ * waits until its threads have ended. What was queued before can still be read, `LIVEFEED_EVENT_CLOSED` last. It may be
+ * called any number of times; `livefeed_free` is needed all the same.
+ *
+ * # Threads
+ *
+ * Any, and several at once.
+ *
+ * # Errors
+ *
+ * `LIVEFEED_TIMEOUT` if a callback still holds a thread up: it goes on closing, and the call may be repeated.
+ * `LIVEFEED_WOULD_DEADLOCK` in a callback of the feed: it is closing, but can't be waited for there.
+ * `LIVEFEED_NULL_POINTER`, `LIVEFEED_INVALID_HANDLE`, `LIVEFEED_FORKED`, `LIVEFEED_NOT_STARTED`.
+ *
+ * # Safety
+ *
+ * `feed` is NULL or a feed.
+ */
+livefeed_result livefeed_close(livefeed_feed *feed,
+                               int64_t timeout_ms);
+
+/**
+ * Frees the feed. NULL is fine. One that is not closed ends at once, without a Close frame, and what was not read is
+ * lost; this does not wait for its threads.
+ *
+ * # Ownership
+ *
+ * The pointer is of no use any more, nor is the file descriptor of the feed. Events and batches that were read from it
+ * stay valid until they are freed themselves.
+ *
+ * # Threads
+ *
+ * Any. No callback of the feed runs or begins after it has returned: it waits for one that runs. From inside a callback
+ * it waits for nothing, and that call of it is the last. Calls that wait on other threads return `LIVEFEED_CLOSED`; new
+ * ones must not be made, as with any memory that was freed: close the feed first, let the other threads end, then free.
+ *
+ * # Errors
+ *
+ * None. In a forked child it does nothing, so that the parent's connection stays as it is.
+ *
+ * # Safety
+ *
+ * `feed` is NULL or a feed, and no call begins on it any more.
+ */
+void livefeed_free(livefeed_feed *feed);
+
+/**
+ * Has each event of the feed given to a callback, in order, in place of a queue to read from: `livefeed_next`,
+ * `livefeed_next_batch` and `livefeed_fd` then fail with `LIVEFEED_TAKEN`. To be called between `livefeed_prepare` and
+ * `livefeed_start`; the last one set counts.
+ *
+ * While it runs nothing is read from the server, so it should be quick.
+ *
+ * # Ownership
+ *
+ * `userdata` is given to the callback as it is. It stays yours, and must be good until `livefeed_free` has returned.
+ *
+ * # Threads
+ *
+ * Any. The callback runs on a thread of livefeed, never on two at once.
+ *
+ * # Errors
+ *
+ * `LIVEFEED_NULL_POINTER` (also for a callback that is NULL), `LIVEFEED_INVALID_HANDLE`, `LIVEFEED_FORKED`,
+ * `LIVEFEED_ALREADY_STARTED`.
+ *
+ * # Safety
+ *
+ * `feed` is NULL or a feed. `callback` is NULL or can be called with `userdata` until `livefeed_free` has returned.
+ */
+livefeed_result livefeed_set_callback(livefeed_feed *feed,
+                                      livefeed_callback callback,
+                                      void *userdata);
+
+/**
+ * Reads the next event, and waits for it: `timeout_ms` milliseconds at most, 0 not at all, less than 0 for ever.
+ *
+ * # Ownership
+ *
+ * What `*event` is set to is to be freed by `livefeed_event_free`. It stays valid when the feed is freed.
+ *
+ * # Threads
+ *
+ * Any, and several at once: then each event goes to one of them.
+ *
+ * # Errors
+ *
+ * `LIVEFEED_TIMEOUT` if none came; `LIVEFEED_CLOSED` after the last event, for ever; `LIVEFEED_TAKEN` if there is a
+ * callback; `LIVEFEED_WOULD_DEADLOCK` in a callback of the feed; `LIVEFEED_NULL_POINTER`, `LIVEFEED_INVALID_HANDLE`,
+ * `LIVEFEED_FORKED`, `LIVEFEED_NOT_STARTED`.
+ *
+ * # Safety
+ *
+ * `feed` is NULL or a feed; `event` is NULL or can be written to.
+ */
+livefeed_result livefeed_next(livefeed_feed *feed,
+                              int64_t timeout_ms,
+                              livefeed_event **event);
+
+/**
+ * Frees an event. NULL is fine, and an event that is borrowed, from a batch or in a callback, is left alone.
+ *
+ * # Threads
+ *
+ * Any.
+ *
+ * # Errors
+ *
+ * None.
+ *
+ * # Safety
+ *
+ * `event` is NULL or an event that was not freed before.
+ */
+void livefeed_event_free(livefeed_event *event);
+
+/**
+ * Reads all events that wait, `most` at most (0: however many there are), and waits for the first as `livefeed_next`
+ * does: one call for many events.
+ *
+ * # Ownership
+ *
+ * What `*batch` is set to is to be freed by `livefeed_batch_free`, and holds at least one event. It stays valid when the
+ * feed is freed.
+ *
+ * # Threads
+ *
+ * Any, and several at once: then each event goes to one of them.
+ *
+ * # Errors
+ *
+ * As `livefeed_next`.
+ *
+ * # Safety
+ *
+ * `feed` is NULL or a feed; `batch` is NULL or can be written to.
+ */
+livefeed_result livefeed_next_batch(livefeed_feed *feed,
+                                    size_t most,
+                                    int64_t timeout_ms,
+                                    livefeed_batch **batch);
+
+/**
+ * Gives all events of a batch, in order, as an array of plain structs: for a whole batch by one call.
+ *
+ * # Ownership
+ *
+ * `*views` and all that it points to belong to the batch, and are valid until that is freed.
+ *
+ * # Threads
+ *
+ * Any. A batch may be looked at from several threads at once.
+ *
+ * # Errors
+ *
+ * `LIVEFEED_NULL_POINTER`, `LIVEFEED_INVALID_HANDLE`.
+ *
+ * # Safety
+ *
+ * `batch` is NULL or a batch; `views` and `count` are NULL or can be written to.
+ */
+livefeed_result livefeed_batch_views(const livefeed_batch *batch,
+                                     const struct livefeed_view **views,
+                                     size_t *count);
+
+/**
+ * Frees a batch, and its events with it. NULL is fine.
+ *
+ * # Threads
+ *
+ * Any, once nobody looks at its events any more.
+ *
+ * # Errors
+ *
+ * None.
+ *
+ * # Safety
+ *
+ * `batch` is NULL or a batch that was not freed before.
+ */
+void livefeed_batch_free(livefeed_batch *batch);
+
+/**
+ * Gives a file descriptor that is readable while events wait to be read by `livefeed_next` or `livefeed_next_batch`, and
+ * from the end of the feed on for ever: for `poll`, `epoll`, `kqueue` and the event loops built on them. Unix only.
+ *
+ * Do nothing with it but wait until it is readable, then call `livefeed_next` or `livefeed_next_batch` with a timeout of 0
+ * until one says `LIVEFEED_TIMEOUT`. (Once is enough too: what is left keeps it readable.) With several threads that read,
+ * it may be readable when another one was faster. The same one is given each time.
+ *
+ * # Ownership
+ *
+ * It belongs to the feed, and is closed with it: don't close it, don't read from it, and forget it before
+ * `livefeed_free`.
+ *
+ * # Threads
+ *
+ * Any.
+ *
+ * # Errors
+ *
+ * `LIVEFEED_NULL_POINTER`, `LIVEFEED_INVALID_HANDLE`, `LIVEFEED_FORKED`, `LIVEFEED_NOT_STARTED`, `LIVEFEED_TAKEN`,
+ * `LIVEFEED_SYSTEM`, `LIVEFEED_UNSUPPORTED`.
+ *
+ * # Safety
+ *
+ * `feed` is NULL or a feed; `fd` is NULL or can be written to.
+ */
+livefeed_result livefeed_fd(livefeed_feed *feed,
+                            int *fd);
+
+/**
+ * Returns what kind of event it is: `LIVEFEED_EVENT_..`; `LIVEFEED_EVENT_OTHER` for NULL and what is no event.
+ *
+ * # Threads
+ *
+ * Any, and several at once, as with all accessors: an event never changes.
+ *
+ * # Errors
+ *
+ * None.
+ *
+ * # Safety
+ *
+ * `event` is NULL or an event.
+ */
+int32_t livefeed_event_kind(const livefeed_event *event);
+
+/**
+ * Gives the payload of a message: text in UTF-8, or bytes (see `livefeed_event_is_binary`).
+ *
+ * # Ownership
+ *
+ * `*data` belongs to the event and is valid until that is freed. It is not NUL-terminated, and not NULL, also when
+ * `*length` is 0.
+ *
+ * # Threads
+ *
+ * Any, and several at once.
+ *
+ * # Errors
+ *
+ * `LIVEFEED_NO_VALUE` if it is no message; `LIVEFEED_NULL_POINTER`, `LIVEFEED_INVALID_HANDLE`.
+ *
+ * # Safety
+ *
+ * `event` is NULL or an event; `data` and `length` are NULL or can be written to.
+ */
+livefeed_result livefeed_event_payload(const livefeed_event *event,
+                                       const uint8_t **data,
+                                       size_t *length);
+
+/**
+ * Returns whether it is a binary message; `false` for NULL and whatever else.
+ *
+ * # Threads
+ *
+ * Any, and several at once.
+ *
+ * # Errors
+ *
+ * None.
+ *
+ * # Safety
+ *
+ * `event` is NULL or an event.
+ */
+bool livefeed_event_is_binary(const livefeed_event *event);
+
+/**
+ * Returns the connection that it belongs to, counted from 1; 0 if there has been none, and for NULL.
+ *
+ * # Threads
+ *
+ * Any, and several at once.
+ *
+ * # Errors
+ *
+ * None.
+ *
+ * # Safety
+ *
+ * `event` is NULL or an event.
+ */
+uint64_t livefeed_event_epoch(const livefeed_event *event);
+
+/**
+ * Returns when it happened, or a message was received, in milliseconds since 1970 (UTC), by the wall clock; 0 for NULL.
+ *
+ * # Threads
+ *
+ * Any, and several at once.
+ *
+ * # Errors
+ *
+ * None.
+ *
+ * # Safety
+ *
+ * `event` is NULL or an event.
+ */
+int64_t livefeed_event_time_ms(const livefeed_event *event);
+
+/**
+ * Returns an age in milliseconds: of a message, how long ago it was received, by the monotonic clock; of
+ * `LIVEFEED_EVENT_STALE`, for how long there was no data. -1 for all others and for NULL.
+ *
+ * # Threads
+ *
+ * Any, and several at once.
+ *
+ * # Errors
+ *
+ * None.
+ *
+ * # Safety
+ *
+ * `event` is NULL or an event.
+ */
+int64_t livefeed_event_age_ms(const livefeed_event *event);
+
+/**
+ * Returns how many subscriptions it is about; 0 for NULL. A message belongs to those whose `data` it met. A gap with
+ * none affects all.
+ *
+ * # Threads
+ *
+ * Any, and several at once.
+ *
+ * # Errors
+ *
+ * None.
+ *
+ * # Safety
+ *
+ * `event` is NULL or an event.
+ */
+size_t livefeed_event_subscription_count(const livefeed_event *event);
+
+/**
+ * Gives the name of one of the subscriptions it is about, by its index from 0.
+ *
+ * # Ownership
+ *
+ * `*text` belongs to the event and is valid until that is freed. It is not NUL-terminated.
+ *
+ * # Threads
+ *
+ * Any, and several at once.
+ *
+ * # Errors
+ *
+ * `LIVEFEED_NO_VALUE` if there are not so many; `LIVEFEED_NULL_POINTER`, `LIVEFEED_INVALID_HANDLE`.
+ *
+ * # Safety
+ *
+ * `event` is NULL or an event; `text` and `length` are NULL or can be written to.
+ */
+livefeed_result livefeed_event_subscription(const livefeed_event *event,
+                                            size_t index,
+                                            const char **text,
+                                            size_t *length);
+
+/**
+ * Gives the event as a JSON object: with its name (`event`), time, feed and epoch, and all that there is to say about it.
+ * The form is that of `livefeed tail --format json` and of `schema/events.schema.json`.
+ *
+ * # Ownership
+ *
+ * `*text` belongs to the event and is valid until that is freed. It is NUL-terminated; `*length` is without the NUL. It
+ * is made by the first call, and kept.
+ *
+ * # Threads
+ *
+ * Any, and several at once.
+ *
+ * # Errors
+ *
+ * `LIVEFEED_NULL_POINTER`, `LIVEFEED_INVALID_HANDLE`.
+ *
+ * # Safety
+ *
+ * `event` is NULL or an event; `text` and `length` are NULL or can be written to.
+ */
+livefeed_result livefeed_event_json(const livefeed_event *event,
+                                    const char **text,
+                                    size_t *length);
+
+/**
+ * Sends a message. It is admitted or refused at once, and written by a thread of livefeed; see `livefeed_send_wait` for
+ * those who want to know what became of it. Nothing is kept for a later connection, and nothing is sent twice.
+ *
+ * # Ownership
+ *
+ * `kind` is `LIVEFEED_TEXT` or `LIVEFEED_BINARY`; `data` is copied. With a length of 0 it may be NULL; the length of
+ * text may be `LIVEFEED_NUL_TERMINATED`.
+ *
+ * # Threads
+ *
+ * Any, callbacks too. Never waits.
+ *
+ * # Errors
+ *
+ * `LIVEFEED_NOT_CONNECTED` and `LIVEFEED_OUTBOX_FULL` (try again later); `LIVEFEED_TOO_LARGE`, `LIVEFEED_CLOSED`,
+ * `LIVEFEED_INVALID_UTF8`; `LIVEFEED_CONFIG` for a kind that is none; `LIVEFEED_NULL_POINTER`, `LIVEFEED_INVALID_HANDLE`,
+ * `LIVEFEED_FORKED`, `LIVEFEED_NOT_STARTED`.
+ *
+ * # Safety
+ *
+ * `feed` is NULL or a feed; `data` is NULL or can be read for its length.
+ */
+livefeed_result livefeed_send(livefeed_feed *feed,
+                              int32_t kind,
+                              const void *data,
+                              size_t length);
+
+/**
+ * Sends a message and waits until it is written to the operating system. (Whether the server got it only the server can
+ * say.)
+ *
+ * # Ownership
+ *
+ * As with `livefeed_send`.
+ *
+ * # Threads
+ *
+ * Any, and several at once; not in a callback of the feed.
+ *
+ * # Errors
+ *
+ * `LIVEFEED_TIMEOUT` if it is still to be written, which may well happen later; `LIVEFEED_DROPPED` if the connection ended
+ * before; `LIVEFEED_WOULD_DEADLOCK` in a callback of the feed, the message was admitted all the same; otherwise as
+ * `livefeed_send`.
+ *
+ * # Safety
+ *
+ * `feed` is NULL or a feed; `data` is NULL or can be read for its length.
+ */
+livefeed_result livefeed_send_wait(livefeed_feed *feed,
+                                   int32_t kind,
+                                   const void *data,
+                                   size_t length,
+                                   int64_t timeout_ms);
+
+/**
+ * Adds a subscription, now and on each connection to come. One of the same name is replaced.
+ *
+ * # Ownership
+ *
+ * `json` is an object as an entry of `subscriptions` in the configuration; it is only read during the call.
+ *
+ * # Threads
+ *
+ * Any, callbacks too. Never waits.
+ *
+ * # Errors
+ *
+ * `LIVEFEED_CONFIG`, which names the field; `LIVEFEED_CLOSED`, `LIVEFEED_INVALID_UTF8`, `LIVEFEED_NULL_POINTER`,
+ * `LIVEFEED_INVALID_HANDLE`, `LIVEFEED_FORKED`, `LIVEFEED_NOT_STARTED`.
+ *
+ * # Safety
+ *
+ * `feed` is NULL or a feed; `json` is NULL or can be read for its length.
+ */
+livefeed_result livefeed_subscribe(livefeed_feed *feed,
+                                   const char *json,
+                                   size_t json_length);
+
+/**
+ * Ends a subscription: its unsubscribe message is sent, if it has one and is in force.
+ *
+ * # Ownership
+ *
+ * `id` is the subscription's `id`; it is only read during the call.
+ *
+ * # Threads
+ *
+ * Any, callbacks too. Never waits.
+ *
+ * # Errors
+ *
+ * `LIVEFEED_UNKNOWN_SUBSCRIPTION`, `LIVEFEED_INVALID_UTF8`, `LIVEFEED_NULL_POINTER`, `LIVEFEED_INVALID_HANDLE`,
+ * `LIVEFEED_FORKED`, `LIVEFEED_NOT_STARTED`.
+ *
+ * # Safety
+ *
+ * `feed` is NULL or a feed; `id` is NULL or can be read for its length.
+ */
+livefeed_result livefeed_unsubscribe(livefeed_feed *feed,
+                                     const char *id,
+                                     size_t id_length);
+
+/**
+ * Sends a question and waits for its answer: the first message that meets `matcher`. It comes back here, and not to
+ * whoever reads the feed's events. Late answers are messages like any other.
+ *
+ * # Ownership
+ *
+ * `question` is JSON: an object, or a string in quotes for text that is sent as it is. `"${id}"` in it, and in the
+ * matcher, stands for a number that is used once. `matcher` is JSON as matchers in the configuration. Both are only read
+ * during the call. What `*answer` is set to is a message, to be freed by `livefeed_event_free`.
+ *
+ * # Threads
+ *
+ * Any, and several at once; not in a callback of the feed.
+ *
+ * # Errors
+ *
+ * `LIVEFEED_TIMEOUT` if no answer came in time; `LIVEFEED_NOT_CONNECTED` if there is no connection, or it ended before the
+ * answer came; `LIVEFEED_OUTBOX_FULL` (try again later); `LIVEFEED_CONFIG`, which names the field; `LIVEFEED_TOO_LARGE`,
+ * `LIVEFEED_CLOSED`, `LIVEFEED_WOULD_DEADLOCK`, `LIVEFEED_INVALID_UTF8`, `LIVEFEED_NULL_POINTER`,
+ * `LIVEFEED_INVALID_HANDLE`, `LIVEFEED_FORKED`, `LIVEFEED_NOT_STARTED`.
+ *
+ * # Safety
+ *
+ * `feed` is NULL or a feed; `question` and `matcher` are NULL or can be read for their lengths; `answer` is NULL or can
+ * be written to.
+ */
+livefeed_result livefeed_request(livefeed_feed *feed,
+                                 const char *question,
+                                 size_t question_length,
+                                 const char *matcher,
+                                 size_t matcher_length,
+                                 int64_t timeout_ms,
+                                 livefeed_event **answer);
+
+#ifdef __cplusplus
+}  // extern "C"
+#endif  // __cplusplus
+
+#endif  /* LIVEFEED_H */

@@ -1,0 +1,443 @@
+//! A feed from its making to its end.
+
+use super::callback::{Callback, Gate};
+use super::fork::Home;
+use super::object::{Tag, livefeed_feed};
+use super::pointers::Caller;
+use super::result::{
+    Failure, LIVEFEED_ALREADY_STARTED, LIVEFEED_CONFIG, LIVEFEED_NOT_STARTED, LIVEFEED_TAKEN, guard,
+    livefeed_result,
+};
+use super::wake::Wake;
+use crate::config::{FeedBuilder, FeedConfig};
+use crate::feed::{Feed, Pull};
+use std::ffi::{CString, c_char};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+/// What a handle leads to. Each call keeps it until it returns, so that `livefeed_free` takes nothing from under it.
+pub(super) struct Inner {
+    pub(super) home: Home,
+    /// `None` while it is being started, and from then on.
+    prepared: Mutex<Option<Prepared>>,
+    open: OnceLock<Open>,
+    freed: AtomicBool,
+    pub(super) gate: Arc<Gate>,
+    pub(super) wake: Arc<Wake>,
+}
+
+/// What a feed is started with.
+#[derive(Clone)]
+pub(super) struct Prepared {
+    pub(super) config: FeedConfig,
+    pub(super) callback: Option<Callback>,
+}
+
+/// A feed that was started.
+pub(super) struct Open {
+    pub(super) pull: Pull,
+    pub(super) name: Arc<str>,
+    /// Its events go to a callback.
+    handled: bool,
+}
+
+impl Inner {
+    fn new(config: FeedConfig) -> Self {
+        Self {
+            home: Home::here(),
+            prepared: Mutex::new(Some(Prepared { config, callback: None })),
+            open: OnceLock::new(),
+            freed: AtomicBool::new(false),
+            gate: Arc::default(),
+            wake: Arc::default(),
+        }
+    }
+
+    /// Changes what it will be started with.
+    pub(super) fn prepare(&self, change: impl FnOnce(&mut Prepared)) -> Result<(), Failure> {
+        let mut prepared = self.prepared.lock().unwrap_or_else(PoisonError::into_inner);
+        change(prepared.as_mut().ok_or(STARTED)?);
+        Ok(())
+    }
+
+    fn start(&self) -> Result<(), Failure> {
+        let take = || self.prepared.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let prepared = take().ok_or(STARTED)?;
+        match self.open(prepared.clone()) {
+            Ok(open) => {
+                let _ = self.open.set(open); // nobody else could take what was prepared
+                Ok(())
+            }
+            Err(failure) => {
+                *self.prepared.lock().unwrap_or_else(PoisonError::into_inner) = Some(prepared);
+                Err(failure)
+            }
+        }
+    }
+
+    fn open(&self, prepared: Prepared) -> Result<Open, Failure> {
+        let Prepared { config, callback } = prepared;
+        let name: Arc<str> = config.feed_name().into();
+        let handled = callback.is_some();
+        let builder = FeedBuilder::from(config);
+        let builder = match callback {
+            Some(callback) => callback.install(builder, Arc::clone(&self.gate), Arc::clone(&name)),
+            None => {
+                let wake = Arc::clone(&self.wake);
+                builder.on_wake(move || wake.wake())
+            }
+        };
+        Ok(Open { pull: Pull::new(builder.open()?), name, handled })
+    }
+
+    /// The feed, once it was started.
+    pub(super) fn opened(&self) -> Result<&Open, Failure> {
+        self.open.get().ok_or(Failure::fixed(LIVEFEED_NOT_STARTED, c"the feed is not started"))
+    }
+
+    /// The feed, to read from.
+    pub(super) fn reading(&self) -> Result<&Open, Failure> {
+        let open = self.opened()?;
+        if open.handled {
+            return Err(Failure::fixed(LIVEFEED_TAKEN, c"the feed's events go to its callback"));
+        }
+        Ok(open)
+    }
+
+    /// Does something with the feed that may wait. If it was freed meanwhile, that is what the caller is told.
+    pub(super) fn call<T>(&self, call: impl FnOnce(&Feed) -> Result<T, Failure>) -> Result<T, Failure> {
+        call(self.opened()?.pull.feed()).map_err(|failure| self.or_freed(failure))
+    }
+
+    pub(super) fn or_freed(&self, failure: Failure) -> Failure {
+        if self.freed.load(Ordering::Acquire) { Failure::FREED } else { failure }
+    }
+
+    fn free(&self) {
+        self.freed.store(true, Ordering::Release);
+        if let Some(open) = self.open.get() {
+            open.pull.abandon();
+        }
+        self.wake.close();
+        self.gate.close();
+    }
+}
+
+const STARTED: Failure = Failure::fixed(LIVEFEED_ALREADY_STARTED, c"the feed is started");
+
+/// A time to wait; `None`: for ever.
+pub(super) fn patience(milliseconds: i64) -> Option<Duration> {
+    u64::try_from(milliseconds).ok().map(Duration::from_millis)
+}
+
+/// As above, for those who take for ever for a very long time.
+pub(super) fn long_patience(milliseconds: i64) -> Duration {
+    patience(milliseconds).unwrap_or(Duration::MAX)
+}
+
+fn config_of(text: &str) -> Result<FeedConfig, Failure> {
+    let is_url = ["ws://", "wss://"]
+        .iter()
+        .any(|scheme| text.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme)));
+    if is_url { Ok(FeedConfig::new(text)) } else { Ok(FeedConfig::from_json(text)?) }
+}
+
+/// A text for C to free.
+pub(super) fn c_text(text: String) -> Result<CString, Failure> {
+    CString::new(text).map_err(|_| Failure::fixed(LIVEFEED_CONFIG, c"the text has a NUL in it"))
+}
+
+fn handle(inner: Inner) -> *mut livefeed_feed {
+    Box::into_raw(Box::new(livefeed_feed { tag: Tag::new(Tag::FEED), inner: Arc::new(inner) }))
+}
+
+/// Makes a feed that does nothing yet, so that callbacks can be set before it begins: `livefeed_start` begins.
+///
+/// # Ownership
+///
+/// `config` is a JSON object, as the section on configuration in livefeed's README describes it, or a URL alone
+/// (`ws://..` or `wss://..`); it is only read during the call. What `*feed` is set to is to be freed by `livefeed_free`.
+///
+/// # Threads
+///
+/// Any.
+///
+/// # Errors
+///
+/// `LIVEFEED_NULL_POINTER`; `LIVEFEED_INVALID_UTF8`; `LIVEFEED_CONFIG` if it can't be read (what it says is checked by
+/// `livefeed_start`).
+///
+/// # Safety
+///
+/// `config` is NULL or can be read for its length; `feed` is NULL or can be written to.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn livefeed_prepare(
+    config: *const c_char,
+    config_length: usize,
+    feed: *mut *mut livefeed_feed,
+) -> livefeed_result {
+    // SAFETY: see above.
+    let caller = unsafe { Caller::promises() };
+    guard(|| {
+        let feed = caller.out(feed, "feed")?;
+        let config = config_of(caller.text(config, config_length, "config")?)?;
+        feed.set(handle(Inner::new(config)));
+        Ok(())
+    })
+}
+
+/// Checks the configuration and begins to connect, on threads of livefeed. Returns at once; `livefeed_wait_connected` and
+/// `livefeed_wait_fresh` are for those who want to wait.
+///
+/// # Threads
+///
+/// Any. Of two calls at once one fails.
+///
+/// # Errors
+///
+/// `LIVEFEED_NULL_POINTER`, `LIVEFEED_INVALID_HANDLE`, `LIVEFEED_FORKED`, `LIVEFEED_ALREADY_STARTED`; `LIVEFEED_CONFIG`,
+/// which names the field; `LIVEFEED_SYSTEM` if no thread could be started. After a failure the feed is as before, and has
+/// still to be freed.
+///
+/// # Safety
+///
+/// `feed` is NULL or a feed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn livefeed_start(feed: *mut livefeed_feed) -> livefeed_result {
+    // SAFETY: see above.
+    let caller = unsafe { Caller::promises() };
+    guard(|| caller.feed(feed)?.start())
+}
+
+/// Opens a feed: `livefeed_prepare` and `livefeed_start` in one. After a failure there is nothing to free.
+///
+/// # Ownership
+///
+/// As with `livefeed_prepare`.
+///
+/// # Threads
+///
+/// Any.
+///
+/// # Errors
+///
+/// `LIVEFEED_NULL_POINTER`; `LIVEFEED_INVALID_UTF8`; `LIVEFEED_CONFIG`, which names the field; `LIVEFEED_SYSTEM` if no
+/// thread could be started.
+///
+/// # Safety
+///
+/// `config` is NULL or can be read for its length; `feed` is NULL or can be written to.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn livefeed_open(
+    config: *const c_char,
+    config_length: usize,
+    feed: *mut *mut livefeed_feed,
+) -> livefeed_result {
+    // SAFETY: see above.
+    let caller = unsafe { Caller::promises() };
+    guard(|| {
+        let feed = caller.out(feed, "feed")?;
+        let config = config_of(caller.text(config, config_length, "config")?)?;
+        let inner = Inner::new(config);
+        inner.start()?;
+        feed.set(handle(inner));
+        Ok(())
+    })
+}
+
+/// Waits until there is a connection.
+///
+/// # Threads
+///
+/// Any, and several at once.
+///
+/// # Errors
+///
+/// `LIVEFEED_TIMEOUT`; `LIVEFEED_CLOSED` if the feed is closed or has given up, and why; `LIVEFEED_WOULD_DEADLOCK` in a
+/// callback of the feed; `LIVEFEED_NULL_POINTER`, `LIVEFEED_INVALID_HANDLE`, `LIVEFEED_FORKED`, `LIVEFEED_NOT_STARTED`.
+///
+/// # Safety
+///
+/// `feed` is NULL or a feed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn livefeed_wait_connected(
+    feed: *mut livefeed_feed,
+    timeout_ms: i64,
+) -> livefeed_result {
+    // SAFETY: see above.
+    let caller = unsafe { Caller::promises() };
+    guard(|| caller.feed(feed)?.call(|feed| Ok(feed.wait_connected(long_patience(timeout_ms))?)))
+}
+
+/// Waits until data has come on the present connection, for each subscription that has a limit on its age. While a market
+/// is closed (quiet hours) none may come for long.
+///
+/// # Threads
+///
+/// Any, and several at once.
+///
+/// # Errors
+///
+/// As `livefeed_wait_connected`.
+///
+/// # Safety
+///
+/// `feed` is NULL or a feed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn livefeed_wait_fresh(feed: *mut livefeed_feed, timeout_ms: i64) -> livefeed_result {
+    // SAFETY: see above.
+    let caller = unsafe { Caller::promises() };
+    guard(|| caller.feed(feed)?.call(|feed| Ok(feed.wait_fresh(long_patience(timeout_ms))?)))
+}
+
+/// Asks for a new connection: the present one is closed, or the wait for the next attempt is cut to the shortest delay.
+/// Returns at once.
+///
+/// # Threads
+///
+/// Any, callbacks too.
+///
+/// # Errors
+///
+/// `LIVEFEED_NULL_POINTER`, `LIVEFEED_INVALID_HANDLE`, `LIVEFEED_FORKED`, `LIVEFEED_NOT_STARTED`.
+///
+/// # Safety
+///
+/// `feed` is NULL or a feed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn livefeed_reconnect(feed: *mut livefeed_feed) -> livefeed_result {
+    // SAFETY: see above.
+    let caller = unsafe { Caller::promises() };
+    guard(|| {
+        caller.feed(feed)?.call(|feed| {
+            feed.reconnect();
+            Ok(())
+        })
+    })
+}
+
+/// Gives a snapshot of the feed's health as a JSON object: its state, ages, counters and subscriptions. Never waits.
+///
+/// # Ownership
+///
+/// `*text` is NUL-terminated and is to be freed by `livefeed_string_free`; `*length` is its length without the NUL.
+///
+/// # Threads
+///
+/// Any, callbacks too.
+///
+/// # Errors
+///
+/// `LIVEFEED_NULL_POINTER`, `LIVEFEED_INVALID_HANDLE`, `LIVEFEED_FORKED`, `LIVEFEED_NOT_STARTED`.
+///
+/// # Safety
+///
+/// `feed` is NULL or a feed; `text` and `length` are NULL or can be written to.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn livefeed_health_json(
+    feed: *mut livefeed_feed,
+    text: *mut *mut c_char,
+    length: *mut usize,
+) -> livefeed_result {
+    // SAFETY: see above.
+    let caller = unsafe { Caller::promises() };
+    guard(|| {
+        let (text, length) = (caller.out(text, "text")?, caller.out(length, "length")?);
+        let inner = caller.feed(feed)?;
+        let health = inner.call(|feed| {
+            serde_json::to_string(&feed.health())
+                .map_err(|error| Failure::new(LIVEFEED_CONFIG, format!("health: {error}")))
+        })?;
+        let health = c_text(health)?;
+        length.set(health.as_bytes().len());
+        text.set(health.into_raw());
+        Ok(())
+    })
+}
+
+/// Frees a text that livefeed gave away. NULL is fine.
+///
+/// # Threads
+///
+/// Any.
+///
+/// # Errors
+///
+/// None.
+///
+/// # Safety
+///
+/// `text` is NULL or from `livefeed_health_json`, and was not freed before.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn livefeed_string_free(text: *mut c_char) {
+    // SAFETY: see above.
+    let caller = unsafe { Caller::promises() };
+    guard(|| {
+        drop(caller.take_text(text));
+        Ok(())
+    });
+}
+
+/// Closes the feed properly, with a Close frame, within the time given (and `close_timeout` of the configuration), and
+/// waits until its threads have ended. What was queued before can still be read, `LIVEFEED_EVENT_CLOSED` last. It may be
+/// called any number of times; `livefeed_free` is needed all the same.
+///
+/// # Threads
+///
+/// Any, and several at once.
+///
+/// # Errors
+///
+/// `LIVEFEED_TIMEOUT` if a callback still holds a thread up: it goes on closing, and the call may be repeated.
+/// `LIVEFEED_WOULD_DEADLOCK` in a callback of the feed: it is closing, but can't be waited for there.
+/// `LIVEFEED_NULL_POINTER`, `LIVEFEED_INVALID_HANDLE`, `LIVEFEED_FORKED`, `LIVEFEED_NOT_STARTED`.
+///
+/// # Safety
+///
+/// `feed` is NULL or a feed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn livefeed_close(feed: *mut livefeed_feed, timeout_ms: i64) -> livefeed_result {
+    // SAFETY: see above.
+    let caller = unsafe { Caller::promises() };
+    guard(|| {
+        let inner = caller.feed(feed)?;
+        inner.call(|feed| Ok(feed.close(long_patience(timeout_ms))?))
+    })
+}
+
+/// Frees the feed. NULL is fine. One that is not closed ends at once, without a Close frame, and what was not read is
+/// lost; this does not wait for its threads.
+///
+/// # Ownership
+///
+/// The pointer is of no use any more, nor is the file descriptor of the feed. Events and batches that were read from it
+/// stay valid until they are freed themselves.
+///
+/// # Threads
+///
+/// Any. No callback of the feed runs or begins after it has returned: it waits for one that runs. From inside a callback
+/// it waits for nothing, and that call of it is the last. Calls that wait on other threads return `LIVEFEED_CLOSED`; new
+/// ones must not be made, as with any memory that was freed: close the feed first, let the other threads end, then free.
+///
+/// # Errors
+///
+/// None. In a forked child it does nothing, so that the parent's connection stays as it is.
+///
+/// # Safety
+///
+/// `feed` is NULL or a feed, and no call begins on it any more.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn livefeed_free(feed: *mut livefeed_feed) {
+    // SAFETY: see above.
+    let caller = unsafe { Caller::promises() };
+    guard(|| {
+        if feed.is_null() {
+            return Ok(());
+        }
+        let inner = caller.feed(feed)?;
+        drop(caller.take_feed(feed)?);
+        inner.free();
+        Ok(())
+    });
+}

@@ -1,0 +1,31 @@
+//! The C ABI: the library for everything that can call C. Its documentation is `include/livefeed.h`.
+//!
+//! Each exported function begins with [`Caller::promises`](pointers::Caller::promises), its only unsafe line: what stands
+//! under `# Safety` in its documentation, which is that in the header, is what C has to keep. From there on pointers are
+//! looked at through the [`Caller`](pointers::Caller) alone, and all of the body runs in a guard that no panic leaves.
+//!
+//! The header is made from the files here that hold exported items, in the order of `tests/capi/header.rs`, which says when
+//! it is not current, and how to make it anew.
+#![allow(non_camel_case_types, reason = "types have the names that they have in C")]
+#![deny(unsafe_op_in_unsafe_fn)]
+#![warn(clippy::undocumented_unsafe_blocks, clippy::missing_safety_doc)]
+
+mod callback;
+mod event;
+mod feed;
+mod fork;
+mod object;
+mod pointers;
+mod reading;
+mod result;
+mod talking;
+mod wake;
+
+pub use callback::*;
+pub use event::*;
+pub use feed::*;
+pub use object::{livefeed_batch, livefeed_event, livefeed_feed};
+pub use reading::*;
+pub use result::*;
+pub use talking::*;
+pub use wake::*;

@@ -1,0 +1,143 @@
+//! What C holds pointers to. Each begins with a tag, so that one is not taken for another.
+
+use super::feed::Inner;
+use super::reading::{livefeed_view, view};
+use crate::event::Event;
+use std::ffi::CString;
+use std::fmt;
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
+
+/// Says what something is, as long as it is that.
+#[derive(Debug)]
+#[repr(transparent)]
+pub(super) struct Tag(AtomicU32);
+
+impl Tag {
+    pub(super) const FEED: u32 = 0x6c66_4644;
+    /// An event that its holder frees.
+    pub(super) const EVENT: u32 = 0x6c66_4556;
+    /// An event that is borrowed from a batch or for the time of a callback.
+    pub(super) const LENT_EVENT: u32 = 0x6c66_4c45;
+    pub(super) const BATCH: u32 = 0x6c66_4241;
+    pub(super) const ATTEMPT: u32 = 0x6c66_4154;
+    pub(super) const TARGET: u32 = 0x6c66_5441;
+    const DEAD: u32 = 0x6c66_6c66;
+
+    pub(super) fn new(kind: u32) -> Self {
+        Self(AtomicU32::new(kind))
+    }
+
+    pub(super) fn kind(&self) -> u32 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// From now on it is nothing. Returns whether it was of that kind, to one caller alone.
+    pub(super) fn kill(&self, kind: u32) -> bool {
+        self.0.compare_exchange(kind, Self::DEAD, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+    }
+}
+
+/// A feed.
+#[repr(C)]
+pub struct livefeed_feed {
+    pub(super) tag: Tag,
+    pub(super) inner: Arc<Inner>,
+}
+
+/// An event.
+#[repr(C)]
+pub struct livefeed_event {
+    pub(super) tag: Tag,
+    pub(super) event: Event,
+    /// The name of the feed.
+    pub(super) feed: Label,
+    /// Made when it is asked for.
+    pub(super) json: OnceLock<CString>,
+}
+
+impl livefeed_event {
+    /// One for its holder to free.
+    pub(super) fn owned(event: Event, feed: Arc<str>) -> Box<Self> {
+        let tag = Tag::new(Tag::EVENT);
+        Box::new(Self { tag, event, feed: Label::Owned(feed), json: OnceLock::new() })
+    }
+
+    /// One that belongs to somebody else.
+    pub(super) fn lent(event: Event, feed: Label) -> Self {
+        Self { tag: Tag::new(Tag::LENT_EVENT), event, feed, json: OnceLock::new() }
+    }
+}
+
+/// Events that were read at once.
+#[repr(C)]
+pub struct livefeed_batch {
+    pub(super) tag: Tag,
+    /// Never grows: `views` points into it.
+    pub(super) events: Vec<livefeed_event>,
+    pub(super) views: Vec<livefeed_view>,
+    /// What the labels of the events point to.
+    pub(super) feed: Arc<str>,
+}
+
+impl livefeed_batch {
+    pub(super) fn new(events: impl Iterator<Item = Event>, feed: &Arc<str>) -> Box<Self> {
+        // SAFETY: the batch keeps the name, and its events do not outlive it.
+        let label = || unsafe { Label::lent(feed) };
+        let events: Vec<_> = events.map(|event| livefeed_event::lent(event, label())).collect();
+        let views = events.iter().map(view).collect();
+        Box::new(Self { tag: Tag::new(Tag::BATCH), events, views, feed: Arc::clone(feed) })
+    }
+}
+
+/// The name of a feed, for the events of it.
+pub(super) enum Label {
+    Owned(Arc<str>),
+    Lent(Lent),
+}
+
+/// A text that somebody else keeps.
+pub(super) struct Lent(NonNull<str>);
+
+// SAFETY: it is a `&str` but for the lifetime.
+unsafe impl Send for Lent {}
+// SAFETY: as above.
+unsafe impl Sync for Lent {}
+
+impl Label {
+    /// One that costs no counting.
+    ///
+    /// # Safety
+    ///
+    /// It is not asked for its text when `text` is gone.
+    pub(super) unsafe fn lent(text: &Arc<str>) -> Self {
+        Self::Lent(Lent(NonNull::from(&**text)))
+    }
+
+    pub(super) fn as_str(&self) -> &str {
+        match self {
+            Self::Owned(text) => text,
+            // SAFETY: whoever made it keeps the text for as long as it is asked for.
+            Self::Lent(Lent(text)) => unsafe { text.as_ref() },
+        }
+    }
+}
+
+impl fmt::Debug for livefeed_feed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("livefeed_feed(..)")
+    }
+}
+
+impl fmt::Debug for livefeed_event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "livefeed_event({})", self.event.name())
+    }
+}
+
+impl fmt::Debug for livefeed_batch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "livefeed_batch({} events)", self.events.len())
+    }
+}

@@ -1,0 +1,225 @@
+//! What the application says: messages, subscriptions, questions.
+
+use super::feed::long_patience;
+use super::object::{livefeed_event, livefeed_feed};
+use super::pointers::Caller;
+use super::result::{Failure, LIVEFEED_CONFIG, LIVEFEED_DROPPED, guard, livefeed_result};
+use crate::event::Event;
+use crate::feed::Outcome;
+use crate::message::Sendable;
+use std::ffi::{c_char, c_void};
+use std::sync::Arc;
+
+/// What is sent is text, in UTF-8.
+pub const LIVEFEED_TEXT: i32 = 1;
+/// What is sent is bytes.
+pub const LIVEFEED_BINARY: i32 = 2;
+
+impl Caller {
+    /// A message to send.
+    fn sendable(&self, kind: i32, data: *const c_void, length: usize) -> Result<Sendable, Failure> {
+        match kind {
+            LIVEFEED_TEXT if length == 0 => Ok("".into()),
+            LIVEFEED_TEXT => Ok(self.text(data.cast(), length, "data")?.into()),
+            LIVEFEED_BINARY => Ok(self.bytes(data.cast(), length, "data")?.into()),
+            _ => Err(Failure::fixed(LIVEFEED_CONFIG, c"kind is neither LIVEFEED_TEXT nor LIVEFEED_BINARY")),
+        }
+    }
+}
+
+/// Sends a message. It is admitted or refused at once, and written by a thread of livefeed; see `livefeed_send_wait` for
+/// those who want to know what became of it. Nothing is kept for a later connection, and nothing is sent twice.
+///
+/// # Ownership
+///
+/// `kind` is `LIVEFEED_TEXT` or `LIVEFEED_BINARY`; `data` is copied. With a length of 0 it may be NULL; the length of
+/// text may be `LIVEFEED_NUL_TERMINATED`.
+///
+/// # Threads
+///
+/// Any, callbacks too. Never waits.
+///
+/// # Errors
+///
+/// `LIVEFEED_NOT_CONNECTED` and `LIVEFEED_OUTBOX_FULL` (try again later); `LIVEFEED_TOO_LARGE`, `LIVEFEED_CLOSED`,
+/// `LIVEFEED_INVALID_UTF8`; `LIVEFEED_CONFIG` for a kind that is none; `LIVEFEED_NULL_POINTER`, `LIVEFEED_INVALID_HANDLE`,
+/// `LIVEFEED_FORKED`, `LIVEFEED_NOT_STARTED`.
+///
+/// # Safety
+///
+/// `feed` is NULL or a feed; `data` is NULL or can be read for its length.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn livefeed_send(
+    feed: *mut livefeed_feed,
+    kind: i32,
+    data: *const c_void,
+    length: usize,
+) -> livefeed_result {
+    // SAFETY: see above.
+    let caller = unsafe { Caller::promises() };
+    guard(|| {
+        let inner = caller.feed(feed)?;
+        let message = caller.sendable(kind, data, length)?;
+        inner.call(|feed| {
+            drop(feed.send(message)?);
+            Ok(())
+        })
+    })
+}
+
+/// Sends a message and waits until it is written to the operating system. (Whether the server got it only the server can
+/// say.)
+///
+/// # Ownership
+///
+/// As with `livefeed_send`.
+///
+/// # Threads
+///
+/// Any, and several at once; not in a callback of the feed.
+///
+/// # Errors
+///
+/// `LIVEFEED_TIMEOUT` if it is still to be written, which may well happen later; `LIVEFEED_DROPPED` if the connection ended
+/// before; `LIVEFEED_WOULD_DEADLOCK` in a callback of the feed, the message was admitted all the same; otherwise as
+/// `livefeed_send`.
+///
+/// # Safety
+///
+/// `feed` is NULL or a feed; `data` is NULL or can be read for its length.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn livefeed_send_wait(
+    feed: *mut livefeed_feed,
+    kind: i32,
+    data: *const c_void,
+    length: usize,
+    timeout_ms: i64,
+) -> livefeed_result {
+    // SAFETY: see above.
+    let caller = unsafe { Caller::promises() };
+    guard(|| {
+        let inner = caller.feed(feed)?;
+        let message = caller.sendable(kind, data, length)?;
+        inner.call(|feed| match feed.send(message)?.wait(long_patience(timeout_ms))? {
+            Outcome::Written => Ok(()),
+            Outcome::Dropped { .. } => {
+                Err(Failure::fixed(LIVEFEED_DROPPED, c"the connection ended before it was written"))
+            }
+        })
+    })
+}
+
+/// Adds a subscription, now and on each connection to come. One of the same name is replaced.
+///
+/// # Ownership
+///
+/// `json` is an object as an entry of `subscriptions` in the configuration; it is only read during the call.
+///
+/// # Threads
+///
+/// Any, callbacks too. Never waits.
+///
+/// # Errors
+///
+/// `LIVEFEED_CONFIG`, which names the field; `LIVEFEED_CLOSED`, `LIVEFEED_INVALID_UTF8`, `LIVEFEED_NULL_POINTER`,
+/// `LIVEFEED_INVALID_HANDLE`, `LIVEFEED_FORKED`, `LIVEFEED_NOT_STARTED`.
+///
+/// # Safety
+///
+/// `feed` is NULL or a feed; `json` is NULL or can be read for its length.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn livefeed_subscribe(
+    feed: *mut livefeed_feed,
+    json: *const c_char,
+    json_length: usize,
+) -> livefeed_result {
+    // SAFETY: see above.
+    let caller = unsafe { Caller::promises() };
+    guard(|| {
+        let inner = caller.feed(feed)?;
+        let json = caller.text(json, json_length, "json")?;
+        inner.call(|feed| Ok(feed.subscribe_json(json)?))
+    })
+}
+
+/// Ends a subscription: its unsubscribe message is sent, if it has one and is in force.
+///
+/// # Ownership
+///
+/// `id` is the subscription's `id`; it is only read during the call.
+///
+/// # Threads
+///
+/// Any, callbacks too. Never waits.
+///
+/// # Errors
+///
+/// `LIVEFEED_UNKNOWN_SUBSCRIPTION`, `LIVEFEED_INVALID_UTF8`, `LIVEFEED_NULL_POINTER`, `LIVEFEED_INVALID_HANDLE`,
+/// `LIVEFEED_FORKED`, `LIVEFEED_NOT_STARTED`.
+///
+/// # Safety
+///
+/// `feed` is NULL or a feed; `id` is NULL or can be read for its length.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn livefeed_unsubscribe(
+    feed: *mut livefeed_feed,
+    id: *const c_char,
+    id_length: usize,
+) -> livefeed_result {
+    // SAFETY: see above.
+    let caller = unsafe { Caller::promises() };
+    guard(|| {
+        let inner = caller.feed(feed)?;
+        let id = caller.text(id, id_length, "id")?;
+        inner.call(|feed| Ok(feed.unsubscribe(id)?))
+    })
+}
+
+/// Sends a question and waits for its answer: the first message that meets `matcher`. It comes back here, and not to
+/// whoever reads the feed's events. Late answers are messages like any other.
+///
+/// # Ownership
+///
+/// `question` is JSON: an object, or a string in quotes for text that is sent as it is. `"${id}"` in it, and in the
+/// matcher, stands for a number that is used once. `matcher` is JSON as matchers in the configuration. Both are only read
+/// during the call. What `*answer` is set to is a message, to be freed by `livefeed_event_free`.
+///
+/// # Threads
+///
+/// Any, and several at once; not in a callback of the feed.
+///
+/// # Errors
+///
+/// `LIVEFEED_TIMEOUT` if no answer came in time; `LIVEFEED_NOT_CONNECTED` if there is no connection, or it ended before the
+/// answer came; `LIVEFEED_OUTBOX_FULL` (try again later); `LIVEFEED_CONFIG`, which names the field; `LIVEFEED_TOO_LARGE`,
+/// `LIVEFEED_CLOSED`, `LIVEFEED_WOULD_DEADLOCK`, `LIVEFEED_INVALID_UTF8`, `LIVEFEED_NULL_POINTER`,
+/// `LIVEFEED_INVALID_HANDLE`, `LIVEFEED_FORKED`, `LIVEFEED_NOT_STARTED`.
+///
+/// # Safety
+///
+/// `feed` is NULL or a feed; `question` and `matcher` are NULL or can be read for their lengths; `answer` is NULL or can
+/// be written to.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn livefeed_request(
+    feed: *mut livefeed_feed,
+    question: *const c_char,
+    question_length: usize,
+    matcher: *const c_char,
+    matcher_length: usize,
+    timeout_ms: i64,
+    answer: *mut *mut livefeed_event,
+) -> livefeed_result {
+    // SAFETY: see above.
+    let caller = unsafe { Caller::promises() };
+    guard(|| {
+        let answer = caller.out(answer, "answer")?;
+        let inner = caller.feed(feed)?;
+        let question = caller.text(question, question_length, "question")?;
+        let matcher = caller.text(matcher, matcher_length, "matcher")?;
+        let message =
+            inner.call(|feed| Ok(feed.request_json(question, matcher, long_patience(timeout_ms))?))?;
+        let name = Arc::clone(&inner.opened()?.name);
+        answer.set(Box::into_raw(livefeed_event::owned(Event::Message(message), name)));
+        Ok(())
+    })
+}

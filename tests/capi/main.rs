@@ -1,0 +1,3 @@
+//! The C ABI: its header, and what it does to those who call it.
+
+mod header;
