@@ -164,10 +164,12 @@ class Event:
         """When, in seconds since 1970, by the wall clock."""
         return self.time_ns / 1e9
 
-    @property
-    def json(self) -> dict[str, Any]:
-        """The event as its JSON object, as the command line prints it."""
-        raise NotImplementedError
+    if TYPE_CHECKING:  # Each has it, in its own way.
+
+        @property
+        def json(self) -> dict[str, Any]:
+            """The event as its JSON object, as the command line prints it."""
+            raise NotImplementedError
 
 
 class Message(Event):
@@ -393,8 +395,8 @@ class Attempt:
     """Counts the attempts since the last connection, from 1."""
     epoch: int
     """The epoch that the connection will have."""
-    endpoint: str
-    """The URL that would be taken, without what is secret in it."""
+    endpoint: int
+    """Which of the configured ones would be taken: 0 is `url`, 1 the first of `endpoints`."""
     previous: Optional[str]
     """How the connection or attempt before it ended."""
 
@@ -489,7 +491,7 @@ _health_json = _function("health_json", _handle, _out(_handle), _out(_size))
 _string_free = _function("string_free", _handle, result=None)
 _attempt_number = _function("attempt_number", _handle, result=ctypes.c_uint32)
 _attempt_epoch = _function("attempt_epoch", _handle, result=ctypes.c_uint64)
-_attempt_endpoint = _function("attempt_endpoint", _handle, _out(_handle), _out(_size))
+_attempt_endpoint = _function("attempt_endpoint", _handle, result=_size)
 _attempt_previous = _function("attempt_previous", _handle, _out(_handle), _out(_size))
 _target_set_url = _function("target_set_url", _handle, _text, _size)
 _target_add_header = _function("target_add_header", _handle, _text, _size, _text, _size)
@@ -542,9 +544,19 @@ def _ms(timeout: Optional[float]) -> int:
     """In the library's form: rounded up, as nothing may end early; None waits for ever."""
     if timeout is None:
         return -1
+    return math.ceil(min(max(timeout, 0.0) * 1e3, 2.0**53))
+
+
+def _deadline(timeout: Optional[float]) -> Optional[float]:
+    if timeout is None:
+        return None
     if math.isnan(timeout):
         raise ValueError("a timeout is a number of seconds, or None")
-    return math.ceil(min(max(timeout, 0.0) * 1e3, 2.0**53))
+    return time.monotonic() + timeout
+
+
+def _left(deadline: Optional[float]) -> Optional[float]:
+    return None if deadline is None else max(0.0, deadline - time.monotonic())
 
 
 def _is_main_thread() -> bool:
@@ -638,16 +650,13 @@ def log_to(logger: Optional[logging.Logger], level: int = logging.INFO) -> None:
 
 
 def _attempt(pointer: int) -> Attempt:
-    def text(accessor: Any) -> Optional[str]:
-        text, size = ctypes.c_void_p(), ctypes.c_size_t()
-        code = accessor(pointer, ctypes.byref(text), ctypes.byref(size))
-        if code == _NO_VALUE:
-            return None
+    text, size = ctypes.c_void_p(), ctypes.c_size_t()
+    previous = None
+    code = _attempt_previous(pointer, ctypes.byref(text), ctypes.byref(size))
+    if code != _NO_VALUE:
         _check(code)
-        return ctypes.string_at(text.value or 0, size.value).decode()
-
-    endpoint, previous = text(_attempt_endpoint), text(_attempt_previous)
-    return Attempt(_attempt_number(pointer), _attempt_epoch(pointer), endpoint or "", previous)
+        previous = ctypes.string_at(text.value or 0, size.value).decode()
+    return Attempt(_attempt_number(pointer), _attempt_epoch(pointer), _attempt_endpoint(pointer), previous)
 
 
 def _fill_target(target: int, answer: Union[Target, str, None]) -> None:
@@ -718,8 +727,11 @@ _running: set[Feed] = set()
 _registry = threading.Lock()
 
 
+_NULL = ctypes.c_void_p()
+
+
 class _Batch:
-    """Events that the library lends until this is freed."""
+    """Events that the library lends until they are freed: here only if they were not read to the end."""
 
     __slots__ = ("pointer",)
 
@@ -764,8 +776,7 @@ class Feed:
         try:
             _check(_start(self._pointer))
         except BaseException:
-            with _registry:
-                _running.discard(self)
+            self._over()
             raise
 
     def _event_callback(self, on_event: Callable[[Event], object]) -> Any:
@@ -838,18 +849,18 @@ class Feed:
 
     def next(self, timeout: Optional[float] = None) -> Event:
         """Waits for the next event. Raises FeedTimeout if none came in that time (seconds), FeedClosed after the last."""
-        deadline = None if timeout is None else time.monotonic() + timeout
+        deadline = _deadline(timeout)
         while True:
-            try:
-                return self._queue.popleft()
-            except IndexError:
-                self._fill_or_raise(1, deadline)
+            events = self._dequeue(1)
+            if events:
+                return events[0]
+            self._fill_or_raise(1, deadline)
 
     def next_batch(self, most: int = 1024, timeout: Optional[float] = None) -> list[Event]:
         """Waits for events, and returns those that wait, at least one. Raises as `next`."""
         if most < 1:
             raise ValueError("a batch has at least one event")
-        deadline = None if timeout is None else time.monotonic() + timeout
+        deadline = _deadline(timeout)
         while True:
             events = self._dequeue(most)
             if events:
@@ -916,16 +927,16 @@ class Feed:
         return events
 
     def _fill_or_raise(self, most: int, deadline: Optional[float]) -> None:
-        left = None if deadline is None else max(0.0, deadline - time.monotonic())
-        if not self._fill(most, left):
+        if not self._fill(most, _left(deadline)):
             error = FeedTimeout("no event came in that time")
             error.code = _TIMEOUT
             raise error
 
     def _fill(self, most: int, timeout: Optional[float]) -> bool:
         """Waits until there are events in the queue, or another thread has them; false if the time is over."""
-        deadline = None if timeout is None else time.monotonic() + timeout
-        if not self._reading.acquire(timeout=-1 if timeout is None else min(timeout, threading.TIMEOUT_MAX)):
+        deadline = _deadline(timeout)
+        patience = -1 if timeout is None else min(max(timeout, 0.0), threading.TIMEOUT_MAX)
+        if not self._reading.acquire(timeout=patience):
             return bool(self._queue)
         try:
             while not self._queue:
@@ -933,7 +944,7 @@ class Feed:
                     # A signal came below before its events were in the queue.
                     return self._unpack(self._batch)
                 batch = _Batch()
-                left = None if deadline is None else max(0.0, deadline - time.monotonic())
+                left = _left(deadline)
                 # On the main thread a signal has to end the waiting: it ends that of `poll`, not that of the library.
                 is_main = left != 0.0 and _is_main_thread()
                 wait = 0 if is_main else _ms(left)
@@ -963,9 +974,11 @@ class Feed:
         views, count = ctypes.c_void_p(), ctypes.c_size_t()
         _check(_batch_views(batch.pointer, ctypes.byref(views), ctypes.byref(count)))
         events = deque(self._events(views.value or 0, count.value))
-        # Both or none, if a signal interrupts: nothing is called between the two.
-        self._queue, self._batch = events, None
-        return bool(events)
+        # All or nothing, if a signal interrupts: nothing is called in between.
+        pointer = batch.pointer
+        self._queue, self._batch, batch.pointer = events, None, _NULL
+        _batch_free(pointer)
+        return True
 
     def _events(self, views: int, count: int) -> list[Event]:
         memory, new = _MEMORY, Message.__new__
@@ -1108,7 +1121,7 @@ class Feed:
 
 
 def _outgoing(payload: Union[str, bytes]) -> tuple[int, bytes]:
-    return (_TEXT, payload.encode()) if isinstance(payload, str) else (_BINARY, bytes(payload))
+    return (_TEXT, payload.encode()) if isinstance(payload, str) else (_BINARY, bytes(memoryview(payload)))
 
 
 def open(
