@@ -152,6 +152,52 @@ typedef struct livefeed_target livefeed_target;
 #define LIVEFEED_BINARY 2
 
 /**
+ * From a token provider: it has set what is needed, and the attempt goes on.
+ */
+#define LIVEFEED_PROVIDER_OK 0
+
+/**
+ * From a token provider: it has nothing now. The attempt has failed; there will be another after a delay, as after any
+ * other failure. A number that is none of these means the same.
+ */
+#define LIVEFEED_PROVIDER_RETRY 1
+
+/**
+ * From a token provider: it will never have anything again. The feed closes.
+ */
+#define LIVEFEED_PROVIDER_FATAL 2
+
+/**
+ * No log records.
+ */
+#define LIVEFEED_LOG_OFF 0
+
+/**
+ * What must not happen, such as a panic in a callback.
+ */
+#define LIVEFEED_LOG_ERROR 1
+
+/**
+ * What a person should look at: connections that end, stale data, alerts.
+ */
+#define LIVEFEED_LOG_WARN 2
+
+/**
+ * What is good to know afterwards: connections that are made, gaps, the end.
+ */
+#define LIVEFEED_LOG_INFO 3
+
+/**
+ * Each event but messages.
+ */
+#define LIVEFEED_LOG_DEBUG 4
+
+/**
+ * Everything.
+ */
+#define LIVEFEED_LOG_TRACE 5
+
+/**
  * What a call says: `LIVEFEED_OK`, or why it failed. The numbers are never given another meaning; later versions may
  * add some.
  */
@@ -200,6 +246,35 @@ typedef struct livefeed_view {
      */
     uint32_t flags;
 } livefeed_view;
+
+/**
+ * Is called before each attempt to connect, on a thread of livefeed. It reads the attempt, sets the target, and returns
+ * `LIVEFEED_PROVIDER_OK`, `_RETRY` or `_FATAL`. Both pointers are valid until it returns.
+ *
+ * It may take its time, to fetch a token, say: that counts for the attempt's budget (`connect.timeout`), and if nothing is
+ * left of it the attempt has failed. It may call any function on its feed. Those that would wait for its own thread fail
+ * with `LIVEFEED_WOULD_DEADLOCK`; after `livefeed_free` this call of it is the last, and what it returns counts for
+ * nothing. It must return: no C++ exception and no `longjmp` may leave it.
+ */
+typedef int32_t (*livefeed_token_provider)(void *userdata,
+                                           const livefeed_attempt *attempt,
+                                           livefeed_target *target);
+
+/**
+ * Is called with each log record, on whichever thread logs, at times on several at once. `level` is `LIVEFEED_LOG_..`;
+ * `target` says which part of livefeed it is from (`livefeed`, `livefeed::transport`), `text` begins with the feed's name.
+ * Both are NUL-terminated UTF-8, their lengths without the NUL, and valid until it returns. No secret is in them.
+ *
+ * It should be quick, as it holds up the feed. It may call any function; those that would wait for the feed's own thread
+ * fail with `LIVEFEED_WOULD_DEADLOCK`. What is logged meanwhile on the same thread is not told. It must return: no C++
+ * exception and no `longjmp` may leave it.
+ */
+typedef void (*livefeed_log_callback)(void *userdata,
+                                      int32_t level,
+                                      const char *target,
+                                      size_t target_length,
+                                      const char *text,
+                                      size_t text_length);
 
 /**
  * It worked.
@@ -1069,6 +1144,272 @@ livefeed_result livefeed_request(livefeed_feed *feed,
                                  size_t matcher_length,
                                  int64_t timeout_ms,
                                  livefeed_event **answer);
+
+/**
+ * Has a callback asked before each attempt to connect: for tokens and signatures that age, and URLs that change. What it
+ * does not set is taken from the configuration, whose `url` may be left out if the provider always sets one. To be
+ * called between `livefeed_prepare` and `livefeed_start`; the last one set counts.
+ *
+ * With a provider, placeholders such as `${token}` are not checked before they are used: it may know them.
+ *
+ * # Ownership
+ *
+ * `userdata` is given to the callback as it is. It stays yours, and must be good until `livefeed_free` has returned.
+ *
+ * # Threads
+ *
+ * Any. The provider runs on a thread of livefeed, never on two at once, nor beside the callback for events of its feed.
+ *
+ * # Errors
+ *
+ * `LIVEFEED_NULL_POINTER` (also for a provider that is NULL), `LIVEFEED_INVALID_HANDLE`, `LIVEFEED_FORKED`,
+ * `LIVEFEED_ALREADY_STARTED`.
+ *
+ * # Safety
+ *
+ * `feed` is NULL or a feed. `provider` is NULL or can be called with `userdata` until `livefeed_free` has returned.
+ */
+livefeed_result livefeed_set_token_provider(livefeed_feed *feed,
+                                            livefeed_token_provider provider,
+                                            void *userdata);
+
+/**
+ * Returns the number of the attempt, counted from 1 since the last connection; 0 for NULL.
+ *
+ * # Threads
+ *
+ * Any, until the provider has returned.
+ *
+ * # Errors
+ *
+ * None.
+ *
+ * # Safety
+ *
+ * `attempt` is NULL or the one that a provider was called with, which has not returned.
+ */
+uint32_t livefeed_attempt_number(const livefeed_attempt *attempt);
+
+/**
+ * Returns the epoch that the connection will have, counted from 1; 0 for NULL.
+ *
+ * # Threads
+ *
+ * Any, until the provider has returned.
+ *
+ * # Errors
+ *
+ * None.
+ *
+ * # Safety
+ *
+ * `attempt` is NULL or the one that a provider was called with, which has not returned.
+ */
+uint64_t livefeed_attempt_epoch(const livefeed_attempt *attempt);
+
+/**
+ * Returns which endpoint is meant: 0 for `url` of the configuration, then those of `endpoints`, one further after each
+ * attempt that failed; 0 for NULL.
+ *
+ * # Threads
+ *
+ * Any, until the provider has returned.
+ *
+ * # Errors
+ *
+ * None.
+ *
+ * # Safety
+ *
+ * `attempt` is NULL or the one that a provider was called with, which has not returned.
+ */
+size_t livefeed_attempt_endpoint(const livefeed_attempt *attempt);
+
+/**
+ * Says how the attempt or the connection before ended, in the words of the event `LIVEFEED_EVENT_DISCONNECTED`.
+ *
+ * # Ownership
+ *
+ * `*text` belongs to the attempt and is valid until the provider returns. It is not NUL-terminated.
+ *
+ * # Threads
+ *
+ * Any, until the provider has returned.
+ *
+ * # Errors
+ *
+ * `LIVEFEED_NO_VALUE` if it is the first attempt; `LIVEFEED_NULL_POINTER`, `LIVEFEED_INVALID_HANDLE`.
+ *
+ * # Safety
+ *
+ * `attempt` is NULL or the one that a provider was called with, which has not returned; `text` and `length` are NULL or
+ * can be written to.
+ */
+livefeed_result livefeed_attempt_previous(const livefeed_attempt *attempt,
+                                          const char **text,
+                                          size_t *length);
+
+/**
+ * Sets the URL to connect to, in place of the configured one.
+ *
+ * # Ownership
+ *
+ * `url` is copied.
+ *
+ * # Threads
+ *
+ * Any, until the provider has returned.
+ *
+ * # Errors
+ *
+ * `LIVEFEED_CONFIG` if it can't be used, `LIVEFEED_INVALID_UTF8`, `LIVEFEED_NULL_POINTER`, `LIVEFEED_INVALID_HANDLE`. The
+ * target is as before then.
+ *
+ * # Safety
+ *
+ * `target` is NULL or the one that a provider was called with, which has not returned; `url` is NULL or can be read for
+ * its length.
+ */
+livefeed_result livefeed_target_set_url(livefeed_target *target,
+                                        const char *url,
+                                        size_t url_length);
+
+/**
+ * Adds a header to the upgrade request. It takes the place of one of the same name, here and in the configuration. Its
+ * value is kept out of logs, events and errors.
+ *
+ * # Ownership
+ *
+ * `name` and `value` are copied.
+ *
+ * # Threads
+ *
+ * Any, until the provider has returned.
+ *
+ * # Errors
+ *
+ * `LIVEFEED_CONFIG` if it is no header, or one that livefeed makes itself; `LIVEFEED_INVALID_UTF8`,
+ * `LIVEFEED_NULL_POINTER`, `LIVEFEED_INVALID_HANDLE`. The target is as before then.
+ *
+ * # Safety
+ *
+ * `target` is NULL or the one that a provider was called with, which has not returned; `name` and `value` are NULL or can
+ * be read for their lengths.
+ */
+livefeed_result livefeed_target_add_header(livefeed_target *target,
+                                           const char *name,
+                                           size_t name_length,
+                                           const char *value,
+                                           size_t value_length);
+
+/**
+ * Adds a subprotocol to offer; the first is the preferred one. If there is one, those of the configuration are not
+ * offered.
+ *
+ * # Ownership
+ *
+ * `name` is copied.
+ *
+ * # Threads
+ *
+ * Any, until the provider has returned.
+ *
+ * # Errors
+ *
+ * `LIVEFEED_CONFIG` if it is no name of a subprotocol, or is there already; `LIVEFEED_INVALID_UTF8`,
+ * `LIVEFEED_NULL_POINTER`, `LIVEFEED_INVALID_HANDLE`. The target is as before then.
+ *
+ * # Safety
+ *
+ * `target` is NULL or the one that a provider was called with, which has not returned; `name` is NULL or can be read for
+ * its length.
+ */
+livefeed_result livefeed_target_add_subprotocol(livefeed_target *target,
+                                                const char *name,
+                                                size_t name_length);
+
+/**
+ * Sets a variable of the connection that is about to be made: it stands for `"${name}"` in login steps, and in
+ * `subscribe` and all else that is sent on that connection. A variable of the same name that a subscription has, or that
+ * is captured from a message, goes before it. What is not set again is not known on the next connection. Its value is
+ * kept out of logs, events and errors.
+ *
+ * # Ownership
+ *
+ * `name` and `json` are copied. `json` is any JSON value: a string stands in quotes.
+ *
+ * # Threads
+ *
+ * Any, until the provider has returned.
+ *
+ * # Errors
+ *
+ * `LIVEFEED_CONFIG` if `json` is none, or `name` is no name or means something already (`id`, `name`, `epoch`, `time_ms`
+ * and the like); `LIVEFEED_INVALID_UTF8`, `LIVEFEED_NULL_POINTER`, `LIVEFEED_INVALID_HANDLE`. The target is as before then.
+ *
+ * # Safety
+ *
+ * `target` is NULL or the one that a provider was called with, which has not returned; `name` and `json` are NULL or can
+ * be read for their lengths.
+ */
+livefeed_result livefeed_target_set_variable(livefeed_target *target,
+                                             const char *name,
+                                             size_t name_length,
+                                             const char *json,
+                                             size_t json_length);
+
+/**
+ * Sets what the feed says of an attempt for which the provider has nothing: with `LIVEFEED_PROVIDER_RETRY` or `_FATAL`.
+ *
+ * # Ownership
+ *
+ * `text` is copied. It appears in events and logs: put no secret into it.
+ *
+ * # Threads
+ *
+ * Any, until the provider has returned.
+ *
+ * # Errors
+ *
+ * `LIVEFEED_INVALID_UTF8`, `LIVEFEED_NULL_POINTER`, `LIVEFEED_INVALID_HANDLE`.
+ *
+ * # Safety
+ *
+ * `target` is NULL or the one that a provider was called with, which has not returned; `text` is NULL or can be read for
+ * its length.
+ */
+livefeed_result livefeed_target_set_error(livefeed_target *target,
+                                          const char *text,
+                                          size_t text_length);
+
+/**
+ * Has a callback told what livefeed logs, up to a level, `LIVEFEED_LOG_..`: that of all feeds in the process, and of no
+ * other library. It is the one thing that belongs to the process and not to a feed. It takes the place of the one before;
+ * NULL, or `LIVEFEED_LOG_OFF`, ends it.
+ *
+ * A Rust program that links livefeed and has a logger of its own keeps that: `LIVEFEED_UNSUPPORTED`.
+ *
+ * # Ownership
+ *
+ * `userdata` is given to the callback as it is. It stays yours, and must be good until another callback was set.
+ *
+ * # Threads
+ *
+ * Any. When it has returned, the callback before does not run any more: it waits for those calls that do. From inside a
+ * callback, of whichever kind, it does not wait: calls that run then on other threads may still go on.
+ *
+ * # Errors
+ *
+ * `LIVEFEED_CONFIG` for a level that is none; `LIVEFEED_UNSUPPORTED`; `LIVEFEED_FORKED` in a child of a process that called
+ * it, where nothing is told. The callback is as before then.
+ *
+ * # Safety
+ *
+ * `callback` is NULL or can be called with `userdata`, from any thread, until this was called again and has returned.
+ */
+livefeed_result livefeed_set_log_callback(int32_t level,
+                                          livefeed_log_callback callback,
+                                          void *userdata);
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -1,11 +1,12 @@
-//! Callbacks: how they are called, and the gate that none passes once the feed was freed.
+//! Callbacks: how they are called, and the gate that none passes before the feed can be used, nor once it was freed.
 
 use super::feed::Prepared;
-use super::object::{Label, livefeed_event, livefeed_feed};
+use super::object::{Label, livefeed_attempt, livefeed_event, livefeed_feed, livefeed_target};
 use super::pointers::Caller;
 use super::result::{Failure, LIVEFEED_NULL_POINTER, guard, livefeed_result};
 use crate::config::FeedBuilder;
-use std::ffi::c_void;
+use std::cell::Cell;
+use std::ffi::{CStr, c_char, c_void};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, ThreadId};
 
@@ -51,6 +52,41 @@ impl Callback {
     }
 }
 
+/// A token provider, with what it is given back.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Provider {
+    pub(super) call:
+        unsafe extern "C-unwind" fn(*mut c_void, *const livefeed_attempt, *mut livefeed_target) -> i32,
+    pub(super) userdata: Userdata,
+}
+
+impl Provider {
+    /// Asks it, on the way that the gate left open.
+    pub(super) fn ask(self, _pass: &Pass<'_>, told: &livefeed_attempt, target: &mut livefeed_target) -> i32 {
+        let Self { call, userdata: Userdata(userdata) } = self;
+        // SAFETY: C promised that it can be called so until it has freed the feed, and the gate is open.
+        unsafe { call(userdata, told, target) }
+    }
+}
+
+/// A callback for log records, with what it is given back.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Listener {
+    pub(super) call:
+        unsafe extern "C-unwind" fn(*mut c_void, i32, *const c_char, usize, *const c_char, usize),
+    pub(super) userdata: Userdata,
+}
+
+impl Listener {
+    /// Tells it of a record. Its caller sees to it that it was not replaced.
+    pub(super) fn tell(self, level: i32, target: &CStr, text: &CStr) {
+        let Self { call, userdata: Userdata(userdata) } = self;
+        let length = |text: &CStr| text.to_bytes().len();
+        // SAFETY: C promised that it can be called so until it is replaced.
+        unsafe { call(userdata, level, target.as_ptr(), length(target), text.as_ptr(), length(text)) }
+    }
+}
+
 /// Has each event of the feed given to a callback, in order, in place of a queue to read from: `livefeed_next`,
 /// `livefeed_next_batch` and `livefeed_fd` then fail with `LIVEFEED_TAKEN`. To be called between `livefeed_prepare` and
 /// `livefeed_start`; the last one set counts.
@@ -90,36 +126,72 @@ pub unsafe extern "C" fn livefeed_set_callback(
     })
 }
 
-/// The way of a feed's callbacks. Once it is closed none goes through, and nobody is inside.
+/// The way of a feed's callbacks. Before it is opened they wait; once it is closed none goes through, and nobody is inside.
 #[derive(Debug, Default)]
 pub(super) struct Gate {
     state: Mutex<State>,
-    left: Condvar,
+    changed: Condvar,
 }
 
 #[derive(Debug, Default)]
 struct State {
+    opened: bool,
     closed: bool,
     /// The threads that are inside.
     inside: Vec<ThreadId>,
 }
 
 /// One callback is inside for as long as this lives.
-pub(super) struct Pass<'g>(&'g Gate);
+pub(super) struct Pass<'g>(&'g Gate, Depth);
+
+thread_local! {
+    /// How many callbacks the thread is in, one in another.
+    static DEPTH: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Whether the calling thread is in a callback, of whichever feed and kind.
+pub(super) fn in_callback() -> bool {
+    DEPTH.try_with(Cell::get).is_ok_and(|depth| depth > 0)
+}
+
+/// The thread is in a callback for as long as this lives.
+pub(super) struct Depth(());
+
+impl Depth {
+    pub(super) fn new() -> Self {
+        let _ = DEPTH.try_with(|depth| depth.set(depth.get() + 1));
+        Self(())
+    }
+}
+
+impl Drop for Depth {
+    fn drop(&mut self) {
+        let _ = DEPTH.try_with(|depth| depth.set(depth.get().saturating_sub(1)));
+    }
+}
 
 impl Gate {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The feed can be used: callbacks may come, and call what they like.
+    pub(super) fn open(&self) {
+        self.lock().opened = true;
+        self.changed.notify_all();
+    }
+
     /// Lets a callback in; `None` if the feed was freed.
     pub(super) fn enter(&self) -> Option<Pass<'_>> {
         let mut state = self.lock();
+        while !state.opened && !state.closed {
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
         if state.closed {
             return None;
         }
         state.inside.push(thread::current().id());
-        Some(Pass(self))
+        Some(Pass(self, Depth::new()))
     }
 
     /// Lets nobody in any more, and waits for those inside, but for the calling thread itself.
@@ -127,8 +199,9 @@ impl Gate {
         let me = thread::current().id();
         let mut state = self.lock();
         state.closed = true;
+        self.changed.notify_all();
         while state.inside.iter().any(|thread| *thread != me) {
-            state = self.left.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
     }
 }
@@ -143,7 +216,7 @@ impl Drop for Pass<'_> {
         let closed = state.closed;
         drop(state);
         if closed {
-            self.0.left.notify_all();
+            self.0.changed.notify_all();
         }
     }
 }

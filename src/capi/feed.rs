@@ -1,6 +1,6 @@
 //! A feed from its making to its end.
 
-use super::callback::{Callback, Gate};
+use super::callback::{Callback, Gate, Provider};
 use super::fork::Home;
 use super::object::{Tag, livefeed_feed};
 use super::pointers::Caller;
@@ -9,11 +9,11 @@ use super::result::{
     livefeed_result,
 };
 use super::wake::Wake;
-use crate::config::{FeedBuilder, FeedConfig};
+use crate::config::{FeedBuilder, FeedConfig, without_given};
 use crate::feed::{Feed, Pull};
 use std::ffi::{CString, c_char};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 /// What a handle leads to. Each call keeps it until it returns, so that `livefeed_free` takes nothing from under it.
@@ -23,7 +23,6 @@ pub(super) struct Inner {
     prepared: Mutex<Option<Prepared>>,
     open: OnceLock<Open>,
     freed: AtomicBool,
-    pub(super) gate: Arc<Gate>,
     pub(super) wake: Arc<Wake>,
 }
 
@@ -32,6 +31,7 @@ pub(super) struct Inner {
 pub(super) struct Prepared {
     pub(super) config: FeedConfig,
     pub(super) callback: Option<Callback>,
+    pub(super) provider: Option<Provider>,
 }
 
 /// A feed that was started.
@@ -40,55 +40,74 @@ pub(super) struct Open {
     pub(super) name: Arc<str>,
     /// Its events go to a callback.
     handled: bool,
+    /// Of its callbacks.
+    gate: Arc<Gate>,
 }
 
 impl Inner {
     fn new(config: FeedConfig) -> Self {
         Self {
             home: Home::here(),
-            prepared: Mutex::new(Some(Prepared { config, callback: None })),
+            prepared: Mutex::new(Some(Prepared { config, callback: None, provider: None })),
             open: OnceLock::new(),
             freed: AtomicBool::new(false),
-            gate: Arc::default(),
             wake: Arc::default(),
         }
     }
 
     /// Changes what it will be started with.
     pub(super) fn prepare(&self, change: impl FnOnce(&mut Prepared)) -> Result<(), Failure> {
-        let mut prepared = self.prepared.lock().unwrap_or_else(PoisonError::into_inner);
-        change(prepared.as_mut().ok_or(STARTED)?);
+        change(self.lock().as_mut().ok_or(STARTED)?);
         Ok(())
     }
 
+    fn lock(&self) -> MutexGuard<'_, Option<Prepared>> {
+        self.prepared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn start(&self) -> Result<(), Failure> {
-        let take = || self.prepared.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let prepared = take().ok_or(STARTED)?;
-        match self.open(prepared.clone()) {
+        let prepared = self.lock().take().ok_or(STARTED)?;
+        // Those of an attempt to start that failed in its middle never come to call.
+        let gate = Arc::new(Gate::default());
+        match self.open(prepared.clone(), Arc::clone(&gate)) {
             Ok(open) => {
+                let lock = self.lock();
                 let _ = self.open.set(open); // nobody else could take what was prepared
+                let freed = self.freed.load(Ordering::Acquire);
+                drop(lock);
+                if freed {
+                    self.end()
+                } else {
+                    gate.open()
+                }
                 Ok(())
             }
             Err(failure) => {
-                *self.prepared.lock().unwrap_or_else(PoisonError::into_inner) = Some(prepared);
+                gate.close();
+                *self.lock() = Some(prepared);
                 Err(failure)
             }
         }
     }
 
-    fn open(&self, prepared: Prepared) -> Result<Open, Failure> {
-        let Prepared { config, callback } = prepared;
+    fn open(&self, prepared: Prepared, gate: Arc<Gate>) -> Result<Open, Failure> {
+        let Prepared { config, callback, provider } = prepared;
         let name: Arc<str> = config.feed_name().into();
         let handled = callback.is_some();
-        let builder = FeedBuilder::from(config);
+        let asked = provider.is_some();
+        let mut builder = FeedBuilder::from(config.clone());
+        if let Some(provider) = provider {
+            builder = provider.install(&config, builder, Arc::clone(&gate));
+        }
         let builder = match callback {
-            Some(callback) => callback.install(builder, Arc::clone(&self.gate), Arc::clone(&name)),
+            Some(callback) => callback.install(builder, Arc::clone(&gate), Arc::clone(&name)),
             None => {
                 let wake = Arc::clone(&self.wake);
                 builder.on_wake(move || wake.wake())
             }
         };
-        Ok(Open { pull: Pull::new(builder.open()?), name, handled })
+        let feed = builder.open().map_err(|error| if asked { without_given(error) } else { error })?;
+        Ok(Open { pull: Pull::new(feed), name, handled, gate })
     }
 
     /// The feed, once it was started.
@@ -107,20 +126,30 @@ impl Inner {
 
     /// Does something with the feed that may wait. If it was freed meanwhile, that is what the caller is told.
     pub(super) fn call<T>(&self, call: impl FnOnce(&Feed) -> Result<T, Failure>) -> Result<T, Failure> {
-        call(self.opened()?.pull.feed()).map_err(|failure| self.or_freed(failure))
+        match call(self.opened()?.pull.feed()) {
+            Err(failure) => self.unless_freed(Err(failure)),
+            done => done,
+        }
     }
 
-    pub(super) fn or_freed(&self, failure: Failure) -> Failure {
-        if self.freed.load(Ordering::Acquire) { Failure::FREED } else { failure }
+    /// What a call that may have waited came back with; if the feed was freed meanwhile, that.
+    pub(super) fn unless_freed<T, E: Into<Failure>>(&self, result: Result<T, E>) -> Result<T, Failure> {
+        if self.freed.load(Ordering::Acquire) { Err(Failure::FREED) } else { result.map_err(Into::into) }
     }
 
     fn free(&self) {
+        let lock = self.lock(); // whoever is starting it sees either that it is freed, or is seen here
         self.freed.store(true, Ordering::Release);
+        drop(lock);
+        self.end();
+    }
+
+    fn end(&self) {
         if let Some(open) = self.open.get() {
             open.pull.abandon();
+            open.gate.close();
         }
         self.wake.close();
-        self.gate.close();
     }
 }
 

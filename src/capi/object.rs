@@ -1,13 +1,15 @@
 //! What C holds pointers to. Each begins with a tag, so that one is not taken for another.
 
 use super::feed::Inner;
+use super::provider::Draft;
 use super::reading::{livefeed_view, view};
+use crate::config::Attempt;
 use crate::event::Event;
 use std::ffi::CString;
 use std::fmt;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 
 /// Says what something is, as long as it is that.
 #[derive(Debug)]
@@ -124,6 +126,21 @@ impl Label {
     }
 }
 
+/// What a token provider is told. It lives for one call.
+#[repr(C)]
+pub struct livefeed_attempt {
+    pub(super) tag: Tag,
+    pub(super) attempt: Attempt,
+    pub(super) previous: Option<String>,
+}
+
+/// What a token provider fills in. It lives for one call.
+#[repr(C)]
+pub struct livefeed_target {
+    pub(super) tag: Tag,
+    pub(super) draft: Mutex<Draft>,
+}
+
 impl fmt::Debug for livefeed_feed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("livefeed_feed(..)")
@@ -139,5 +156,17 @@ impl fmt::Debug for livefeed_event {
 impl fmt::Debug for livefeed_batch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "livefeed_batch({} events)", self.events.len())
+    }
+}
+
+impl fmt::Debug for livefeed_attempt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "livefeed_attempt({})", self.attempt.number)
+    }
+}
+
+impl fmt::Debug for livefeed_target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("livefeed_target(..)")
     }
 }

@@ -1,7 +1,7 @@
 //! Every raw pointer, in and out: the one place that believes what C says.
 
 use super::feed::Inner;
-use super::object::{Tag, livefeed_batch, livefeed_event, livefeed_feed};
+use super::object::{Tag, livefeed_attempt, livefeed_batch, livefeed_event, livefeed_feed, livefeed_target};
 use super::result::{
     Failure, LIVEFEED_CONFIG, LIVEFEED_FORKED, LIVEFEED_INVALID_HANDLE, LIVEFEED_INVALID_UTF8,
     LIVEFEED_NULL_POINTER,
@@ -94,6 +94,14 @@ impl Caller {
 
     pub(super) fn batch(&self, batch: *const livefeed_batch) -> Result<&livefeed_batch, Failure> {
         self.tagged(batch, &[Tag::BATCH], "batch")
+    }
+
+    pub(super) fn attempt(&self, attempt: *const livefeed_attempt) -> Result<&livefeed_attempt, Failure> {
+        self.tagged(attempt, &[Tag::ATTEMPT], "attempt")
+    }
+
+    pub(super) fn target(&self, target: *const livefeed_target) -> Result<&livefeed_target, Failure> {
+        self.tagged(target, &[Tag::TARGET], "target")
     }
 
     /// Something that begins with a tag.

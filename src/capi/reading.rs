@@ -70,10 +70,8 @@ pub unsafe extern "C" fn livefeed_next(
         let inner = caller.feed(feed)?;
         let Open { pull, name, .. } = inner.reading()?;
         let read = pull.next(patience(timeout_ms));
-        if pull.holds_nothing() {
-            inner.wake.drain(|| pull.is_ready());
-        }
-        let read = read.map_err(|error| inner.or_freed(error.into()))?;
+        inner.wake.drain(|| pull.is_ready());
+        let read = inner.unless_freed(read)?;
         event.set(Box::into_raw(livefeed_event::owned(read, Arc::clone(name))));
         Ok(())
     })
@@ -137,10 +135,8 @@ pub unsafe extern "C" fn livefeed_next_batch(
         let inner = caller.feed(feed)?;
         let Open { pull, name, .. } = inner.reading()?;
         let read = pull.next_batch(most, patience(timeout_ms));
-        if pull.holds_nothing() {
-            inner.wake.drain(|| pull.is_ready());
-        }
-        let mut read = read.map_err(|error| inner.or_freed(error.into()))?;
+        inner.wake.drain(|| pull.is_ready());
+        let mut read = inner.unless_freed(read)?;
         let made = livefeed_batch::new(read.drain(..), name);
         pull.recycle(read);
         batch.set(Box::into_raw(made));

@@ -75,15 +75,20 @@ mod unix {
     use std::io::{Read, Write};
     use std::os::fd::AsRawFd;
     use std::os::unix::net::UnixStream;
+    use std::sync::atomic::{AtomicBool, Ordering};
     use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
     /// Two ends of a pipe, once somebody has asked for it: a byte in it means that something is to be read.
     ///
-    /// Whoever adds an event to an empty queue writes a byte. Whoever has emptied the queue reads all bytes, then looks at
+    /// Whoever adds an event to an empty queue writes a byte. Whoever finds the queue empty reads all bytes, then looks at
     /// the queue once more and writes one if there is something again. So whatever comes when, after the last of them
     /// there is a byte if there is an event.
     #[derive(Debug, Default)]
-    pub(in crate::capi) struct Wake(Mutex<State>);
+    pub(in crate::capi) struct Wake {
+        state: Mutex<State>,
+        /// Whether there is a pipe, for those who may be late to know.
+        wanted: AtomicBool,
+    }
 
     #[derive(Debug, Default)]
     enum State {
@@ -130,7 +135,7 @@ mod unix {
 
     impl Wake {
         fn lock(&self) -> MutexGuard<'_, State> {
-            self.0.lock().unwrap_or_else(PoisonError::into_inner)
+            self.state.lock().unwrap_or_else(PoisonError::into_inner)
         }
 
         fn pipe(&self) -> Option<Arc<Pipe>> {
@@ -147,8 +152,11 @@ mod unix {
             }
         }
 
-        /// The queue was emptied. `is_ready` tells whether something is to be read all the same.
+        /// Something was read, or nothing found. `is_ready` tells whether there is something to be read.
         pub(in crate::capi) fn drain(&self, is_ready: impl Fn() -> bool) {
+            if !self.wanted.load(Ordering::Relaxed) || is_ready() {
+                return;
+            }
             let Some(pipe) = self.pipe() else { return };
             pipe.read();
             if is_ready() {
@@ -169,6 +177,7 @@ mod unix {
                 state => {
                     let pipe = Arc::new(pipe);
                     *state = State::Wanted(Arc::clone(&pipe));
+                    self.wanted.store(true, Ordering::Relaxed);
                     pipe
                 }
             };

@@ -3,6 +3,8 @@
 mod alerts;
 mod builder;
 mod ends;
+#[cfg(feature = "capi")]
+mod given;
 mod hooks;
 mod hours;
 mod keepalive;
@@ -22,6 +24,8 @@ mod vars;
 pub use alerts::{Alerts, NoDataAlert, ReconnectAlert};
 pub use builder::FeedBuilder;
 pub use ends::{CodeRange, EndRule};
+#[cfg(feature = "capi")]
+pub(crate) use given::{check_given, without_given};
 pub use hooks::{Attempt, ProviderError, RetryContext, Target};
 pub(crate) use hooks::{Hooks, Provider};
 pub use hours::{HourLimit, Hours, Window};

@@ -114,11 +114,6 @@ impl Pull {
         held || self.feed.engine.shared.has_events_or_end()
     }
 
-    /// Whether nothing is held here, so that what is to come may be behind it in the queue.
-    pub(crate) fn holds_nothing(&self) -> bool {
-        self.lock().events.is_empty()
-    }
-
     /// Ends the feed at once, and waits for nothing: as if it were dropped.
     pub(crate) fn abandon(&self) {
         self.feed.engine.drop_feed();
