@@ -410,7 +410,7 @@ const char *livefeed_error_message(void);
  *
  * # Ownership
  *
- * NUL-terminated, never NULL, and valid for ever; `"LIVEFEED_UNKNOWN"` for a number that is no code.
+ * NUL-terminated, never NULL, and valid for ever; `"unknown"` for a number that is no code.
  *
  * # Threads
  *
@@ -442,6 +442,10 @@ const char *livefeed_version(void);
 /**
  * Returns the version of the ABI that the library has. A program that loads it at run time compares it with
  * `LIVEFEED_ABI_VERSION`, and uses no other.
+ *
+ * # Ownership
+ *
+ * Nothing changes hands.
  *
  * # Threads
  *
@@ -481,6 +485,10 @@ livefeed_result livefeed_prepare(const char *config,
 /**
  * Checks the configuration and begins to connect, on threads of livefeed. Returns at once; `livefeed_wait_connected` and
  * `livefeed_wait_fresh` are for those who want to wait.
+ *
+ * # Ownership
+ *
+ * Nothing changes hands.
  *
  * # Threads
  *
@@ -525,6 +533,10 @@ livefeed_result livefeed_open(const char *config,
 /**
  * Waits until there is a connection.
  *
+ * # Ownership
+ *
+ * Nothing changes hands.
+ *
  * # Threads
  *
  * Any, and several at once.
@@ -545,6 +557,10 @@ livefeed_result livefeed_wait_connected(livefeed_feed *feed,
  * Waits until data has come on the present connection, for each subscription that has a limit on its age. While a market
  * is closed (quiet hours) none may come for long.
  *
+ * # Ownership
+ *
+ * Nothing changes hands.
+ *
  * # Threads
  *
  * Any, and several at once.
@@ -563,6 +579,10 @@ livefeed_result livefeed_wait_fresh(livefeed_feed *feed,
 /**
  * Asks for a new connection: the present one is closed, or the wait for the next attempt is cut to the shortest delay.
  * Returns at once.
+ *
+ * # Ownership
+ *
+ * Nothing changes hands.
  *
  * # Threads
  *
@@ -604,6 +624,10 @@ livefeed_result livefeed_health_json(livefeed_feed *feed,
 /**
  * Frees a text that livefeed gave away. NULL is fine.
  *
+ * # Ownership
+ *
+ * Takes the text.
+ *
  * # Threads
  *
  * Any.
@@ -622,6 +646,10 @@ void livefeed_string_free(char *text);
  * Closes the feed properly, with a Close frame, within the time given (and `close_timeout` of the configuration), and
  * waits until its threads have ended. What was queued before can still be read, `LIVEFEED_EVENT_CLOSED` last. It may be
  * called any number of times; `livefeed_free` is needed all the same.
+ *
+ * # Ownership
+ *
+ * Nothing changes hands.
  *
  * # Threads
  *
@@ -721,6 +749,10 @@ livefeed_result livefeed_next(livefeed_feed *feed,
 /**
  * Frees an event. NULL is fine, and an event that is borrowed, from a batch or in a callback, is left alone.
  *
+ * # Ownership
+ *
+ * Takes the event, and all that belongs to it.
+ *
  * # Threads
  *
  * Any.
@@ -787,6 +819,10 @@ livefeed_result livefeed_batch_views(const livefeed_batch *batch,
 /**
  * Frees a batch, and its events with it. NULL is fine.
  *
+ * # Ownership
+ *
+ * Takes the batch, and all that belongs to it.
+ *
  * # Threads
  *
  * Any, once nobody looks at its events any more.
@@ -833,6 +869,10 @@ livefeed_result livefeed_fd(livefeed_feed *feed,
 /**
  * Returns what kind of event it is: `LIVEFEED_EVENT_..`; `LIVEFEED_EVENT_OTHER` for NULL and what is no event.
  *
+ * # Ownership
+ *
+ * Nothing changes hands.
+ *
  * # Threads
  *
  * Any, and several at once, as with all accessors: an event never changes.
@@ -874,6 +914,10 @@ livefeed_result livefeed_event_payload(const livefeed_event *event,
 /**
  * Returns whether it is a binary message; `false` for NULL and whatever else.
  *
+ * # Ownership
+ *
+ * Nothing changes hands.
+ *
  * # Threads
  *
  * Any, and several at once.
@@ -891,6 +935,10 @@ bool livefeed_event_is_binary(const livefeed_event *event);
 /**
  * Returns the connection that it belongs to, counted from 1; 0 if there has been none, and for NULL.
  *
+ * # Ownership
+ *
+ * Nothing changes hands.
+ *
  * # Threads
  *
  * Any, and several at once.
@@ -907,6 +955,10 @@ uint64_t livefeed_event_epoch(const livefeed_event *event);
 
 /**
  * Returns when it happened, or a message was received, in milliseconds since 1970 (UTC), by the wall clock; 0 for NULL.
+ *
+ * # Ownership
+ *
+ * Nothing changes hands.
  *
  * # Threads
  *
@@ -926,6 +978,10 @@ int64_t livefeed_event_time_ms(const livefeed_event *event);
  * Returns an age in milliseconds: of a message, how long ago it was received, by the monotonic clock; of
  * `LIVEFEED_EVENT_STALE`, for how long there was no data. -1 for all others and for NULL.
  *
+ * # Ownership
+ *
+ * Nothing changes hands.
+ *
  * # Threads
  *
  * Any, and several at once.
@@ -943,6 +999,10 @@ int64_t livefeed_event_age_ms(const livefeed_event *event);
 /**
  * Returns how many subscriptions it is about; 0 for NULL. A message belongs to those whose `data` it met. A gap with
  * none affects all.
+ *
+ * # Ownership
+ *
+ * Nothing changes hands.
  *
  * # Threads
  *
@@ -1176,6 +1236,10 @@ livefeed_result livefeed_set_token_provider(livefeed_feed *feed,
 /**
  * Returns the number of the attempt, counted from 1 since the last connection; 0 for NULL.
  *
+ * # Ownership
+ *
+ * Nothing changes hands.
+ *
  * # Threads
  *
  * Any, until the provider has returned.
@@ -1192,6 +1256,10 @@ uint32_t livefeed_attempt_number(const livefeed_attempt *attempt);
 
 /**
  * Returns the epoch that the connection will have, counted from 1; 0 for NULL.
+ *
+ * # Ownership
+ *
+ * Nothing changes hands.
  *
  * # Threads
  *
@@ -1210,6 +1278,10 @@ uint64_t livefeed_attempt_epoch(const livefeed_attempt *attempt);
 /**
  * Returns which endpoint is meant: 0 for `url` of the configuration, then those of `endpoints`, one further after each
  * attempt that failed; 0 for NULL.
+ *
+ * # Ownership
+ *
+ * Nothing changes hands.
  *
  * # Threads
  *

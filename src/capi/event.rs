@@ -90,6 +90,10 @@ fn age_of(event: &Event) -> Option<Duration> {
 
 /// Returns what kind of event it is: `LIVEFEED_EVENT_..`; `LIVEFEED_EVENT_OTHER` for NULL and what is no event.
 ///
+/// # Ownership
+///
+/// Nothing changes hands.
+///
 /// # Threads
 ///
 /// Any, and several at once, as with all accessors: an event never changes.
@@ -147,6 +151,10 @@ pub unsafe extern "C" fn livefeed_event_payload(
 
 /// Returns whether it is a binary message; `false` for NULL and whatever else.
 ///
+/// # Ownership
+///
+/// Nothing changes hands.
+///
 /// # Threads
 ///
 /// Any, and several at once.
@@ -170,6 +178,10 @@ pub unsafe extern "C" fn livefeed_event_is_binary(event: *const livefeed_event) 
 
 /// Returns the connection that it belongs to, counted from 1; 0 if there has been none, and for NULL.
 ///
+/// # Ownership
+///
+/// Nothing changes hands.
+///
 /// # Threads
 ///
 /// Any, and several at once.
@@ -189,6 +201,10 @@ pub unsafe extern "C" fn livefeed_event_epoch(event: *const livefeed_event) -> u
 }
 
 /// Returns when it happened, or a message was received, in milliseconds since 1970 (UTC), by the wall clock; 0 for NULL.
+///
+/// # Ownership
+///
+/// Nothing changes hands.
 ///
 /// # Threads
 ///
@@ -210,6 +226,10 @@ pub unsafe extern "C" fn livefeed_event_time_ms(event: *const livefeed_event) ->
 
 /// Returns an age in milliseconds: of a message, how long ago it was received, by the monotonic clock; of
 /// `LIVEFEED_EVENT_STALE`, for how long there was no data. -1 for all others and for NULL.
+///
+/// # Ownership
+///
+/// Nothing changes hands.
 ///
 /// # Threads
 ///
@@ -234,6 +254,10 @@ pub unsafe extern "C" fn livefeed_event_age_ms(event: *const livefeed_event) -> 
 
 /// Returns how many subscriptions it is about; 0 for NULL. A message belongs to those whose `data` it met. A gap with
 /// none affects all.
+///
+/// # Ownership
+///
+/// Nothing changes hands.
 ///
 /// # Threads
 ///

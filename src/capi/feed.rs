@@ -219,6 +219,10 @@ pub unsafe extern "C" fn livefeed_prepare(
 /// Checks the configuration and begins to connect, on threads of livefeed. Returns at once; `livefeed_wait_connected` and
 /// `livefeed_wait_fresh` are for those who want to wait.
 ///
+/// # Ownership
+///
+/// Nothing changes hands.
+///
 /// # Threads
 ///
 /// Any. Of two calls at once one fails.
@@ -277,6 +281,10 @@ pub unsafe extern "C" fn livefeed_open(
 
 /// Waits until there is a connection.
 ///
+/// # Ownership
+///
+/// Nothing changes hands.
+///
 /// # Threads
 ///
 /// Any, and several at once.
@@ -302,6 +310,10 @@ pub unsafe extern "C" fn livefeed_wait_connected(
 /// Waits until data has come on the present connection, for each subscription that has a limit on its age. While a market
 /// is closed (quiet hours) none may come for long.
 ///
+/// # Ownership
+///
+/// Nothing changes hands.
+///
 /// # Threads
 ///
 /// Any, and several at once.
@@ -322,6 +334,10 @@ pub unsafe extern "C" fn livefeed_wait_fresh(feed: *mut livefeed_feed, timeout_m
 
 /// Asks for a new connection: the present one is closed, or the wait for the next attempt is cut to the shortest delay.
 /// Returns at once.
+///
+/// # Ownership
+///
+/// Nothing changes hands.
 ///
 /// # Threads
 ///
@@ -387,6 +403,10 @@ pub unsafe extern "C" fn livefeed_health_json(
 
 /// Frees a text that livefeed gave away. NULL is fine.
 ///
+/// # Ownership
+///
+/// Takes the text.
+///
 /// # Threads
 ///
 /// Any.
@@ -411,6 +431,10 @@ pub unsafe extern "C" fn livefeed_string_free(text: *mut c_char) {
 /// Closes the feed properly, with a Close frame, within the time given (and `close_timeout` of the configuration), and
 /// waits until its threads have ended. What was queued before can still be read, `LIVEFEED_EVENT_CLOSED` last. It may be
 /// called any number of times; `livefeed_free` is needed all the same.
+///
+/// # Ownership
+///
+/// Nothing changes hands.
 ///
 /// # Threads
 ///

@@ -194,6 +194,10 @@ pub unsafe extern "C" fn livefeed_set_token_provider(
 
 /// Returns the number of the attempt, counted from 1 since the last connection; 0 for NULL.
 ///
+/// # Ownership
+///
+/// Nothing changes hands.
+///
 /// # Threads
 ///
 /// Any, until the provider has returned.
@@ -213,6 +217,10 @@ pub unsafe extern "C" fn livefeed_attempt_number(attempt: *const livefeed_attemp
 }
 
 /// Returns the epoch that the connection will have, counted from 1; 0 for NULL.
+///
+/// # Ownership
+///
+/// Nothing changes hands.
 ///
 /// # Threads
 ///
@@ -234,6 +242,10 @@ pub unsafe extern "C" fn livefeed_attempt_epoch(attempt: *const livefeed_attempt
 
 /// Returns which endpoint is meant: 0 for `url` of the configuration, then those of `endpoints`, one further after each
 /// attempt that failed; 0 for NULL.
+///
+/// # Ownership
+///
+/// Nothing changes hands.
 ///
 /// # Threads
 ///

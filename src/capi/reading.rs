@@ -79,6 +79,10 @@ pub unsafe extern "C" fn livefeed_next(
 
 /// Frees an event. NULL is fine, and an event that is borrowed, from a batch or in a callback, is left alone.
 ///
+/// # Ownership
+///
+/// Takes the event, and all that belongs to it.
+///
 /// # Threads
 ///
 /// Any.
@@ -242,6 +246,10 @@ pub unsafe extern "C" fn livefeed_event_view(
 }
 
 /// Frees a batch, and its events with it. NULL is fine.
+///
+/// # Ownership
+///
+/// Takes the batch, and all that belongs to it.
 ///
 /// # Threads
 ///

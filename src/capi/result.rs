@@ -174,7 +174,7 @@ pub extern "C" fn livefeed_error_message() -> *const c_char {
 ///
 /// # Ownership
 ///
-/// NUL-terminated, never NULL, and valid for ever; `"LIVEFEED_UNKNOWN"` for a number that is no code.
+/// NUL-terminated, never NULL, and valid for ever; `"unknown"` for a number that is no code.
 ///
 /// # Threads
 ///
@@ -207,7 +207,7 @@ pub extern "C" fn livefeed_result_name(result: livefeed_result) -> *const c_char
         LIVEFEED_NOT_STARTED => c"LIVEFEED_NOT_STARTED",
         LIVEFEED_ALREADY_STARTED => c"LIVEFEED_ALREADY_STARTED",
         LIVEFEED_DROPPED => c"LIVEFEED_DROPPED",
-        _ => c"LIVEFEED_UNKNOWN",
+        _ => c"unknown",
     };
     name.as_ptr()
 }
@@ -237,6 +237,10 @@ pub extern "C" fn livefeed_version() -> *const c_char {
 
 /// Returns the version of the ABI that the library has. A program that loads it at run time compares it with
 /// `LIVEFEED_ABI_VERSION`, and uses no other.
+///
+/// # Ownership
+///
+/// Nothing changes hands.
 ///
 /// # Threads
 ///

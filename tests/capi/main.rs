@@ -3,6 +3,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
 #![allow(clippy::disallowed_methods, reason = "a test has threads")]
 
+#[allow(dead_code, unreachable_pub, reason = "it is shared with other tests")]
+#[path = "../capi_build/mod.rs"]
+mod build;
 mod calls;
 mod ffi;
 mod header;
