@@ -5,6 +5,7 @@
 #![allow(clippy::disallowed_methods, reason = "tests may read clocks")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
+#[allow(dead_code, unreachable_pub, reason = "it is shared with other tests")]
 mod capi_build;
 
 use capi_build::{library, root};
