@@ -134,7 +134,7 @@ impl Program {
             command.arg(library.archive()).args(&library.native);
         } else {
             let mut rpath = std::ffi::OsString::from("-Wl,-rpath,");
-            rpath.push(&library.shared().parent().unwrap());
+            rpath.push(library.shared().parent().unwrap());
             // By its path and not by -llivefeed, as the static one is in the same directory.
             command.arg(library.shared()).arg(rpath).arg("-pthread");
         }
