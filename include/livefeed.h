@@ -35,6 +35,8 @@
  *   callback's own thread fails with LIVEFEED_WOULD_DEADLOCK. No C++ exception and no longjmp may leave a callback.
  * - Nothing unwinds out of livefeed: a panic, which would be a bug in it, becomes LIVEFEED_PANIC.
  * - State. All of it belongs to a feed, but for the callback for log records, which is that of the process.
+ * - Signals. livefeed has no handlers, and raises no SIGPIPE. Its threads have the signal mask of the one that starts the
+ *   feed: what is to be handled on certain threads only is to be blocked there before.
  * - fork(). In the child, feeds of the parent fail with LIVEFEED_FORKED, and livefeed_free() does nothing to them, so that
  *   the parent's connections stay as they are. The child may open feeds of its own if fork() was called while no other
  *   thread ran; otherwise, as always then, exec() is all that it may do.

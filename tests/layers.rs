@@ -67,7 +67,7 @@ const IMPURE: &[&str] = &[
 ];
 
 /// The files of the C ABI that hold its unsafe code.
-const UNSAFE: &[&str] = &["callback", "object", "pointers"];
+const UNSAFE: &[&str] = &["callback", "fork", "object", "pointers"];
 
 /// Past this length a file has a seam.
 const LINES: usize = 600;

@@ -36,7 +36,7 @@ public:
     error(livefeed_result code, const std::string &message) : std::runtime_error(message), code_(code) {}
 
     livefeed_result code() const noexcept { return code_; }
-    /// The name of the code, such as `config`.
+    /// The name of the code, such as `LIVEFEED_CONFIG`.
     const char *name() const noexcept { return livefeed_result_name(code_); }
 
 private:
@@ -290,13 +290,13 @@ public:
     iterator end() { return {}; }
 
     /// Admits a text or binary message to be written, or throws; does not wait.
-    void send(std::string_view text) { detail::check(livefeed_send(get(), LIVEFEED_TEXT, bytes(text), text.size())); }
+    void send(std::string_view text) { detail::check(livefeed_send(get(), LIVEFEED_TEXT, text.data(), text.size())); }
     void send_binary(std::string_view data) {
-        detail::check(livefeed_send(get(), LIVEFEED_BINARY, bytes(data), data.size()));
+        detail::check(livefeed_send(get(), LIVEFEED_BINARY, data.data(), data.size()));
     }
     /// Returns when it was written to the operating system.
     void send_wait(std::string_view text, milliseconds timeout) {
-        detail::check(livefeed_send_wait(get(), LIVEFEED_TEXT, bytes(text), text.size(), timeout.count()));
+        detail::check(livefeed_send_wait(get(), LIVEFEED_TEXT, text.data(), text.size(), timeout.count()));
     }
 
     /// Subscribes to what a configuration would have as an entry of `subscriptions`.
@@ -341,10 +341,6 @@ private:
     struct hooks : std::enable_shared_from_this<hooks> {
         options how;
     };
-
-    static const std::uint8_t *bytes(std::string_view text) noexcept {
-        return reinterpret_cast<const std::uint8_t *>(text.data());
-    }
 
     bool something(livefeed_result code) {
         over_ = code == LIVEFEED_CLOSED;

@@ -2,7 +2,7 @@
 
 use super::callback::{Callback, Gate, Provider};
 use super::fork::Home;
-use super::object::{Tag, livefeed_feed};
+use super::object::{Pool, Tag, livefeed_feed};
 use super::pointers::Caller;
 use super::result::{
     Failure, LIVEFEED_ALREADY_STARTED, LIVEFEED_CONFIG, LIVEFEED_NOT_STARTED, LIVEFEED_TAKEN, guard,
@@ -38,6 +38,7 @@ pub(super) struct Prepared {
 pub(super) struct Open {
     pub(super) pull: Pull,
     pub(super) name: Arc<str>,
+    pub(super) pool: Arc<Pool>,
     /// Its events go to a callback.
     handled: bool,
     /// Of its callbacks.
@@ -107,7 +108,8 @@ impl Inner {
             }
         };
         let feed = builder.open().map_err(|error| if asked { without_given(error) } else { error })?;
-        Ok(Open { pull: Pull::new(feed), name, handled, gate })
+        let pool = Arc::new(Pool::new(Arc::clone(&name)));
+        Ok(Open { pull: Pull::new(feed), name, pool, handled, gate })
     }
 
     /// The feed, once it was started.

@@ -9,7 +9,7 @@ use std::ffi::CString;
 use std::fmt;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// Says what something is, as long as it is that.
 #[derive(Debug)]
@@ -79,17 +79,58 @@ pub struct livefeed_batch {
     /// Never grows: `views` points into it.
     pub(super) events: Vec<livefeed_event>,
     pub(super) views: Vec<livefeed_view>,
-    /// What the labels of the events point to.
-    pub(super) feed: Arc<str>,
+    /// Where it goes when it is freed. What the labels of the events point to is there, too.
+    pub(super) pool: Arc<Pool>,
+}
+
+/// The room of a batch that was freed, to be filled again: new memory for each would cost more than all the rest.
+pub(super) struct Pool {
+    feed: Arc<str>,
+    spare: Mutex<Room>,
+}
+
+#[derive(Default)]
+struct Room {
+    events: Vec<livefeed_event>,
+    views: Vec<livefeed_view>,
+}
+
+// SAFETY: it is empty: there is no view in it, and so no pointer.
+unsafe impl Send for Room {}
+
+/// Room for more events than this is not kept.
+const SPARE: usize = 8 * 1024;
+
+impl Pool {
+    pub(super) fn new(feed: Arc<str>) -> Self {
+        Self { feed, spare: Mutex::default() }
+    }
+
+    /// A batch of these events.
+    pub(super) fn fill(self: &Arc<Self>, events: impl Iterator<Item = Event>) -> Box<livefeed_batch> {
+        let Room { events: mut made, mut views } = std::mem::take(&mut *self.spare());
+        // SAFETY: the batch keeps the pool and with it the name, and its events do not outlive it.
+        let label = || unsafe { Label::lent(&self.feed) };
+        made.extend(events.map(|event| livefeed_event::lent(event, label())));
+        views.extend(made.iter().map(view));
+        Box::new(livefeed_batch { tag: Tag::new(Tag::BATCH), events: made, views, pool: Arc::clone(self) })
+    }
+
+    fn spare(&self) -> MutexGuard<'_, Room> {
+        self.spare.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl livefeed_batch {
-    pub(super) fn new(events: impl Iterator<Item = Event>, feed: &Arc<str>) -> Box<Self> {
-        // SAFETY: the batch keeps the name, and its events do not outlive it.
-        let label = || unsafe { Label::lent(feed) };
-        let events: Vec<_> = events.map(|event| livefeed_event::lent(event, label())).collect();
-        let views = events.iter().map(view).collect();
-        Box::new(Self { tag: Tag::new(Tag::BATCH), events, views, feed: Arc::clone(feed) })
+    /// Lets go of its events, and leaves their room for the next ones.
+    pub(super) fn end(self) {
+        let Self { mut events, mut views, pool, .. } = self;
+        views.clear();
+        events.clear();
+        if events.capacity() <= SPARE {
+            let old = std::mem::replace(&mut *pool.spare(), Room { events, views });
+            drop(old);
+        }
     }
 }
 

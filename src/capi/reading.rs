@@ -137,11 +137,11 @@ pub unsafe extern "C" fn livefeed_next_batch(
     guard(|| {
         let batch = caller.out(batch, "batch")?;
         let inner = caller.feed(feed)?;
-        let Open { pull, name, .. } = inner.reading()?;
+        let Open { pull, pool, .. } = inner.reading()?;
         let read = pull.next_batch(most, patience(timeout_ms));
         inner.wake.drain(|| pull.is_ready());
         let mut read = inner.unless_freed(read)?;
-        let made = livefeed_batch::new(read.drain(..), name);
+        let made = pool.fill(read.drain(..));
         pull.recycle(read);
         batch.set(Box::into_raw(made));
         Ok(())
@@ -268,7 +268,7 @@ pub unsafe extern "C" fn livefeed_batch_free(batch: *mut livefeed_batch) {
     let caller = unsafe { Caller::promises() };
     guard(|| {
         if !batch.is_null() {
-            drop(caller.take_batch(batch)?);
+            caller.take_batch(batch)?.end();
         }
         Ok(())
     });

@@ -6,14 +6,18 @@
 #![allow(clippy::disallowed_methods, reason = "tests may read clocks")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
+#[allow(dead_code, unreachable_pub, reason = "it is shared with other tests")]
+#[path = "../capi_build/mod.rs"]
+mod capi_build;
 mod tools;
 
+use capi_build::root;
 use livefeed::lab::{Command as Order, Entry, Incoming, Lab, Received, Script, Topic, What};
 use serde_json::{Value, json};
 use std::time::Duration;
 use tools::{
     C99, CEILING, CPP17, Language, Mode, Program, Running, compile, compiler, complained, err, finish, have,
-    out, root, scratch, signal, status,
+    out, scratch, signal, status,
 };
 
 const fn ms(millis: u64) -> Duration {
@@ -260,6 +264,7 @@ fn wrapper(mode: Mode) {
     }
     let script = Script::of_topics([topic()]).react(|incoming| match incoming {
         Incoming::Text(text) if text.contains("question") => vec![Order::Send(r#"{"answer": 42}"#.into())],
+        Incoming::Text("hang up") => vec![Order::Fin],
         Incoming::Binary(bytes) => vec![Order::SendBinary(bytes.to_vec())],
         _ => Vec::new(),
     });

@@ -1,10 +1,9 @@
-//! Builds the C library with a cargo of its own, compiles programs against it, and runs them.
+//! Compiles programs against the C library, and runs them.
 
-use std::env::consts::{DLL_PREFIX, DLL_SUFFIX};
+use crate::capi_build::{library, root};
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
@@ -51,69 +50,6 @@ impl Language {
         match self {
             Self::C(standard) | Self::Cpp(standard) => standard,
         }
-    }
-}
-
-pub(crate) fn root() -> PathBuf {
-    PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo runs the tests"))
-}
-
-/// The built library.
-pub(crate) struct Library {
-    dir: PathBuf,
-    /// What a program needs beside the static library.
-    native: Vec<String>,
-}
-
-/// The library, built on the first call.
-pub(crate) fn library() -> &'static Library {
-    static LIBRARY: OnceLock<Library> = OnceLock::new();
-    LIBRARY.get_or_init(build)
-}
-
-fn build() -> Library {
-    // A directory of its own: that of the tests is locked by the cargo that runs them.
-    let target =
-        Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("it is in the target directory").join("capi");
-    let cargo = std::env::var_os("CARGO").expect("cargo runs the tests");
-    let mut command = Command::new(cargo);
-    // Nothing is fetched: the tests themselves need the same packages, and more.
-    command.args([
-        "rustc",
-        "--lib",
-        "--features",
-        "capi",
-        "--crate-type",
-        "cdylib,staticlib",
-        "--locked",
-        "--offline",
-    ]);
-    command
-        .arg("--target-dir")
-        .arg(&target)
-        .args(["--", "--print", "native-static-libs"])
-        .current_dir(root());
-    // That is enough for the traces of valgrind and the sanitizers, and valgrind starts sooner.
-    command.env("CARGO_PROFILE_DEV_DEBUG", "line-tables-only");
-    // For the traces of valgrind and the sanitizers that is enough, and valgrind starts sooner.
-    command.env("CARGO_PROFILE_DEV_DEBUG", "line-tables-only");
-    let built = command.output().expect("cargo can be run");
-    let said = String::from_utf8_lossy(&built.stderr);
-    assert!(built.status.success(), "{command:?}: {said}");
-    let native =
-        said.lines().find_map(|line| line.split_once("native-static-libs: ")).map(|(_, names)| names);
-    let native = native.unwrap_or_else(|| panic!("cargo does not say what to link with: {said}"));
-    let native = native.split_whitespace().map(str::to_owned).collect();
-    Library { dir: target.join("debug"), native }
-}
-
-impl Library {
-    pub(crate) fn shared(&self) -> PathBuf {
-        self.dir.join(format!("{DLL_PREFIX}livefeed{DLL_SUFFIX}"))
-    }
-
-    pub(crate) fn static_(&self) -> PathBuf {
-        self.dir.join("liblivefeed.a")
     }
 }
 
@@ -195,10 +131,10 @@ impl Program {
             command.args(SANITIZERS);
         }
         if mode == Mode::Static {
-            command.arg(library.static_()).args(&library.native);
+            command.arg(library.archive()).args(&library.native);
         } else {
             let mut rpath = std::ffi::OsString::from("-Wl,-rpath,");
-            rpath.push(&library.dir);
+            rpath.push(library.shared().parent().unwrap());
             // By its path and not by -llivefeed, as the static one is in the same directory.
             command.arg(library.shared()).arg(rpath).arg("-pthread");
         }

@@ -1,5 +1,6 @@
 // Uses all of examples/cpp/livefeed.hpp, and checks what it sees. The argument is the URL of a server that has the topic
-// btc, answers texts with "question" in them, and sends binary messages back.
+// btc, answers texts with "question" in them, hangs up
+// at "hang up", and sends binary messages back.
 #include "livefeed.hpp"
 
 #include <poll.h>
@@ -181,6 +182,21 @@ void callbacks(const std::string &url) {
     for (const std::string &text : records) CHECK(text.find("secret") == std::string::npos);
 }
 
+// The server hangs up again and again, in the middle of what is sent. No signal (SIGPIPE) may end the program.
+void hanging_up(const std::string &url) {
+    livefeed::feed feed(config(url, R"(, "reconnect": {"floor": "1ms", "first": "1ms", "max": "1ms"})"));
+    std::string much(10000, 'x');
+    for (int round = 0; round < 20; round++) {
+        feed.wait_connected(ceiling);
+        livefeed_result refused = thrown([&] {
+            feed.send("hang up");
+            for (;;) feed.send_wait(much, ceiling);
+        });
+        CHECK(refused == LIVEFEED_NOT_CONNECTED || refused == LIVEFEED_DROPPED);
+    }
+    feed.close(ceiling);
+}
+
 // A callback that destroys its own feed, and a provider that gives up.
 void ends(const std::string &url) {
     std::mutex mutex;
@@ -234,6 +250,7 @@ int main(int, char **argv) {
     errors(argv[1]);
     reading(argv[1]);
     callbacks(argv[1]);
+    hanging_up(argv[1]);
     ends(argv[1]);
     wait_for_threads();
     std::puts("done");
