@@ -71,6 +71,11 @@ fn signals_forks_and_ends_do_no_harm() {
 }
 
 #[test]
+fn it_agrees_with_the_header() {
+    run("Header");
+}
+
+#[test]
 fn the_examples_run() {
     run("Programs");
 }

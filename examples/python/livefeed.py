@@ -46,7 +46,7 @@ from typing import TYPE_CHECKING, Any, Callable, ClassVar, Optional, TypeVar, Un
 __all__ = [
     "Alert", "Attempt", "Closed", "ConfigError", "Connected", "Connecting", "Disconnected", "Dropped", "Ended", "Event",
     "EventsTaken", "Fatal", "Feed", "FeedClosed", "FeedError", "FeedTimeout", "Forked", "Gap", "LibraryPanic", "Message",
-    "NotConnected", "OtherEvent", "OutboxFull", "Refused", "Stale", "Subscribed", "Target", "ThreadLimit", "TooLarge",
+    "NotConnected", "OtherEvent", "OutboxFull", "Refused", "Stale", "Subscribed", "SystemLimit", "Target", "TooLarge",
     "UnknownSubscription", "Unsupported", "WouldDeadlock", "abi_version", "log_to", "open", "version",
 ]  # fmt: skip
 
@@ -99,8 +99,8 @@ class EventsTaken(FeedError, RuntimeError):
     """The events go to `on_event`."""
 
 
-class ThreadLimit(FeedError, RuntimeError):
-    """A thread could not be started: the system's limit was met."""
+class SystemLimit(FeedError, RuntimeError):
+    """The system's limit was met: no thread, or no file descriptor."""
 
 
 class Forked(FeedError, RuntimeError):
@@ -135,7 +135,7 @@ _ERRORS: dict[int, type[FeedError]] = {
     10: UnknownSubscription,
     11: WouldDeadlock,
     12: EventsTaken,
-    13: ThreadLimit,
+    13: SystemLimit,
     14: Forked,
     15: LibraryPanic,
     16: Unsupported,
@@ -451,12 +451,16 @@ _OnAttempt = ctypes.CFUNCTYPE(_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_v
 _OnLog = ctypes.CFUNCTYPE(None, ctypes.c_void_p, _int, ctypes.c_void_p, _size, ctypes.c_void_p, _size)
 
 
+_functions: dict[str, Any] = {}
+
+
 def _function(name: str, *arguments: Any, result: Any = _int) -> Any:
     try:
         function = getattr(_library, "livefeed_" + name)
     except AttributeError:
         raise ImportError(f"{_library._name} is not the library of livefeed, or another version") from None
     function.argtypes, function.restype = arguments, result
+    _functions[name] = function
     return function
 
 
