@@ -1153,7 +1153,8 @@ def open(
 
 
 def _at_exit() -> None:
-    # Threads of livefeed that come for the interpreter's lock when that is gone would never end. Handles stay: a daemon thread might still use one.
+    # Threads of livefeed that come for the interpreter when it is gone would never end. Handles stay: a daemon thread
+    # might still use one.
     with _registry:
         feeds = list(_feeds)
     for feed in feeds:

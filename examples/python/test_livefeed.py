@@ -180,7 +180,7 @@ class Case(unittest.TestCase):
 
 class Reading(Case):
     def test_the_stream_is_typed_and_ordered(self) -> None:
-        with lab("send {\"n\":1}\nsend-binary AAH/\nsend ünï€😀\nsend \"\"") as url, livefeed.open(url, name="x") as feed:
+        with lab('send {"n":1}\nsend-binary AAH/\nsend ünï€😀\nsend ""') as url, livefeed.open(url, name="x") as feed:
             kinds = [type(self.wait_for(feed, livefeed.Event)) for _ in range(2)]
             self.assertEqual(kinds, [livefeed.Connecting, livefeed.Connected])
             text, binary, other = (self.wait_for(feed, livefeed.Message) for _ in range(3))
@@ -206,7 +206,11 @@ class Reading(Case):
     def test_each_event_has_its_fields(self) -> None:
         script = "send a\ndata\nfor 100ms\nmute\n---\ndata\n"
         with lab(script, "--topic", "t") as url:
-            settings: dict[str, Any] = {**QUICK, "stale_after": "300ms", "alerts": {"reconnects": {"more_than": 0, "within": "1m"}}}
+            settings: dict[str, Any] = {
+                **QUICK,
+                "stale_after": "300ms",
+                "alerts": {"reconnects": {"more_than": 0, "within": "1m"}},
+            }
             with livefeed.open(url, **settings) as feed:
                 connecting = self.wait_for(feed, livefeed.Connecting)
                 self.assertEqual((connecting.attempt, connecting.epoch), (1, 1))
@@ -679,7 +683,13 @@ except KeyboardInterrupt:
     feed.close(20)
     print("interrupted")
 """
-        waits = ["list(feed)", "feed.next()", "feed.next(1000)", "feed.wait_fresh(1000)", "feed.request({}, matcher, 1000)"]
+        waits = [
+            "list(feed)",
+            "feed.next()",
+            "feed.next(1000)",
+            "feed.wait_fresh(1000)",
+            "feed.request({}, matcher, 1000)",
+        ]
         with lab("silence") as url:
             for wait in waits:
                 with self.subTest(wait):
@@ -820,7 +830,10 @@ print(sorted(seen)[-1], feed.health()["connections"])
             self.eventually(lambda: len(os.listdir("/proc/self/fd")) <= before[1])
 
     def test_the_library_is_looked_for_and_checked(self) -> None:
-        for path, part in [("/nowhere/x.so", "LIVEFEED_LIBRARY"), (ctypes.util.find_library("c"), "is not the library")]:
+        for path, part in [
+            ("/nowhere/x.so", "LIVEFEED_LIBRARY"),
+            (ctypes.util.find_library("c"), "is not the library"),
+        ]:
             environment = {**os.environ, "LIVEFEED_LIBRARY": path or ""}
             command = [sys.executable, "-c", "import livefeed"]
             done = subprocess.run(command, cwd=HERE, env=environment, capture_output=True, text=True, timeout=CEILING)
@@ -846,7 +859,7 @@ class Header(Case):
     def test_functions_take_what_is_declared(self) -> None:
         declared = dict(re.findall(r"\blivefeed_(\w+)\(([^()]*)\);", self.code))
         self.assertGreater(len(declared), 40)
-        kinds = {
+        kinds: dict[str, Any] = {
             "size_t": ctypes.c_size_t,
             "int32_t": ctypes.c_int32,
             "int64_t": ctypes.c_int64,
@@ -855,7 +868,9 @@ class Header(Case):
         }
         for name, function in livefeed._functions.items():
             with self.subTest(name):
-                types = [part.strip().rsplit(None, 1)[0] for part in declared[name].split(",") if part.strip() != "void"]
+                types = [
+                    part.strip().rsplit(None, 1)[0] for part in declared[name].split(",") if part.strip() != "void"
+                ]
                 self.assertEqual(len(function.argtypes), len(types))
                 for given, kind in zip(function.argtypes, types):
                     size = ctypes.sizeof(kinds.get(kind, ctypes.c_void_p))
