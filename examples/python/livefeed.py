@@ -696,6 +696,8 @@ def _provider_callback(provider: Provider) -> Any:
     return _OnAttempt(provide)
 
 
+_HAS_POLL = hasattr(select, "poll")
+"""Without it there is no descriptor to wait for, as on Windows, and the main thread waits in slices."""
 _BATCH = 1024
 """How many events are taken at once: more save little, and the first of them would wait longer for the last."""
 
@@ -827,7 +829,7 @@ class Feed:
                 return
 
     def messages(self) -> Iterator[Message]:
-        """The messages alone, until the feed is closed. Gaps and all else are skipped: for those who do not mind losing data."""
+        """The messages alone, until the feed is closed. Gaps and all else are skipped: for those who do not mind."""
         while True:
             take = self._queue.popleft
             try:
@@ -876,13 +878,8 @@ class Feed:
 
         This goes with `fileno`: other ways to read leave events behind that the file descriptor does not tell of.
         """
-        events = self._dequeue(sys.maxsize)
-        try:
-            self._fill(0, 0.0)
-        except FeedClosed:
-            if not events:
-                raise
-        return events + self._dequeue(sys.maxsize)
+        self._fill(0, 0.0)
+        return self._dequeue(sys.maxsize)
 
     def fileno(self) -> int:
         """A file descriptor that is readable while events wait, and after the end. It belongs to the feed; not on Windows."""
@@ -928,6 +925,9 @@ class Feed:
                 events.append(self._queue.popleft())
         except IndexError:
             pass
+        except BaseException:  # A signal.
+            self._queue.extendleft(reversed(events))
+            raise
         return events
 
     def _fill_or_raise(self, most: int, deadline: Optional[float]) -> None:
@@ -950,8 +950,8 @@ class Feed:
                 batch = _Batch()
                 left = _left(deadline)
                 # On the main thread a signal has to end the waiting: it ends that of `poll`, not that of the library.
-                is_main = left != 0.0 and _is_main_thread()
-                wait = 0 if is_main else _ms(left)
+                is_last = left == 0.0 or not _is_main_thread()
+                wait = _ms(left) if is_last else 0 if _HAS_POLL else 100 if left is None else min(_ms(left), 100)
                 self._batch = batch
                 code = _next_batch(self._pointer, most, wait, ctypes.byref(batch.pointer))
                 if code == 0:
@@ -961,9 +961,10 @@ class Feed:
                     if code == _CLOSED:
                         self._over()
                     raise _failure(code)
-                if not is_main:
+                if is_last:
                     return False
-                self._wait_for_descriptor(left)
+                if _HAS_POLL:
+                    self._wait_for_descriptor(left)
             return True
         finally:
             self._reading.release()
@@ -988,6 +989,7 @@ class Feed:
         memory, new = _MEMORY, Message.__new__
         origin = (self.name, time.monotonic_ns() - time.time_ns())
         lists: dict[int, tuple[str, ...]] = {0: ()}  # By what stands for them in this batch.
+        last, subscriptions = 0, lists[0]
         events: list[Event] = []
         append = events.append
         array = memory[views : views + count * _VIEW.size]
@@ -1000,11 +1002,13 @@ class Feed:
                 message.data = bytes(memory[start : start + length])
             else:
                 message.text = str(memory[start : start + length], "utf-8")
+            if names != last:
+                if names not in lists:
+                    lists[names] = _subscriptions(event)
+                last, subscriptions = names, lists[names]
+            message.subscriptions = subscriptions
             message.epoch = epoch
             message.time_ns = time_ns
-            if names not in lists:
-                lists[names] = _subscriptions(event)
-            message.subscriptions = lists[names]
             message._origin = origin
             append(message)
         return events
