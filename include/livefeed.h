@@ -232,6 +232,11 @@ typedef struct livefeed_view {
      */
     size_t length;
     /**
+     * Stands for the subscriptions that a message is data of: NULL for none, and within a batch the same for the same ones, so
+     * that their names are asked for once (see `livefeed_event_subscription`). It is to be compared, and no more.
+     */
+    const void *subscriptions;
+    /**
      * The connection it belongs to, counted from 1.
      */
     uint64_t epoch;
@@ -817,6 +822,27 @@ livefeed_result livefeed_next_batch(livefeed_feed *feed,
 livefeed_result livefeed_batch_views(const livefeed_batch *batch,
                                      const struct livefeed_view **views,
                                      size_t *count);
+
+/**
+ * Gives an event at a glance: all of it by one call, as `livefeed_batch_views` does for many.
+ *
+ * # Ownership
+ *
+ * What the view points to belongs to the event, and is valid until that is freed.
+ *
+ * # Threads
+ *
+ * Any, and several at once.
+ *
+ * # Errors
+ *
+ * `LIVEFEED_NULL_POINTER`, `LIVEFEED_INVALID_HANDLE`.
+ *
+ * # Safety
+ *
+ * `event` is NULL or an event; `found` is NULL or can be written to.
+ */
+livefeed_result livefeed_event_view(const livefeed_event *event, struct livefeed_view *found);
 
 /**
  * Frees a batch, and its events with it. NULL is fine.

@@ -13,7 +13,8 @@ use std::process::Command;
 
 fn python() -> Option<String> {
     let python = std::env::var("LIVEFEED_PYTHON").unwrap_or_else(|_| "python3".to_owned());
-    let probe = Command::new(&python).args(["-c", "import sys; sys.exit(sys.version_info < (3, 9))"]).output();
+    let probe =
+        Command::new(&python).args(["-c", "import sys; sys.exit(sys.version_info < (3, 9))"]).output();
     if probe.is_ok_and(|output| output.status.success()) {
         return Some(python);
     }
@@ -68,6 +69,11 @@ fn asyncio_waits_for_the_descriptor() {
 #[test]
 fn signals_forks_and_ends_do_no_harm() {
     run("Ends");
+}
+
+#[test]
+fn it_agrees_with_the_header() {
+    run("Header");
 }
 
 #[test]

@@ -18,10 +18,10 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
+from importlib import metadata
 from typing import Callable
 
 import websocket
-import websockets
 from websockets.sync.client import connect
 
 import livefeed
@@ -46,6 +46,7 @@ def of_websocket_client(url: str) -> Iterator[object]:
         while True:
             yield connection.recv()
     finally:
+        assert connection.sock
         connection.sock.close()
 
 
@@ -106,7 +107,7 @@ def main() -> None:
         finally:
             server.kill()
             server.wait()
-    versions = f"websocket-client {websocket.__version__}, websockets {websockets.__version__}"
+    versions = ", ".join(f"{name} {metadata.version(name)}" for name in ("websocket-client", "websockets"))
     print(f"Python {platform.python_version()}, livefeed {livefeed.version()}, {versions}")
     print(f"{args.rounds} rounds of {args.seconds} s each, messages of {args.size} bytes; messages a second:")
     for name, all_rates in rates.items():
@@ -115,7 +116,9 @@ def main() -> None:
     ours = rates["livefeed, messages()"]
     best = [max(pair) for pair in zip(rates["websocket-client"], rates["websockets (sync)"])]
     ratios = [mine / theirs for mine, theirs in zip(ours, best)]
-    print(f"times the faster of the two, round by round: median {statistics.median(ratios):.1f}, least {min(ratios):.1f}")
+    print(
+        f"times the faster of the two, round by round: median {statistics.median(ratios):.1f}, least {min(ratios):.1f}"
+    )
 
 
 if __name__ == "__main__":

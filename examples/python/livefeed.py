@@ -46,7 +46,7 @@ from typing import TYPE_CHECKING, Any, Callable, ClassVar, Optional, TypeVar, Un
 __all__ = [
     "Alert", "Attempt", "Closed", "ConfigError", "Connected", "Connecting", "Disconnected", "Dropped", "Ended", "Event",
     "EventsTaken", "Fatal", "Feed", "FeedClosed", "FeedError", "FeedTimeout", "Forked", "Gap", "LibraryPanic", "Message",
-    "NotConnected", "OtherEvent", "OutboxFull", "Refused", "Stale", "Subscribed", "Target", "ThreadLimit", "TooLarge",
+    "NotConnected", "OtherEvent", "OutboxFull", "Refused", "Stale", "Subscribed", "SystemLimit", "Target", "TooLarge",
     "UnknownSubscription", "Unsupported", "WouldDeadlock", "abi_version", "log_to", "open", "version",
 ]  # fmt: skip
 
@@ -99,8 +99,8 @@ class EventsTaken(FeedError, RuntimeError):
     """The events go to `on_event`."""
 
 
-class ThreadLimit(FeedError, RuntimeError):
-    """A thread could not be started: the system's limit was met."""
+class SystemLimit(FeedError, RuntimeError):
+    """The system's limit was met: no thread, or no file descriptor."""
 
 
 class Forked(FeedError, RuntimeError):
@@ -135,7 +135,7 @@ _ERRORS: dict[int, type[FeedError]] = {
     10: UnknownSubscription,
     11: WouldDeadlock,
     12: EventsTaken,
-    13: ThreadLimit,
+    13: SystemLimit,
     14: Forked,
     15: LibraryPanic,
     16: Unsupported,
@@ -451,12 +451,16 @@ _OnAttempt = ctypes.CFUNCTYPE(_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_v
 _OnLog = ctypes.CFUNCTYPE(None, ctypes.c_void_p, _int, ctypes.c_void_p, _size, ctypes.c_void_p, _size)
 
 
+_functions: dict[str, Any] = {}
+
+
 def _function(name: str, *arguments: Any, result: Any = _int) -> Any:
     try:
         function = getattr(_library, "livefeed_" + name)
     except AttributeError:
         raise ImportError(f"{_library._name} is not the library of livefeed, or another version") from None
     function.argtypes, function.restype = arguments, result
+    _functions[name] = function
     return function
 
 
@@ -692,6 +696,8 @@ def _provider_callback(provider: Provider) -> Any:
     return _OnAttempt(provide)
 
 
+_HAS_POLL = hasattr(select, "poll")
+"""Without it there is no descriptor to wait for, as on Windows, and the main thread waits in slices."""
 _BATCH = 1024
 """How many events are taken at once: more save little, and the first of them would wait longer for the last."""
 
@@ -823,7 +829,7 @@ class Feed:
                 return
 
     def messages(self) -> Iterator[Message]:
-        """The messages alone, until the feed is closed. Gaps and all else are skipped: for those who do not mind losing data."""
+        """The messages alone, until the feed is closed. Gaps and all else are skipped: for those who do not mind."""
         while True:
             take = self._queue.popleft
             try:
@@ -872,13 +878,8 @@ class Feed:
 
         This goes with `fileno`: other ways to read leave events behind that the file descriptor does not tell of.
         """
-        events = self._dequeue(sys.maxsize)
-        try:
-            self._fill(0, 0.0)
-        except FeedClosed:
-            if not events:
-                raise
-        return events + self._dequeue(sys.maxsize)
+        self._fill(0, 0.0)
+        return self._dequeue(sys.maxsize)
 
     def fileno(self) -> int:
         """A file descriptor that is readable while events wait, and after the end. It belongs to the feed; not on Windows."""
@@ -924,6 +925,9 @@ class Feed:
                 events.append(self._queue.popleft())
         except IndexError:
             pass
+        except BaseException:  # A signal.
+            self._queue.extendleft(reversed(events))
+            raise
         return events
 
     def _fill_or_raise(self, most: int, deadline: Optional[float]) -> None:
@@ -946,8 +950,8 @@ class Feed:
                 batch = _Batch()
                 left = _left(deadline)
                 # On the main thread a signal has to end the waiting: it ends that of `poll`, not that of the library.
-                is_main = left != 0.0 and _is_main_thread()
-                wait = 0 if is_main else _ms(left)
+                is_last = left == 0.0 or not _is_main_thread()
+                wait = _ms(left) if is_last else 0 if _HAS_POLL else 100 if left is None else min(_ms(left), 100)
                 self._batch = batch
                 code = _next_batch(self._pointer, most, wait, ctypes.byref(batch.pointer))
                 if code == 0:
@@ -957,9 +961,10 @@ class Feed:
                     if code == _CLOSED:
                         self._over()
                     raise _failure(code)
-                if not is_main:
+                if is_last:
                     return False
-                self._wait_for_descriptor(left)
+                if _HAS_POLL:
+                    self._wait_for_descriptor(left)
             return True
         finally:
             self._reading.release()
@@ -984,6 +989,7 @@ class Feed:
         memory, new = _MEMORY, Message.__new__
         origin = (self.name, time.monotonic_ns() - time.time_ns())
         lists: dict[int, tuple[str, ...]] = {0: ()}  # By what stands for them in this batch.
+        last, subscriptions = 0, lists[0]
         events: list[Event] = []
         append = events.append
         array = memory[views : views + count * _VIEW.size]
@@ -996,11 +1002,13 @@ class Feed:
                 message.data = bytes(memory[start : start + length])
             else:
                 message.text = str(memory[start : start + length], "utf-8")
+            if names != last:
+                if names not in lists:
+                    lists[names] = _subscriptions(event)
+                last, subscriptions = names, lists[names]
+            message.subscriptions = subscriptions
             message.epoch = epoch
             message.time_ns = time_ns
-            if names not in lists:
-                lists[names] = _subscriptions(event)
-            message.subscriptions = lists[names]
             message._origin = origin
             append(message)
         return events
@@ -1149,7 +1157,8 @@ def open(
 
 
 def _at_exit() -> None:
-    # Threads of livefeed that come for the interpreter's lock when that is gone would never end. Handles stay: a daemon thread might still use one.
+    # Threads of livefeed that come for the interpreter when it is gone would never end. Handles stay: a daemon thread
+    # might still use one.
     with _registry:
         feeds = list(_feeds)
     for feed in feeds:

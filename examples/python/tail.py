@@ -1,7 +1,7 @@
 """Prints a feed: payloads to standard output, everything else to standard error.
 
-    python tail.py URL [SUBSCRIBE-MESSAGE]
-    python tail.py FILE.json
+python tail.py URL [SUBSCRIBE-MESSAGE]
+python tail.py FILE.json
 """
 
 from __future__ import annotations

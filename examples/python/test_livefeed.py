@@ -17,6 +17,7 @@ import logging
 import os
 import pickle
 import queue
+import re
 import select
 import signal
 import socket
@@ -179,7 +180,7 @@ class Case(unittest.TestCase):
 
 class Reading(Case):
     def test_the_stream_is_typed_and_ordered(self) -> None:
-        with lab("send {\"n\":1}\nsend-binary AAH/\nsend ünï€😀\nsend \"\"") as url, livefeed.open(url, name="x") as feed:
+        with lab('send {"n":1}\nsend-binary AAH/\nsend ünï€😀\nsend ""') as url, livefeed.open(url, name="x") as feed:
             kinds = [type(self.wait_for(feed, livefeed.Event)) for _ in range(2)]
             self.assertEqual(kinds, [livefeed.Connecting, livefeed.Connected])
             text, binary, other = (self.wait_for(feed, livefeed.Message) for _ in range(3))
@@ -205,7 +206,11 @@ class Reading(Case):
     def test_each_event_has_its_fields(self) -> None:
         script = "send a\ndata\nfor 100ms\nmute\n---\ndata\n"
         with lab(script, "--topic", "t") as url:
-            settings: dict[str, Any] = {**QUICK, "stale_after": "300ms", "alerts": {"reconnects": {"more_than": 0, "within": "1m"}}}
+            settings: dict[str, Any] = {
+                **QUICK,
+                "stale_after": "300ms",
+                "alerts": {"reconnects": {"more_than": 0, "within": "1m"}},
+            }
             with livefeed.open(url, **settings) as feed:
                 connecting = self.wait_for(feed, livefeed.Connecting)
                 self.assertEqual((connecting.attempt, connecting.epoch), (1, 1))
@@ -678,7 +683,13 @@ except KeyboardInterrupt:
     feed.close(20)
     print("interrupted")
 """
-        waits = ["list(feed)", "feed.next()", "feed.next(1000)", "feed.wait_fresh(1000)", "feed.request({}, matcher, 1000)"]
+        waits = [
+            "list(feed)",
+            "feed.next()",
+            "feed.next(1000)",
+            "feed.wait_fresh(1000)",
+            "feed.request({}, matcher, 1000)",
+        ]
         with lab("silence") as url:
             for wait in waits:
                 with self.subTest(wait):
@@ -819,7 +830,10 @@ print(sorted(seen)[-1], feed.health()["connections"])
             self.eventually(lambda: len(os.listdir("/proc/self/fd")) <= before[1])
 
     def test_the_library_is_looked_for_and_checked(self) -> None:
-        for path, part in [("/nowhere/x.so", "LIVEFEED_LIBRARY"), (ctypes.util.find_library("c"), "is not the library")]:
+        for path, part in [
+            ("/nowhere/x.so", "LIVEFEED_LIBRARY"),
+            (ctypes.util.find_library("c"), "is not the library"),
+        ]:
             environment = {**os.environ, "LIVEFEED_LIBRARY": path or ""}
             command = [sys.executable, "-c", "import livefeed"]
             done = subprocess.run(command, cwd=HERE, env=environment, capture_output=True, text=True, timeout=CEILING)
@@ -827,6 +841,79 @@ print(sorted(seen)[-1], feed.health()["connections"])
             self.assertIn(part, done.stderr)
         self.assertRegex(livefeed.version(), r"^\d+\.\d+\.\d+")
         self.assertEqual(livefeed.abi_version(), 1)
+
+
+class Header(Case):
+    """The module against the header, where that is at hand."""
+
+    def setUp(self) -> None:
+        path = os.path.join(HERE, "..", "..", "include", "livefeed.h")
+        if not os.path.exists(path):
+            self.skipTest("needs the header")
+        with open(path, encoding="utf-8") as file:
+            self.code = re.sub(r"/\*.*?\*/", "", file.read(), flags=re.DOTALL)
+
+    def numbers(self, prefix: str) -> dict[str, int]:
+        return {name: int(value) for name, value in re.findall(rf"#define {prefix}(\w+) (\d+)\n", self.code)}
+
+    def test_functions_take_what_is_declared(self) -> None:
+        declared = dict(re.findall(r"\blivefeed_(\w+)\(([^()]*)\);", self.code))
+        self.assertGreater(len(declared), 40)
+        kinds: dict[str, Any] = {
+            "size_t": ctypes.c_size_t,
+            "int32_t": ctypes.c_int32,
+            "int64_t": ctypes.c_int64,
+            "livefeed_callback": livefeed._OnEvent,
+            "livefeed_token_provider": livefeed._OnAttempt,
+        }
+        for name, function in livefeed._functions.items():
+            with self.subTest(name):
+                types = [
+                    part.strip().rsplit(None, 1)[0] for part in declared[name].split(",") if part.strip() != "void"
+                ]
+                self.assertEqual(len(function.argtypes), len(types))
+                for given, kind in zip(function.argtypes, types):
+                    size = ctypes.sizeof(kinds.get(kind, ctypes.c_void_p))
+                    self.assertEqual(ctypes.sizeof(given), size, kind)
+
+    def test_views_are_read_as_they_are(self) -> None:
+        match = re.search(r"typedef struct livefeed_view \{(.*?)\}", self.code, re.DOTALL)
+        assert match
+        codes = {"size_t": "N", "uint64_t": "Q", "int64_t": "q", "int32_t": "i", "uint32_t": "I"}
+        fields = [field.strip() for field in match[1].split(";") if field.strip()]
+        form = "".join("P" if "*" in field else codes[field.split()[0]] for field in fields)
+        self.assertEqual(livefeed._VIEW.format, "@" + form)
+
+    def test_numbers_are_those_of_the_header(self) -> None:
+        results = self.numbers("LIVEFEED_")
+        errors = {
+            "TIMEOUT": "FeedTimeout",
+            "CLOSED": "FeedClosed",
+            "INVALID_UTF8": "ConfigError",
+            "CONFIG": "ConfigError",
+            "NOT_CONNECTED": "NotConnected",
+            "OUTBOX_FULL": "OutboxFull",
+            "TOO_LARGE": "TooLarge",
+            "UNKNOWN_SUBSCRIPTION": "UnknownSubscription",
+            "WOULD_DEADLOCK": "WouldDeadlock",
+            "TAKEN": "EventsTaken",
+            "SYSTEM": "SystemLimit",
+            "FORKED": "Forked",
+            "PANIC": "LibraryPanic",
+            "UNSUPPORTED": "Unsupported",
+            "DROPPED": "Dropped",
+        }
+        theirs = {results[name]: error for name, error in errors.items()}
+        self.assertEqual({code: error.__name__ for code, error in livefeed._ERRORS.items()}, theirs)
+        self.assertEqual(results["TIMEOUT"], livefeed._TIMEOUT)
+        for name, value in [("CLOSED", livefeed._CLOSED), ("NO_VALUE", livefeed._NO_VALUE), ("TEXT", livefeed._TEXT),
+                            ("WOULD_DEADLOCK", livefeed._WOULD_DEADLOCK), ("BINARY", livefeed._BINARY),
+                            ("VIEW_BINARY", livefeed._IS_BINARY), ("EVENT_MESSAGE", livefeed._MESSAGE),
+                            ("ABI_VERSION", livefeed._ABI)]:  # fmt: skip
+            self.assertEqual(results[name], value, name)
+        for name, number in self.numbers("LIVEFEED_EVENT_").items():
+            kind = livefeed._LIFECYCLE.get(number, (livefeed.OtherEvent,))[0]
+            self.assertEqual(name.lower(), "message" if number == livefeed._MESSAGE else kind.name)
 
 
 class Programs(Case):
