@@ -88,9 +88,11 @@ fn seen(lab: &Lab, mut wanted: impl FnMut(usize, &What) -> bool) {
     assert!(found.is_some(), "not seen:\n{}", lab.transcript());
 }
 
-/// Sends, as often as it is asked, what it was told.
-fn telling() -> (Mutex<Sender<(u32, u64, usize, Option<String>)>>, Receiver<(u32, u64, usize, Option<String>)>)
-{
+/// What a provider was told: number, epoch, endpoint, what was before.
+type Told = (u32, u64, usize, Option<String>);
+
+/// Where a provider says what it was told.
+fn telling() -> (Mutex<Sender<Told>>, Receiver<Told>) {
     let (sender, told) = channel();
     (Mutex::new(sender), told)
 }
@@ -375,4 +377,22 @@ fn free_waits_for_the_provider() {
     wait_freed.recv_timeout(CEILING).unwrap();
     wait_left.try_recv().expect("the provider was through before");
     freeing.join().unwrap();
+}
+
+/// Whichever is faster, the threads of the feed or the one that starts it.
+#[test]
+fn no_callback_comes_before_the_feed_is_started() {
+    for _ in 0..300 {
+        let feed = std::sync::Arc::new(std::sync::atomic::AtomicPtr::<livefeed_feed>::default());
+        let (known, (sender, result)) = (feed.clone(), channel());
+        let sender = Mutex::new(sender);
+        let asking = prepared(&fast(""), move |_, _| {
+            let feed = known.load(std::sync::atomic::Ordering::SeqCst);
+            let _ = sender.lock().unwrap().send(unsafe { livefeed_reconnect(feed) });
+            LIVEFEED_PROVIDER_FATAL
+        });
+        feed.store(asking.handle.0, std::sync::atomic::Ordering::SeqCst);
+        ok(unsafe { livefeed_start(asking.handle.0) }).unwrap();
+        assert_eq!(name(result.recv_timeout(CEILING).unwrap()), "LIVEFEED_OK");
+    }
 }
