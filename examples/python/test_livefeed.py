@@ -719,7 +719,7 @@ except KeyboardInterrupt:
             before = signal.signal(signal.SIGALRM, interrupt)
             try:
                 deadline = time.monotonic() + CEILING
-                while (len(numbers) < 50000 or interrupts < 50) and time.monotonic() < deadline:
+                while (len(numbers) < 20000 or interrupts < 20) and time.monotonic() < deadline:
                     try:
                         signal.setitimer(signal.ITIMER_REAL, pause())
                         while True:
