@@ -157,3 +157,7 @@ impl Caller {
 fn null(name: &str) -> Failure {
     Failure::new(LIVEFEED_NULL_POINTER, format!("{name} is NULL"))
 }
+
+#[cfg(all(test, feature = "lab"))]
+#[path = "pointers_tests.rs"]
+mod tests;

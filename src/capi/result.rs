@@ -96,6 +96,11 @@ impl Failure {
         Self { code, message: Text::Fixed(message) }
     }
 
+    #[cfg(test)]
+    pub(super) fn code(&self) -> livefeed_result {
+        self.code
+    }
+
     pub(super) const TIMEOUT: Self = Self::fixed(LIVEFEED_TIMEOUT, c"timed out");
     pub(super) const FREED: Self = Self::fixed(LIVEFEED_CLOSED, c"the feed is closed: it was freed");
 

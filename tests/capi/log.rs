@@ -17,11 +17,13 @@ fn turn() -> MutexGuard<'static, ()> {
     TURN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+type Then = Box<dyn Fn(&str) + Send + Sync>;
+
 #[derive(Default)]
 struct Heard {
     records: Mutex<Vec<(i32, String, String)>>,
     /// What the callback does besides.
-    then: Option<Box<dyn Fn(&str) + Send + Sync>>,
+    then: Option<Then>,
 }
 
 unsafe extern "C-unwind" fn hear(

@@ -7,7 +7,9 @@
 #[path = "../capi_build/mod.rs"]
 mod build;
 mod calls;
+mod fd;
 mod ffi;
 mod header;
+mod hostile;
 mod log;
 mod provider;

@@ -88,9 +88,11 @@ fn seen(lab: &Lab, mut wanted: impl FnMut(usize, &What) -> bool) {
     assert!(found.is_some(), "not seen:\n{}", lab.transcript());
 }
 
-/// Sends, as often as it is asked, what it was told.
-fn telling() -> (Mutex<Sender<(u32, u64, usize, Option<String>)>>, Receiver<(u32, u64, usize, Option<String>)>)
-{
+/// What a provider was told: number, epoch, endpoint, what was before.
+type Told = (u32, u64, usize, Option<String>);
+
+/// Where a provider says what it was told.
+fn telling() -> (Mutex<Sender<Told>>, Receiver<Told>) {
     let (sender, told) = channel();
     (Mutex::new(sender), told)
 }

@@ -14,6 +14,7 @@
 #include <string>
 #include <thread>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 using namespace std::chrono_literals;
@@ -76,7 +77,8 @@ void errors(const std::string &url) {
 
 void reading(const std::string &url) {
     livefeed::feed feed(config(url));
-    feed.subscribe(R"({"id": "btc", "subscribe": {"channel": "btc"}, "data": {"pointer": "/topic", "equals": "btc"}})");
+    feed.subscribe(R"({"id": "btc", "subscribe": {"channel": "btc"}, "unsubscribe": {"unsubscribe": "btc"},
+        "data": {"pointer": "/topic", "equals": "btc"}})");
     feed.wait_fresh(ceiling);
     CHECK(feed.health().find("\"wrapper\"") != std::string::npos);
 
@@ -247,11 +249,12 @@ void wait_for_threads() {
 
 int main(int, char **argv) {
     CHECK(livefeed_abi_version() == LIVEFEED_ABI_VERSION && livefeed_version() != nullptr);
-    errors(argv[1]);
-    reading(argv[1]);
-    callbacks(argv[1]);
-    hanging_up(argv[1]);
-    ends(argv[1]);
+    const std::pair<const char *, void (*)(const std::string &)> parts[] = {
+        {"errors", errors}, {"reading", reading}, {"callbacks", callbacks}, {"hanging up", hanging_up}, {"ends", ends}};
+    for (const auto &[name, part] : parts) {
+        std::fprintf(stderr, "%s\n", name); // for those who wonder where it stopped
+        part(argv[1]);
+    }
     wait_for_threads();
     std::puts("done");
 }
