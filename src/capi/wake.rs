@@ -194,4 +194,55 @@ mod unix {
             drop(old);
         }
     }
+
+    #[cfg(test)]
+    #[allow(clippy::unwrap_used, reason = "a test")]
+    mod tests {
+        use super::Wake;
+        use rustix::event::{PollFd, PollFlags, Timespec, poll};
+        use std::cell::Cell;
+
+        fn is_readable(wake: &Wake) -> bool {
+            let pipe = wake.pipe().unwrap();
+            let mut fds = [PollFd::new(&pipe.near, PollFlags::IN)];
+            poll(&mut fds, Some(&Timespec::default())).unwrap() > 0
+        }
+
+        #[test]
+        fn what_comes_while_the_bytes_are_read_is_seen() {
+            let wake = Wake::default();
+            wake.fd(|| false).unwrap();
+            assert!(!is_readable(&wake));
+            wake.wake();
+            wake.wake();
+            assert!(is_readable(&wake));
+            // The first look finds nothing; then, before the bytes are read, something comes and writes one.
+            let looks = Cell::new(0);
+            wake.drain(|| {
+                looks.set(looks.get() + 1);
+                if looks.get() == 1 {
+                    wake.wake();
+                }
+                looks.get() > 1
+            });
+            assert_eq!(looks.get(), 2);
+            assert!(is_readable(&wake), "its byte was read, and no other was written");
+            wake.drain(|| false);
+            assert!(!is_readable(&wake));
+        }
+
+        #[test]
+        fn a_full_pipe_holds_nobody_up_and_what_was_before_is_seen() {
+            let wake = Wake::default();
+            wake.wake(); // nobody has asked for it yet
+            wake.fd(|| true).unwrap();
+            assert!(is_readable(&wake));
+            (0..1_000_000).for_each(|_| wake.wake());
+            wake.drain(|| false);
+            assert!(!is_readable(&wake), "all bytes were read");
+            wake.close();
+            wake.wake();
+            assert!(wake.fd(|| false).is_err());
+        }
+    }
 }

@@ -378,3 +378,21 @@ fn free_waits_for_the_provider() {
     wait_left.try_recv().expect("the provider was through before");
     freeing.join().unwrap();
 }
+
+/// Whichever is faster, the threads of the feed or the one that starts it.
+#[test]
+fn no_callback_comes_before_the_feed_is_started() {
+    for _ in 0..300 {
+        let feed = std::sync::Arc::new(std::sync::atomic::AtomicPtr::<livefeed_feed>::default());
+        let (known, (sender, result)) = (feed.clone(), channel());
+        let sender = Mutex::new(sender);
+        let asking = prepared(&fast(""), move |_, _| {
+            let feed = known.load(std::sync::atomic::Ordering::SeqCst);
+            let _ = sender.lock().unwrap().send(unsafe { livefeed_reconnect(feed) });
+            LIVEFEED_PROVIDER_FATAL
+        });
+        feed.store(asking.handle.0, std::sync::atomic::Ordering::SeqCst);
+        ok(unsafe { livefeed_start(asking.handle.0) }).unwrap();
+        assert_eq!(name(result.recv_timeout(CEILING).unwrap()), "LIVEFEED_OK");
+    }
+}
