@@ -35,6 +35,8 @@
  *   callback's own thread fails with LIVEFEED_WOULD_DEADLOCK. No C++ exception and no longjmp may leave a callback.
  * - Nothing unwinds out of livefeed: a panic, which would be a bug in it, becomes LIVEFEED_PANIC.
  * - State. All of it belongs to a feed, but for the callback for log records, which is that of the process.
+ * - Signals. livefeed has no handlers, and raises no SIGPIPE. Its threads have the signal mask of the one that starts the
+ *   feed: what is to be handled on certain threads only is to be blocked there before.
  * - fork(). In the child, feeds of the parent fail with LIVEFEED_FORKED, and livefeed_free() does nothing to them, so that
  *   the parent's connections stay as they are. The child may open feeds of its own if fork() was called while no other
  *   thread ran; otherwise, as always then, exec() is all that it may do.
@@ -229,6 +231,11 @@ typedef struct livefeed_view {
      * Its length in bytes.
      */
     size_t length;
+    /**
+     * Stands for the subscriptions that a message is data of: NULL for none, and within a batch the same for the same ones, so
+     * that their names are asked for once (see `livefeed_event_subscription`). It is to be compared, and no more.
+     */
+    const void *subscriptions;
     /**
      * The connection it belongs to, counted from 1.
      */
@@ -815,6 +822,27 @@ livefeed_result livefeed_next_batch(livefeed_feed *feed,
 livefeed_result livefeed_batch_views(const livefeed_batch *batch,
                                      const struct livefeed_view **views,
                                      size_t *count);
+
+/**
+ * Gives an event at a glance: all of it by one call, as `livefeed_batch_views` does for many.
+ *
+ * # Ownership
+ *
+ * What the view points to belongs to the event, and is valid until that is freed.
+ *
+ * # Threads
+ *
+ * Any, and several at once.
+ *
+ * # Errors
+ *
+ * `LIVEFEED_NULL_POINTER`, `LIVEFEED_INVALID_HANDLE`.
+ *
+ * # Safety
+ *
+ * `event` is NULL or an event; `found` is NULL or can be written to.
+ */
+livefeed_result livefeed_event_view(const livefeed_event *event, struct livefeed_view *found);
 
 /**
  * Frees a batch, and its events with it. NULL is fine.

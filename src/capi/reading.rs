@@ -7,6 +7,7 @@ use super::pointers::Caller;
 use super::result::{guard, livefeed_result};
 use crate::event::Event;
 use crate::message::{Message, Payload};
+use std::ffi::c_void;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -24,6 +25,9 @@ pub struct livefeed_view {
     pub data: *const u8,
     /// Its length in bytes.
     pub length: usize,
+    /// Stands for the subscriptions that a message is data of: NULL for none, and within a batch the same for the same ones, so
+    /// that their names are asked for once (see `livefeed_event_subscription`). It is to be compared, and no more.
+    pub subscriptions: *const c_void,
     /// The connection it belongs to, counted from 1.
     pub epoch: u64,
     /// When it happened or was received, in nanoseconds since 1970 (UTC).
@@ -146,6 +150,7 @@ pub unsafe extern "C" fn livefeed_next_batch(
 
 /// What is seen of an event at a glance.
 pub(super) fn view(event: &livefeed_event) -> livefeed_view {
+    let names = message_of(&event.event).and_then(|message| message.subscriptions.as_ref());
     let (data, flags) = match message_of(&event.event).map(Message::payload) {
         Some(Payload::Text(text)) => (Some(text.as_bytes()), 0),
         Some(Payload::Binary(bytes)) => (Some(bytes), LIVEFEED_VIEW_BINARY),
@@ -155,6 +160,7 @@ pub(super) fn view(event: &livefeed_event) -> livefeed_view {
         event,
         data: data.map_or(std::ptr::null(), <[u8]>::as_ptr),
         length: data.map_or(0, <[u8]>::len),
+        subscriptions: names.map_or(std::ptr::null(), |names| Arc::as_ptr(names).cast()),
         epoch: event.event.epoch(),
         time_ns: nanos(&event.event),
         kind: kind_of(&event.event),
@@ -204,6 +210,37 @@ pub unsafe extern "C" fn livefeed_batch_views(
         let batch = caller.batch(batch)?;
         views.set(batch.views.as_ptr());
         count.set(batch.views.len());
+        Ok(())
+    })
+}
+
+/// Gives an event at a glance: all of it by one call, as `livefeed_batch_views` does for many.
+///
+/// # Ownership
+///
+/// What the view points to belongs to the event, and is valid until that is freed.
+///
+/// # Threads
+///
+/// Any, and several at once.
+///
+/// # Errors
+///
+/// `LIVEFEED_NULL_POINTER`, `LIVEFEED_INVALID_HANDLE`.
+///
+/// # Safety
+///
+/// `event` is NULL or an event; `found` is NULL or can be written to.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn livefeed_event_view(
+    event: *const livefeed_event,
+    found: *mut livefeed_view,
+) -> livefeed_result {
+    // SAFETY: see above.
+    let caller = unsafe { Caller::promises() };
+    guard(|| {
+        let found = caller.out(found, "found")?;
+        found.set(view(caller.event(event)?));
         Ok(())
     })
 }

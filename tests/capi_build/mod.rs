@@ -36,7 +36,9 @@ fn build() -> Library {
         .args(["--locked", "--offline", "--target-dir"])
         .arg(&target)
         .args(["--", "--print", "native-static-libs"])
-        .current_dir(root());
+        .current_dir(root())
+        // That is enough for the traces of valgrind and the sanitizers, and valgrind starts sooner.
+        .env("CARGO_PROFILE_DEV_DEBUG", "line-tables-only");
     let built = command.output().expect("cargo can be run");
     let said = String::from_utf8_lossy(&built.stderr);
     assert!(built.status.success(), "{command:?}: {said}");
