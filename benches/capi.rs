@@ -155,7 +155,7 @@ fn main() {
         }
     }
     println!(
-        "{rounds} rounds, interleaved; ws, {size} B; ns per event: median (min-max); CPU ns per event of both sides"
+        "{rounds} rounds, interleaved; ws, {size} B; ns per event: median (min-max); CPU ns per event of this process"
     );
     for (at, (name, _)) in forms.iter().enumerate() {
         let (min, median, max) = spread(&mut times[at]);
