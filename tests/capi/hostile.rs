@@ -23,8 +23,11 @@ struct World {
     batch: *mut livefeed_batch,
     attempt: *const livefeed_attempt,
     target: *mut livefeed_target,
-    out: [usize; 2],
+    out: [usize; ROOM],
 }
+
+/// So much is written at most, in words: a view.
+const ROOM: usize = 8;
 
 const UNTOUCHED: usize = 0x5A5A_1234;
 
@@ -71,6 +74,12 @@ impl Hands {
     /// A place for an output.
     fn out<T>(&mut self, right: &mut usize) -> *mut T {
         assert!(size_of::<T>() <= size_of::<usize>());
+        self.any().map_or((&raw mut *right).cast(), <*mut c_void>::cast)
+    }
+
+    /// A place for a view.
+    fn view(&mut self, right: &mut [usize; ROOM]) -> *mut livefeed_view {
+        assert!(size_of::<livefeed_view>() <= size_of_val(right));
         self.any().map_or((&raw mut *right).cast(), <*mut c_void>::cast)
     }
 
@@ -168,6 +177,7 @@ fn rows() -> Vec<Row> {
         livefeed_fd(w, h): h.handle(w.feed), h.out(&mut w.out[0]);
         livefeed_event_kind(w, h) or 0: h.handle(w.event);
         livefeed_event_payload(w, h): h.handle(w.event), h.out(&mut w.out[0]), h.out(&mut w.out[1]);
+        livefeed_event_view(w, h): h.handle(w.event), h.view(&mut w.out);
         livefeed_event_is_binary(w, h) or 0: h.handle(w.event);
         livefeed_event_epoch(w, h) or 0: h.handle(w.event);
         livefeed_event_time_ms(w, h) or 0: h.handle(w.event);
@@ -274,11 +284,11 @@ fn in_world(test: impl FnOnce(&mut World) + Send) {
         batch,
         attempt: attempt as *const _,
         target: target as *mut _,
-        out: [UNTOUCHED; 2],
+        out: [UNTOUCHED; ROOM],
     };
     test(&mut world);
     // All is as it was.
-    assert_eq!(world.out, [UNTOUCHED; 2]);
+    assert_eq!(world.out, [UNTOUCHED; ROOM]);
     assert_eq!(event.payload().unwrap(), b"null");
     let (mut views, mut count) = (null(), 0);
     ok(unsafe { livefeed_batch_views(batch, &mut views, &mut count) }).unwrap();
@@ -302,7 +312,7 @@ fn check(row: &Row, world: &mut World, hands: &mut Hands, expected: livefeed_res
             assert!(!message().is_empty());
         }
     }
-    assert_eq!(world.out, [UNTOUCHED; 2], "{}, pointer {at}: an output was touched", row.name);
+    assert_eq!(world.out, [UNTOUCHED; ROOM], "{}, pointer {at}: an output was touched", row.name);
 }
 
 #[test]
