@@ -26,7 +26,7 @@ fn a_terminal_has_a_line_of_state_unless_another_program_writes_there() {
     let url = lab.url();
     let Some(shown) = terminal(&format!("$LF tail --count 8 {url}"), "C.UTF-8") else { return };
     assert!(shown.contains(" \u{b7} epoch 1 \u{b7} data "), "{shown:?}");
-    assert!(shown.trim_end().ends_with("\r\u{1b}[Jlivefeed: 8 messages, 1 connection, 0 gaps"), "{shown:?}");
+    assert!(shown.trim_end().ends_with("\r\u{1b}[Klivefeed: 8 messages, 1 connection, 0 gaps"), "{shown:?}");
     let plain = terminal(&format!("$LF tail --count 8 {url} >/dev/null"), "C").unwrap();
     assert!(plain.contains(", epoch 1, data ") && plain.is_ascii(), "{plain:?}");
     let piped = terminal(&format!("$LF tail --count 8 {url} | cat"), "C.UTF-8").unwrap();
