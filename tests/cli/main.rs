@@ -5,6 +5,7 @@
 
 mod check;
 mod common;
+mod completions;
 mod config_schema;
 mod ends;
 mod lab;
@@ -15,3 +16,4 @@ mod running;
 mod schema;
 mod scratch;
 mod tail;
+mod terminal;
