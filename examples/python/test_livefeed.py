@@ -670,8 +670,10 @@ class Ends(Case):
 
     @unittest.skipUnless(IS_POSIX, "needs signals")
     def test_ctrl_c_ends_every_way_of_waiting(self) -> None:
+        # Python leaves SIGINT alone where it is ignored, as in background jobs of scripts.
         code = """
-import livefeed, sys
+import livefeed, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
 feed = livefeed.open(sys.argv[1])
 feed.wait_connected(20)
 feed.ready()
