@@ -5,6 +5,7 @@
 
 mod check;
 mod common;
+mod completions;
 mod config_schema;
 mod ends;
 mod lab;

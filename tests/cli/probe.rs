@@ -54,7 +54,7 @@ fn no_data_is_status_1_after_the_time() {
     silent(&output, 1);
     assert!(begin.elapsed() >= ms(400));
     assert!(
-        err(&output).contains("within 400ms") && err(&output).contains("no data for"),
+        err(&output).contains("within 400ms") && err(&output).contains("no data for what --data says"),
         "{}",
         err(&output)
     );

@@ -36,7 +36,10 @@ impl Failure {
     /// A feed or monitor could not be opened.
     pub(crate) fn of(error: &livefeed::Error) -> Self {
         match error {
-            livefeed::Error::Config { .. } => Self::Usage(error.to_string()),
+            livefeed::Error::Config { path, problem } if path == "url" => {
+                Self::Usage(format!("the URL {problem}"))
+            }
+            livefeed::Error::Config { path, problem } => Self::Usage(format!("{path}: {problem}")),
             error => Self::Failed(error.to_string()),
         }
     }

@@ -1,15 +1,23 @@
 //! The options that say which feed: the same for `tail`, `probe` and `record`.
 
-use crate::exit::Failure;
+use crate::exit::{Failure, say};
+use crate::talk::Talk;
 use crate::{matching, presets, secrets, time};
 use livefeed::{Adaptive, Decision, FeedBuilder, FeedConfig, Matcher, StaleAfter, Subscription, Template};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+/// What several `--subscribe` can't do.
+const TOGETHER: &str = "livefeed: several --subscribe: any data is data of them all, so that one that is silent while another \
+                        is not goes unnoticed; a file for `run` or `probe`, with `data` for each subscription, tells them apart";
+
+/// The subscription that is there for `--data` alone.
+pub(crate) const DATA: &str = "data";
+
 /// How to speak with a feed. The URL is apart, as not every command calls it that.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct FeedArgs {
-    /// What to send on each new connection. May be repeated
+    /// What to send on each new connection: JSON, or any other text. May be repeated; the limit then holds for all of them together
     #[arg(long, value_name = "JSON", help_heading = "Feed", conflicts_with = "preset")]
     subscribe: Vec<String>,
     /// Speak this protocol
@@ -21,20 +29,21 @@ pub(crate) struct FeedArgs {
     /// A key, secret or token that a preset needs. May be repeated
     #[arg(long, value_name = "NAME=VALUE", help_heading = "Feed", requires = "preset")]
     credential: Vec<String>,
-    /// How long there may be no data: a duration, `adaptive` or `none` [default: 60s, or that of the preset]
+    /// How long there may be no data: a duration, `adaptive` or `none`. It holds for several --subscribe together [default: 60s, or
+    /// that of the preset]
     #[arg(long, value_name = "DUR", value_parser = stale_after, help_heading = "Feed")]
     stale_after: Option<StaleAfter>,
     /// Messages that are a sign of life but no data. May be repeated: alternatives
     #[arg(long, value_name = "MATCH", value_parser = matching::parse, help_heading = "Feed")]
     heartbeat: Vec<Matcher>,
-    /// Messages that are data; no others are. May be repeated: alternatives [default: all but heartbeats]
+    /// What data looks like: no other message is data. May be repeated: alternatives [default: all but heartbeats]
     #[arg(long, value_name = "MATCH", value_parser = matching::parse, help_heading = "Feed", conflicts_with = "preset")]
     data: Vec<Matcher>,
     /// The feed's name in events and logs [default: the host]
     #[arg(long, value_name = "NAME", help_heading = "Feed")]
     name: Option<String>,
-    /// A header of the upgrade request. May be repeated
-    #[arg(long, value_name = "'K: V'", help_heading = "Connection")]
+    /// A header of the upgrade request, as 'Name: value'. May be repeated
+    #[arg(long, value_name = "HEADER", help_heading = "Connection")]
     header: Vec<String>,
     /// A file with such headers, one a line
     #[arg(long, value_name = "FILE", help_heading = "Connection")]
@@ -64,6 +73,11 @@ impl FeedArgs {
         })
     }
 
+    /// Whether the subscriptions have names that come from here: `data`, or numbers.
+    pub(crate) fn names_subscriptions(&self) -> bool {
+        self.preset.is_none() && !(self.subscribe.is_empty() && self.data.is_empty())
+    }
+
     /// Whether any of them was given.
     pub(crate) fn is_given(&self) -> bool {
         let lists = [&self.subscribe, &self.topic, &self.header, &self.header_file, &self.subprotocol];
@@ -77,9 +91,22 @@ impl FeedArgs {
             || self.max_reconnects.is_some()
     }
 
+    /// Says, unless that is not wanted, what several `--subscribe` can't do.
+    pub(crate) fn warn(&self, talk: Talk) {
+        if self.subscribe.len() > 1 && !talk.is_quiet() {
+            say(TOGETHER);
+        }
+    }
+
     fn config(&self, url: Option<&str>) -> Result<FeedConfig, Failure> {
+        let shown = url.filter(|url| !url.starts_with('@'));
         let url = url.map(|url| secrets::value("URL", url)).transpose()?;
         let url = url.as_ref().map(livefeed::Secret::expose);
+        if let Some(url) = url
+            && !url.contains("://")
+        {
+            return Err(Failure::usage(without_scheme(shown)));
+        }
         let mut config = match (&self.preset, url) {
             (Some(preset), url) => presets::config(preset, url, &self.topic, &self.credentials()?)?,
             (None, Some(url)) => FeedConfig::new(url),
@@ -97,7 +124,7 @@ impl FeedArgs {
         }
         if let Some(data) = matching::any(&self.data) {
             if config.subscriptions.is_empty() {
-                config.subscriptions.push(Subscription::new("data"));
+                config.subscriptions.push(Subscription::new(DATA));
             }
             config.defaults.data = Some(data);
         }
@@ -135,16 +162,37 @@ impl FeedArgs {
     }
 }
 
+/// What is said of a URL without a scheme: what to write, where it is known and can't hold a secret.
+fn without_scheme(shown: Option<&str>) -> String {
+    let place = shown.filter(|url| !url.contains('@')).and_then(|url| url.split(['/', '?', '#']).next());
+    match place {
+        Some(host) if !host.is_empty() => {
+            format!(
+                "the URL has no scheme; use ws:// or wss://: write ws://{host}.., or wss://{host}.. for TLS"
+            )
+        }
+        _ => "the URL has no scheme; use ws:// or wss://".to_owned(),
+    }
+}
+
 /// What `--subscribe` sends: the text as it is, or, with placeholders, filled in as JSON.
 fn template(text: &str) -> Result<Template, Failure> {
+    let place = text.strip_prefix('@').filter(|place| !place.starts_with('@'));
     let text = secrets::value("--subscribe", text)?;
     let looks_like_json = text.expose().trim_start().starts_with(['{', '[']);
     match serde_json::from_str::<serde_json::Value>(text.expose()) {
         Ok(value) if looks_like_json && text.expose().contains("${") => Ok(Template::json(value)),
-        Err(error) if looks_like_json => Err(Failure::usage(format!(
-            "--subscribe: is no JSON from column {} on: put it in single quotes, as in --subscribe '{{\"op\":\"subscribe\"}}'",
-            error.column()
-        ))),
+        Err(error) if looks_like_json => {
+            let column = error.column();
+            Err(Failure::usage(match place {
+                Some(place) => {
+                    format!("--subscribe @{place}: is no JSON from line {}, column {column} on", error.line())
+                }
+                None => format!(
+                    "--subscribe: is no JSON from column {column} on: put it in single quotes, as in --subscribe '{{\"op\":\"subscribe\"}}'"
+                ),
+            }))
+        }
         _ => Ok(Template::text(text)),
     }
 }

@@ -25,8 +25,8 @@ pub(crate) struct Args {
     /// Where to listen; with port 0 the system chooses one
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9001")]
     listen: SocketAddr,
-    /// What goes wrong; --help lists all. Repeatable: the first for the first connection, and so on, the last for all others
-    #[arg(long, value_name = "MODE[:ARG]", conflicts_with = "script")]
+    /// What goes wrong, as MODE or MODE:ARG; --help lists all. Repeatable: the first for the first connection, and so on, the last for all others
+    #[arg(long, value_name = "MODE", conflicts_with = "script")]
     mode: Vec<String>,
     /// How long all is well before that
     #[arg(long, value_name = "DUR", value_parser = time::duration, default_value = "5s", conflicts_with = "script")]
@@ -81,7 +81,7 @@ struct DataArgs {
     #[arg(long, value_name = "DUR", value_parser = time::interval)]
     ping: Option<Duration>,
     /// Add a header to the answer to the upgrade, such as 'Retry-After: 5'. Repeatable
-    #[arg(long, value_name = "'K: V'")]
+    #[arg(long, value_name = "HEADER")]
     header: Vec<String>,
     /// Choose this subprotocol, offered or not [default: the first offered]
     #[arg(long, value_name = "NAME")]

@@ -38,9 +38,11 @@ mod status;
 mod tail;
 mod talk;
 mod time;
+mod totals;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, Parser, Subcommand};
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 /// A WebSocket feed that can never go silently stale, and never hides a gap.
@@ -58,11 +60,11 @@ struct Cli {
 enum Command {
     Tail(tail::Args),
     Probe(probe::Args),
-    Lab(lab::Args),
-    Record(record::Args),
-    Replay(replay::Args),
     Run(run::Args),
     Check(check::Args),
+    Record(record::Args),
+    Replay(replay::Args),
+    Lab(lab::Args),
     Schema(schema::Args),
     Completions(completions::Args),
 }
@@ -79,7 +81,20 @@ fn parse() -> Cli {
             let word = "(not shown; put a value that has spaces in quotes)".to_owned();
             error.insert(ContextKind::InvalidArg, ContextValue::String(word));
         }
-        error.exit()
+        let lacks_url = error.kind() == ErrorKind::MissingRequiredArgument
+            && error.get(ContextKind::InvalidArg).is_some_and(|value| value.to_string().contains("URL"));
+        if lacks_url {
+            let tip = "say where to connect to, such as wss://feed.example/ws, or take a protocol with --preset NAME";
+            error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
+        }
+        if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand || !error.use_stderr() {
+            error.exit()
+        }
+        // In the form of all other errors, and with nothing in it that a terminal would take for more than text.
+        let text = error.render().to_string();
+        let text = format!("livefeed: {}", text.strip_prefix("error: ").unwrap_or(&text));
+        let _ = io::stderr().write_all(plain::text(&text).as_bytes());
+        std::process::exit(error.exit_code())
     })
 }
 

@@ -1,12 +1,14 @@
 //! Prints a feed: payloads on standard output, what happens to it on standard error, the status line below.
 
+use crate::exit::say;
 use crate::output::{Format, Lines};
 use crate::sentences;
 use crate::status::StatusLine;
 use crate::talk::{Talk, note};
+use crate::totals::Totals;
 use livefeed::crossbeam_channel::{Sender, select};
 use livefeed::{Batch, CloseReason, Event, Feed};
-use std::io;
+use std::io::{self, IsTerminal};
 
 /// Prints a feed until its end.
 pub(crate) struct Printer {
@@ -22,6 +24,7 @@ pub(crate) struct Printer {
     closed: Option<CloseReason>,
     /// What the user was last told to do.
     hint: Option<&'static str>,
+    totals: Totals,
 }
 
 impl Printer {
@@ -29,7 +32,17 @@ impl Printer {
         let status = if talk.is_quiet() { None } else { StatusLine::new() };
         let has_events = format == Format::Json;
         let lines = Lines::stdout(format);
-        Self { lines, has_events, talk, status, left: count, enough, closed: None, hint: None }
+        Self {
+            lines,
+            has_events,
+            talk,
+            status,
+            left: count,
+            enough,
+            closed: None,
+            hint: None,
+            totals: Totals::default(),
+        }
     }
 
     /// Prints until the feed is closed, and says why it closed. Messages after the last one that is wanted are left out.
@@ -57,6 +70,9 @@ impl Printer {
         if let Some(status) = &mut self.status {
             status.clear();
         }
+        if !self.talk.is_quiet() && io::stderr().is_terminal() {
+            say(&format!("livefeed: {}", self.totals));
+        }
         ended.map(|()| self.closed)
     }
 
@@ -69,6 +85,7 @@ impl Printer {
                     Some(0) => continue,
                     Some(left) => *left -= 1,
                 }
+                self.totals.messages += 1;
             } else {
                 self.say(&event)?;
             }
@@ -88,17 +105,18 @@ impl Printer {
         }
         // After the last message that is wanted nobody cares whether more may be missing.
         let told_elsewhere = self.has_events || self.left == Some(0);
-        if let Some(text) = self.talk.about(event, told_elsewhere) {
+        let oldest = self.totals.count(event, self.left == Some(0));
+        if !self.talk.wants(event, told_elsewhere) {
+            return Ok(());
+        }
+        // Said once, until it is another.
+        let hint = sentences::hint(event).filter(|hint| self.hint.replace(hint) != Some(hint));
+        if let Some(text) = sentences::of(event, hint) {
             self.write()?; // what came before it stands before it
             if let Some(status) = &mut self.status {
                 status.clear();
             }
-            // Said once, until it is another.
-            let hint = sentences::hint(event).filter(|hint| self.hint.replace(hint) != Some(hint));
-            match hint {
-                Some(hint) => note(&format!("{text}; {hint}")),
-                None => note(&text),
-            }
+            note(&format!("{text}{}", oldest.unwrap_or_default()));
         }
         Ok(())
     }

@@ -19,6 +19,9 @@ pub(crate) fn value(option: &str, text: &str) -> Result<Secret, Failure> {
         return Ok(place.into());
     }
     if let Some(name) = place.strip_prefix("env:") {
+        if name.is_empty() {
+            return Err(Failure::usage(format!("{option}: name an environment variable after @env:")));
+        }
         return std::env::var(name).map(Secret::from).map_err(|error| {
             let problem = match error {
                 std::env::VarError::NotPresent => "is not set",
@@ -27,12 +30,17 @@ pub(crate) fn value(option: &str, text: &str) -> Result<Secret, Failure> {
             Failure::usage(format!("{option}: the environment variable {name} {problem}"))
         });
     }
-    let text = file(option, place)?;
+    let text = read(option, place, "; write @@ for an @ itself")?;
     Ok(text.strip_suffix('\n').map_or(text.as_str(), |line| line.strip_suffix('\r').unwrap_or(line)).into())
 }
 
 /// What a file holds.
 pub(crate) fn file(option: &str, path: &str) -> Result<String, Failure> {
+    read(option, path, "")
+}
+
+/// What a file holds; `escape` is what else the user may have meant.
+fn read(option: &str, path: &str, escape: &str) -> Result<String, Failure> {
     let usage = |problem: String| Failure::usage(format!("{option}: the file {path} {problem}"));
     if path.is_empty() {
         return Err(Failure::usage(format!(
@@ -42,7 +50,7 @@ pub(crate) fn file(option: &str, path: &str) -> Result<String, Failure> {
     let mut text = String::new();
     File::open(path)
         .and_then(|file| file.take(MOST + 1).read_to_string(&mut text))
-        .map_err(|error| usage(format!("can't be read: {error}")))?;
+        .map_err(|error| usage(format!("can't be read: {error}{escape}")))?;
     if text.len() as u64 > MOST {
         return Err(usage("has more than 1 MiB: is it the right one?".to_owned()));
     }
@@ -53,7 +61,8 @@ pub(crate) fn file(option: &str, path: &str) -> Result<String, Failure> {
 /// from elsewhere. Errors do not show the value.
 pub(crate) fn header(option: &str, line: &str) -> Result<(String, Secret), Failure> {
     let (name, value) = line.split_once(':').ok_or_else(|| {
-        Failure::usage(format!("{option}: a header has a name and a value: write 'Name: value', in quotes"))
+        let form = if option.contains("file") { "Name: value" } else { "'Name: value', in quotes" };
+        Failure::usage(format!("{option}: a header has a name and a value: write {form}"))
     })?;
     let (name, value) = (name.trim(), value.trim());
     let option = format!("{option} {name}");
@@ -103,11 +112,16 @@ mod tests {
             ("@/no/such/file", "can't be read"),
             ("@env:LIVEFEED_NOT_SET", "is not set"),
             ("@", "name a file"),
+            ("@env:", "name an environment variable"),
+            ("@alice", "write @@ for an @ itself"),
         ] {
             let error = value("--subscribe", text).unwrap_err().to_string();
             assert!(error.starts_with("--subscribe: ") && error.contains(part), "{error}");
         }
         let error = header("--header", "hunter2").unwrap_err().to_string();
         assert!(error.contains("'Name: value'") && !error.contains("hunter2"), "{error}");
+        let error = header("--header-file f, line 1", "hunter2").unwrap_err().to_string();
+        assert!(error.ends_with("write Name: value"), "{error}");
+        assert_eq!(header("--header", "From: bob @@alice").unwrap().1.expose(), "bob @alice");
     }
 }

@@ -27,8 +27,8 @@ pub(crate) fn hint(event: &Event) -> Option<&'static str> {
     }
 }
 
-/// One line about an event; none for messages.
-pub(crate) fn of(event: &Event) -> Option<String> {
+/// One line about an event, with what to do about the end of a connection; none for messages.
+pub(crate) fn of(event: &Event, hint: Option<&str>) -> Option<String> {
     Some(match event {
         Event::Message(_) => return None,
         Event::Connecting(e) => format!("connecting to {}, attempt {}", e.endpoint, e.attempt),
@@ -68,14 +68,15 @@ pub(crate) fn of(event: &Event) -> Option<String> {
             let times = if e.attempts > 1 { format!(" ({} times)", e.attempts) } else { String::new() };
             let next =
                 e.retry_in.map_or_else(String::new, |delay| format!("; next attempt in {}", seconds(delay)));
-            format!("{what}{times}: {}{next}", e.reason)
+            let hint = hint.map_or_else(String::new, |hint| format!("; {hint}"));
+            format!("{what}{times}: {}{hint}{next}", hints::end(&e.reason))
         }
         Event::Alert(e) => match e.status {
             AlertStatus::Raised => format!("alert: {}", e.kind),
             AlertStatus::Cleared => format!("alert over: {}", e.kind),
             _ => format!("notice: {}", e.kind),
         },
-        Event::Closed(e) => format!("closed: {}", e.reason),
+        Event::Closed(e) => format!("closed: {}", hints::close(&e.reason)),
         other => other.name().to_owned(),
     })
 }

@@ -22,9 +22,11 @@ const DRAIN: Duration = Duration::from_secs(4);
 ///
 /// It reconnects by itself, and goes on until it is stopped (Ctrl-C, SIGTERM), --count or --for is reached, nobody reads its
 /// output any more, or the feed is given up. What happens to the feed is said on standard error: when data stops, when the
-/// connection ends, and where messages may be missing.
+/// connection ends, and where messages may be missing. With --format json these are among the events on standard output, and
+/// only -v says them on standard error too. On a terminal, unless the output is piped, a line at the bottom shows the state, the
+/// epoch (the number of the connection), the age of the data, and the rate.
 #[derive(Debug, clap::Args)]
-#[command(after_long_help = LONG_HELP)]
+#[command(after_long_help = LONG_HELP.to_owned() + EXAMPLES)]
 pub(crate) struct Args {
     /// Where to connect to: ws://HOST[:PORT]/PATH or wss://.. [default: that of the preset]
     #[arg(value_name = "URL", required_unless_present = "preset")]
@@ -37,11 +39,11 @@ pub(crate) struct Args {
     /// End after so many messages
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), help_heading = "Output")]
     count: Option<u64>,
-    /// End after so long; with --count, status 1 if fewer messages came by then
+    /// End after so long, with status 0 also if nothing came; with --count, status 1 if fewer messages came by then
     #[arg(long = "for", value_name = "DUR", value_parser = time::duration, help_heading = "Output")]
     duration: Option<Duration>,
-    /// Say over HTTP how the feed is: /health, /metrics, and a page for people
-    #[arg(long, value_name = "HOST:PORT", help_heading = "Monitoring")]
+    /// Say over HTTP at this HOST:PORT how the feed is: /health, /metrics, and a page for people
+    #[arg(long, value_name = "ADDR", help_heading = "Monitoring")]
     health: Option<String>,
     /// Run this for each alert, with the event as JSON on standard input; at most 30 s, one at a time
     #[arg(long, value_name = "CMD", value_parser = clap::builder::NonEmptyStringValueParser::new(), help_heading = "Monitoring")]
@@ -60,14 +62,24 @@ MATCH recognises messages:
 
 DUR is a duration such as 500ms, 2s or 1m30s.
 
-Secrets need not stand on the command line, where other users can see them: in place of URL, JSON, the VALUE of a credential,
-and the value of a header or its last word, write @FILE or @env:NAME.
-  livefeed tail @url.txt --header 'Authorization: Bearer @env:TOKEN'
+Secrets need not stand on the command line, where other users can see them: in place of URL, JSON, the VALUE of a credential, \
+and the value of a header or its last word, write @FILE or @env:NAME, and @@ for an @ itself:
+  @url.txt --header 'Authorization: Bearer @env:TOKEN'
 
-A TOPIC is one of the subscriptions in the preset's file, by its name, or one like it with other variables.
-  livefeed tail --preset kraken-v2 --topic btc --topic btc-trades,symbol=ETH/USD
+A TOPIC is one of the subscriptions in the preset's file, by its name, or one like it with other variables:
+  --preset kraken-v2 --topic btc --topic btc-trades,symbol=ETH/USD
 
-Exit status: 0 ended as asked; 1 refused, gave up, or standard output failed; 2 wrong arguments.";
+Several --subscribe have one limit together: any data is data of them all. Where one that is silent must not go unnoticed, \
+write a file with `data` for each subscription, for `run` and `probe`.
+
+Exit status: 0 ended as asked; 1 stale, refused, gave up, or the output failed; 2 wrong arguments.";
+
+const EXAMPLES: &str = "
+
+Examples:
+  livefeed tail --subscribe '{\"op\":\"subscribe\",\"topic\":\"btc\"}' --stale-after 5s wss://feed.example/ws
+  livefeed tail --preset kraken-v2 --topic btc --format json | jq -r .text
+  livefeed tail --count 1 --for 10s wss://feed.example/ws     status 1 if nothing came";
 
 /// Why it ends.
 enum Why {
@@ -87,6 +99,7 @@ type Printed = io::Result<Option<CloseReason>>;
 
 pub(crate) fn main(args: Args) -> Outcome {
     args.talk.start_log();
+    args.feed.warn(args.talk);
     // Before signals are caught: a secret may be read from a pipe into which nobody writes.
     let mut builder = args.feed.builder(args.url.as_deref())?;
     let stop = signals::stop()?;

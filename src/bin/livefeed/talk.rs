@@ -48,9 +48,16 @@ impl Talk {
     /// What is to be said about an event, if anything. Of events that are told elsewhere as well, nothing unless it was
     /// asked for.
     pub(crate) fn about(self, event: &Event, told_elsewhere: bool) -> Option<String> {
-        let wanted =
-            !self.quiet && (self.is_verbose() || (!told_elsewhere && sentences::is_important(event)));
-        if wanted { sentences::of(event) } else { None }
+        if self.wants(event, told_elsewhere) { sentences::of(event, None) } else { None }
+    }
+
+    /// Whether something is to be said about an event, in the same way.
+    pub(crate) fn wants(self, event: &Event, told_elsewhere: bool) -> bool {
+        let is_in_log = self.verbose > 1
+            && matches!(event, Event::Connected(_) | Event::Closed(_))
+            && std::env::var_os("RUST_LOG").is_none();
+        let is_important = !told_elsewhere && sentences::is_important(event);
+        !self.quiet && !is_in_log && (self.is_verbose() || is_important)
     }
 }
 

@@ -36,8 +36,8 @@ pub(crate) struct Args {
     /// End after so long, as if stopped
     #[arg(long = "for", value_name = "DUR", value_parser = time::duration)]
     duration: Option<Duration>,
-    /// Say over HTTP how the feeds are, here instead of where the configuration says
-    #[arg(long, value_name = "HOST:PORT")]
+    /// Say over HTTP how the feeds are, at this HOST:PORT instead of where the configuration says
+    #[arg(long, value_name = "ADDR")]
     health: Option<String>,
     #[command(flatten)]
     talk: Talk,
