@@ -82,8 +82,8 @@ fn problems_have_the_line_and_the_path_of_the_field() {
         ("a.toml", "[[feeds]]\nurl = 'ws://h/'\n[output]\nfile = '/'", "4: output.file: names no file"),
         (
             "a.toml",
-            "[[feeds]]\nurl = 'ws://h/'\n[health]\nlisten = '9090'",
-            "4: health.listen: must be an address",
+            "[[feeds]]\nurl = 'ws://h/'\n[health]\nlisten = ':9090'",
+            "4: health.listen: write the host too: 127.0.0.1:9090",
         ),
         ("a.toml", "[[feeds]]\nurl = 'ws://h/'\n[on_alert]\ncommand = ' '", "4: on_alert.command: is empty"),
         (

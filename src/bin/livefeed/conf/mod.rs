@@ -4,7 +4,7 @@ mod document;
 mod outside;
 
 use crate::exit::Failure;
-use crate::{files, spelling};
+use crate::{address, files, spelling};
 use document::{Node, without_place};
 use livefeed::{Error, FeedConfig, Limit, Secret};
 use serde::{Deserialize, Serialize};
@@ -328,8 +328,12 @@ impl RunConfig {
         let mut wrong = |path: &str, text: &str| {
             problems.push(Problem { line: None, path: path.to_owned(), text: text.to_owned() });
         };
-        if self.health.as_ref().is_some_and(|health| !is_address(&health.listen)) {
-            wrong("health.listen", "must be an address with a port, such as \"127.0.0.1:9090\"");
+        match self.health.as_ref().map(|health| (address::read(&health.listen), &health.listen)) {
+            Some((Err(problem), _)) => wrong("health.listen", &problem),
+            Some((Ok(read), listen)) if read != *listen => {
+                wrong("health.listen", &format!("lacks the host: write \"{read}\""));
+            }
+            _ => {}
         }
         self.output.check(&mut wrong);
         if let Some(path) = &self.output.file {
@@ -357,18 +361,11 @@ impl Health {
     /// The one of the configuration, but at the address of the command line, if there is one.
     pub(crate) fn or(configured: Option<Self>, listen: Option<String>) -> Result<Option<Self>, Failure> {
         let Some(listen) = listen else { return Ok(configured) };
-        if !is_address(&listen) {
-            return Err(Failure::usage(format!(
-                "--health {listen}: write HOST:PORT, such as 127.0.0.1:9090"
-            )));
-        }
+        let listen = address::read(&listen)
+            .map_err(|problem| Failure::usage(format!("--health {listen}: {problem}")))?;
         let allowed_hosts = configured.map(|health| health.allowed_hosts).unwrap_or_default();
         Ok(Some(Self { listen, allowed_hosts }))
     }
-}
-
-fn is_address(text: &str) -> bool {
-    text.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
 }
 
 impl Output {
