@@ -127,9 +127,10 @@ impl From<Problems> for Failure {
 ///
 /// `-` is standard input. A file named `.json` is JSON, one named `.toml` TOML, and any other is what it looks like.
 pub(crate) fn read(path: &Path) -> Result<RunConfig, Problems> {
+    let file = if path.as_os_str() == "-" { Path::new("standard input") } else { path };
     let problems = |line, text: String| {
         let only = Problem { line, path: String::new(), text };
-        Problems { file: path.to_owned(), all: vec![only] }
+        Problems { file: file.to_owned(), all: vec![only] }
     };
     if matches!(path.extension().and_then(|extension| extension.to_str()), Some("yaml" | "yml")) {
         return Err(problems(None, "is YAML by its name: write TOML or JSON".to_owned()));
@@ -153,7 +154,7 @@ pub(crate) fn read(path: &Path) -> Result<RunConfig, Problems> {
             problem.line = Some(node.line_of(&problem.path));
         }
         all.sort_by_key(|problem| problem.line);
-        Problems { file: path.to_owned(), all }
+        Problems { file: file.to_owned(), all }
     })
 }
 
