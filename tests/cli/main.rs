@@ -16,3 +16,4 @@ mod running;
 mod schema;
 mod scratch;
 mod tail;
+mod terminal;

@@ -1,7 +1,7 @@
 //! `probe`, as cron and containers use it.
 
 use crate::common::{LinesOf, err, file, finish, livefeed, ms, out, run, said_goodbye, signal, status};
-use livefeed::lab::{Lab, Script, Topic};
+use livefeed::lab::{Command, Lab, Script, Topic};
 use std::process::Output;
 use std::time::{Duration, Instant};
 
@@ -120,6 +120,30 @@ fn nobody_listening_is_said() {
         "{}",
         err(&output)
     );
+}
+
+#[test]
+fn it_says_what_is_missing_by_the_words_of_the_command_line() {
+    let lab = lab(Script::new());
+    let output = run(&["probe", "--within", "200ms", "--subscribe", "btc", &lab.url()]);
+    silent(&output, 1);
+    assert!(err(&output).contains("no data for --subscribe 1\n"), "{}", err(&output));
+    let output = run(&["probe", "-v", "--subscribe", "btc", &steady().url()]);
+    silent(&output, 0);
+    assert!(err(&output).contains(": fresh: data after 0."), "{}", err(&output));
+}
+
+#[test]
+fn it_does_not_wait_for_an_answer_to_its_goodbye() {
+    // It takes connections and bytes, and says nothing more.
+    let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let output = run(&["probe", "--within", "300ms", &format!("ws://{}/", server.local_addr().unwrap())]);
+    silent(&output, 1);
+    assert!(err(&output).contains("has not answered yet"), "{}", err(&output));
+    let lab = lab(Script::new().send("x").then(Command::Freeze));
+    let begin = Instant::now();
+    (0..12).for_each(|_| silent(&run(&["probe", &lab.url()]), 0));
+    assert!(begin.elapsed() < Duration::from_secs(8), "{:?}", begin.elapsed());
 }
 
 #[test]

@@ -8,7 +8,7 @@ use crate::talk::{Talk, note};
 use crate::totals::Totals;
 use livefeed::crossbeam_channel::{Sender, select};
 use livefeed::{Batch, CloseReason, Event, Feed};
-use std::io::{self, IsTerminal};
+use std::io;
 
 /// Prints a feed until its end.
 pub(crate) struct Printer {
@@ -69,8 +69,6 @@ impl Printer {
         };
         if let Some(status) = &mut self.status {
             status.clear();
-        }
-        if !self.talk.is_quiet() && io::stderr().is_terminal() {
             say(&format!("livefeed: {}", self.totals));
         }
         ended.map(|()| self.closed)

@@ -15,7 +15,7 @@ const GRACE: Duration = Duration::from_millis(100);
 const EXAMPLES: &str = "
 
 Examples:
-  livefeed probe --within 5s --data /topic=btc --subscribe '{\"op\":\"subscribe\",\"topic\":\"btc\"}' wss://feed.example/ws
+  livefeed probe --within 5s --data /topic=btc wss://feed.example/ws
   HEALTHCHECK CMD livefeed probe --within 5s /etc/feeds.toml";
 
 /// Waits for fresh data on each subscription: exit status 0 if it came in time, 1 if not

@@ -84,11 +84,10 @@ impl StatusLine {
 }
 
 /// What wipes a line of so many columns away, in a terminal that has become so wide since: a narrower one has wrapped it.
+/// Line by line, as some terminals keep what was cleared down to the bottom for scrolling back.
 fn wipe(columns: usize, width: usize) -> String {
-    match columns.saturating_sub(1) / width.max(1) {
-        0 => "\r\x1b[J".to_owned(),
-        lines => format!("\x1b[{lines}A\r\x1b[J"),
-    }
+    let wrapped = columns.saturating_sub(1) / width.max(1);
+    format!("\r\x1b[K{}", "\x1b[A\x1b[K".repeat(wrapped))
 }
 
 /// Messages a second over the last few intervals.
@@ -134,7 +133,8 @@ fn line(health: &Health, rate: f64, separator: &str, color: bool, width: usize) 
             let _ = write!(rest, "{separator}{rate:.0}/s");
         }
     }
-    let _ = write!(rest, "{separator}{} messages", health.messages);
+    let _ =
+        write!(rest, "{separator}{} message{}", health.messages, if health.messages == 1 { "" } else { "s" });
     let room = width.saturating_sub(FREE);
     let state = cut(state, room);
     let rest = cut(&rest, room.saturating_sub(state.len()));
@@ -204,8 +204,8 @@ mod tests {
             [(0, 80, 0), (78, 80, 0), (78, 78, 0), (79, 78, 1), (98, 30, 3), (9, 0, 8)]
         {
             let wiped = wipe(columns, width);
-            assert!(wiped.ends_with("\r\x1b[J"), "{wiped:?}");
-            assert_eq!(wiped.contains(&format!("\x1b[{up}A")), up > 0, "{columns} {width}: {wiped:?}");
+            let counts = (wiped.matches("\x1b[A").count(), wiped.matches("\x1b[K").count());
+            assert_eq!(counts, (up, up + 1), "{columns} {width}: {wiped:?}");
         }
     }
 

@@ -62,3 +62,52 @@ impl fmt::Display for Totals {
         )
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use livefeed::lab::{Command, Lab, Script, Topic};
+    use livefeed::{Decision, Feed, Matcher, Subscription};
+
+    #[test]
+    fn the_subscription_that_was_silent_longest_is_named_once() {
+        let ms = Duration::from_millis;
+        let topics =
+            move || Script::of_topics([Topic::new("btc").every(ms(20)), Topic::new("eth").every(ms(20))]);
+        let lab = Lab::builder()
+            .scripts(move |connection| match connection {
+                1 => topics().for_(ms(100)).then(Command::Mute("btc".to_owned())),
+                _ => topics().for_(ms(300)).close(1001, "bye"),
+            })
+            .start()
+            .unwrap();
+        let subscription = |id: &str| {
+            Subscription::new(id)
+                .data(Matcher::pointer("/topic", id))
+                .stale_after(ms(500))
+                .repair([livefeed::RepairStep::Reconnect])
+        };
+        let feed = Feed::builder(lab.url())
+            .subscription(subscription("btc"))
+            .subscription(subscription("eth"))
+            .retry_policy(|reason, _| (reason.name() == "io").then_some(Decision::Fatal))
+            .open()
+            .unwrap();
+        let mut totals = Totals::default();
+        let mut said = Vec::new();
+        for event in &feed {
+            let more = totals.count(&event, false);
+            if let Event::Gap(_) = event {
+                said.push(more);
+                if said.len() == 2 {
+                    break;
+                }
+            }
+        }
+        let [Some(first), None] = said.as_slice() else { panic!("{said:?}") };
+        assert!(first.starts_with(", that of btc "), "{first}");
+        let age: f64 = first.split(' ').nth(4).unwrap().parse().unwrap();
+        assert!(age >= 0.5, "{first}");
+        assert_eq!(totals.to_string(), "0 messages, 3 connections, 2 gaps");
+    }
+}

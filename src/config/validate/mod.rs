@@ -212,7 +212,7 @@ pub(super) fn check_headers(headers: &BTreeMap<String, Secret>) -> Checked {
         let path = || format!("headers[{name:?}]");
         if !is_token(name) {
             // Not shown: a whole header line in place of a name is a common slip, with the secret in it.
-            let problem = "the name of a header is none: use letters, digits and - (RFC 9110 section 5.6.2), and \
+            let problem = "one has a name that no header may have: use letters, digits and - (RFC 9110 section 5.6.2), and \
                            give the value apart";
             return refuse("headers", problem);
         }
