@@ -42,7 +42,7 @@ fn toml_can_switch_off_what_json_does_with_null() {
 #[test]
 fn problems_have_the_line_and_the_path_of_the_field() {
     for (name, text, expected) in [
-        ("a.toml", "x = 1", "1: x: is no field: there are `feeds`, `health`, `output`, `on_alert`, `url`"),
+        ("a.toml", "x = 1", "1: x: is no field: there are `feeds`, `health`, `on_alert`, `output`, `url`"),
         ("a.toml", "\nuri = 'ws://h/'", "2: uri: is no field: did you mean `url`?"),
         ("a.toml", "[[feed]]\nurl = 'ws://h/'", "1: feed: is no field: did you mean `feeds`?"),
         (
@@ -53,9 +53,17 @@ fn problems_have_the_line_and_the_path_of_the_field() {
         ("a.toml", "[[feeds]]\nurl = 'ws://h/'\n[on_alert]", "3: on_alert: lacks `command`"),
         (
             "a.json",
-            "{\"feeds\": [\n{\"url\": \"ws://h/\"},\n{\n\"uri\": \"CANARY\"}]}",
+            "{\"feeds\": [\n{\"url\": \"ws://h/\"},\n{\n\"uri\": \"ws://CANARY/\"}]}",
             "4: feeds[1].uri: is no field",
         ),
+        ("a.toml", "url = 'ws://h/'\n[health]\nlisten = 'h:1'", "2: health: stands beside `feeds`"),
+        (
+            "a.toml",
+            "url = 'ws://h/'\npreset = 'okx'",
+            "2: preset: is an option of commands, not of files: `livefeed schema",
+        ),
+        ("a.yaml", "url: ws://h/", " is YAML by its name: write TOML or JSON"),
+        ("conf", "url: ws://h/", "1: no TOML: "),
         ("a.toml", "", "1: there are no feeds"),
         ("a.toml", "feeds = []", "1: feeds: is empty"),
         ("a.toml", "\nurl = 'http://h/'", "2: url: "),
@@ -77,13 +85,13 @@ fn problems_have_the_line_and_the_path_of_the_field() {
         (
             "a.toml",
             "[[feeds]]\nurl = 'ws://h/'\n[output]\nmax_bytes = 'CANARY'",
-            "4: output.max_bytes: does not fit",
+            "4: output.max_bytes: does not fit: expected a whole number",
         ),
         ("a.toml", "[[feeds]]\nurl = 'ws://h/'\n[output]\nfile = '/'", "4: output.file: names no file"),
         (
             "a.toml",
-            "[[feeds]]\nurl = 'ws://h/'\n[health]\nlisten = '9090'",
-            "4: health.listen: must be an address",
+            "[[feeds]]\nurl = 'ws://h/'\n[health]\nlisten = ':9090'",
+            "4: health.listen: write the host too: 127.0.0.1:9090",
         ),
         ("a.toml", "[[feeds]]\nurl = 'ws://h/'\n[on_alert]\ncommand = ' '", "4: on_alert.command: is empty"),
         (
@@ -113,6 +121,73 @@ fn each_feed_is_checked() {
     for (said, front) in said.iter().zip(fronts) {
         assert!(said.starts_with(front), "{said} {front}");
     }
+}
+
+/// What is wrong at one place hides no other, and what comes of it is not said.
+#[test]
+fn all_problems_are_said_by_line() {
+    let text = "
+        [output]
+        keeep = 30
+        max_bytes = '3k'
+        every = '1 fortnight'
+        [heatlh]
+        lisen = '9090'
+        [[feeds]]
+        url = 'http://h/'
+        stale_afer = '2'
+        nam = 5
+        headers = {X-Key = {'$env' = 'LIVEFEED_NO_SUCH_VARIABLE'}, 'a b' = 'CANARY'}
+        [[feeds]]
+        uri = 'ws://i/'
+        ping.after = 5
+        [[feeds.subscriptions]]
+        name = 7
+        [[feeds.subscriptions]]
+        id = 'x'
+        data = {pionter = '/a', equals = 1}
+        ack_timeout = 'soon'
+    ";
+    let said = problems("all.toml", text);
+    let fronts = [
+        "3: output.keeep: is no field: did you mean `keep`?",
+        "4: output.max_bytes: does not fit: expected a whole number",
+        "5: output.every: does not fit",
+        "6: heatlh: is no field: did you mean `health`?",
+        "7: heatlh.lisen: is no field: did you mean `listen`?",
+        "7: heatlh.lisen: lacks the host",
+        "9: feeds[0].url: ",
+        "10: feeds[0].stale_afer: is no field: did you mean `stale_after`?",
+        "10: feeds[0].stale_afer: is ",
+        "11: feeds[0].nam: is no field: did you mean `name`?",
+        "11: feeds[0].nam: is an integer",
+        "12: feeds[0].headers[\"X-Key\"]: the environment variable",
+        "12: feeds[0].headers: ",
+        "14: feeds[1].uri: is no field: did you mean `url`?",
+        "15: feeds[1].ping.after: is an integer",
+        "17: feeds[1].subscriptions[0].name: is no field: did you mean `id`?",
+        "17: feeds[1].subscriptions[0].name: is an integer",
+        "20: feeds[1].subscriptions[1].data.pionter: is no field: did you mean `pointer`?",
+        "21: feeds[1].subscriptions[1].ack_timeout: ",
+    ];
+    assert_eq!(said.len(), fronts.len(), "{said:#?}");
+    for front in fronts {
+        assert!(said.iter().any(|said| said.starts_with(front)), "{front}: {said:#?}");
+    }
+    let line = |said: &String| said.split(':').next().unwrap().parse::<u32>().unwrap();
+    assert!(said.windows(2).all(|pair| line(&pair[0]) <= line(&pair[1])), "{said:#?}");
+    assert!(!said.concat().contains("CANARY"), "{said:#?}");
+}
+
+#[test]
+fn standard_input_and_presets_are_checked_too() {
+    let preset = run(&["schema", "--preset", "kraken-v2"]);
+    assert_eq!(preset.stdout, include_bytes!("../../examples/feeds/kraken-v2.json"));
+    let dir = Scratch::new();
+    let file = std::fs::File::open(dir.file("a", "url = 'ws://h/'")).unwrap();
+    let output = livefeed(&["check", "-"]).stdin(file).output().unwrap();
+    let shown: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&shown["feeds"][0]["name"], &shown["output"]["keep"]), (&"h".into(), &Value::Null));
 }
 
 #[test]

@@ -8,7 +8,7 @@ use livefeed::{EndReason, Event, Feed, FeedBuilder, Matcher, Subscription};
 /// Starts a lab; its URL.
 #[track_caller]
 fn lab(more: &[&str]) -> (Running, String) {
-    let mut server = Running::start(&[&["lab", "--listen", "127.0.0.1:0"], more].concat());
+    let mut server = Running::start(&[&["lab", "--listen", "0"], more].concat());
     let url = server.says("listening at ");
     (server, url)
 }
@@ -73,6 +73,22 @@ fn it_sends_numbered_messages_and_says_goodbye() {
         assert!(matches!(end(&feed), EndReason::ClosedByPeer { code: Some(1001), .. }));
         server.says("connection 1: over");
         assert_eq!(server.ends().code(), Some(0));
+    }
+}
+
+#[test]
+fn what_it_does_is_said() {
+    let (mut server, url) = lab(&["--mode", "refuse:503", "--mode", "close:1012", "--after", "0s"]);
+    let _feed = feed(&url).open().unwrap();
+    for said in ["connection 1: accepted", "connection 1: refuse 503", "connection 2: close 1012"] {
+        server.says(said);
+    }
+    for (wrong, part) in
+        [("--listen=:9", "127.0.0.1:9 for this machine"), ("--mode=garbage", "`violate:garbage`?")]
+    {
+        let output = run(&["lab", wrong]);
+        assert_eq!(output.status.code(), Some(2));
+        assert!(err(&output).contains(part), "{output:?}");
     }
 }
 

@@ -87,7 +87,10 @@ fn what_was_recorded_is_replayed() {
     let lab = Lab::start(Script::new().topics([topic]).then(Command::Pings(ms(5)))).unwrap();
     let output = record(&lab.url(), file, &["--subscribe", r#"{"subscribe":"btc"}"#, "--count", "200"]);
     assert_eq!(output.status.code(), Some(0), "{output:?}");
-    assert!(stderr(&output).contains("recorded 200 messages of 1 connections, "), "{output:?}");
+    assert!(stderr(&output).contains("recorded 200 messages of 1 connection, "), "{output:?}");
+    let length = std::fs::metadata(file).unwrap().len();
+    assert!(stderr(&output).contains(&format!(", {length} bytes")), "{length}: {output:?}");
+    assert!(stderr(&output).starts_with("livefeed: recording to "), "{output:?}");
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
@@ -259,6 +262,50 @@ fn a_recording_is_not_written_over_by_mistake_and_can_be_gone_on_with() {
     assert_eq!(output.status.code(), Some(2));
     assert_eq!(std::fs::read_to_string(&other).unwrap(), "no recording");
     assert_eq!(run(&["replay", &other]).status.code(), Some(2));
+}
+
+#[test]
+fn an_attempt_that_failed_does_not_keep_the_next_one_away() {
+    let dir = Scratch::new();
+    let file = dir.path().join("a.lfrec");
+    let file = file.to_str().unwrap();
+    let refusing = Lab::start(Script::refuse(401)).unwrap();
+    let output = record(&refusing.url(), file, &[]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let said = stderr(&output);
+    let lines: Vec<_> = said.lines().collect();
+    assert!(
+        lines[1].contains("401") && lines[2].contains("recorded 0 messages of 0 connections"),
+        "{lines:?}"
+    );
+    let lab = Lab::start(Script::new().send("a")).unwrap();
+    let output = record(&lab.url(), file, &["--count", "1"]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert_eq!(texts(&printed(file), "received"), ["a"]);
+    // What is no recording is left alone, and told apart.
+    let other = dir.file("notes.txt", "no recording");
+    let output = record(&lab.url(), &other, &["--count", "1"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("is no recording"), "{output:?}");
+    assert_eq!(std::fs::read_to_string(&other).unwrap(), "no recording");
+    let output = record(&lab.url(), "-", &[]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("name one"), "{output:?}");
+}
+
+#[cfg(unix)]
+#[test]
+fn what_was_there_becomes_private_whatever_it_is_used_for() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = Scratch::new();
+    let lab = Lab::start(Script::new().send("a")).unwrap();
+    for how in [&["--append"][..], &["--overwrite"], &[]] {
+        let file = dir.file("a.lfrec", "");
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).unwrap();
+        let output = record(&lab.url(), &file, &[&["--count", "1"], how].concat());
+        assert!(output.status.success(), "{output:?}");
+        assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600, "{how:?}");
+    }
 }
 
 #[test]

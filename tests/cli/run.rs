@@ -442,8 +442,9 @@ fn what_can_not_be_had_is_said_at_once() {
     let other = dir.file("other.txt", "not ours\n");
     for (args, output, status, part) in [
         (vec!["--health", &addr], String::new(), 1, "take another port"),
-        (vec!["--health", "9090"], String::new(), 2, "write HOST:PORT"),
-        (vec![], format!("file = \"{other}\""), 1, "something else than events"),
+        (vec!["--health", "here"], String::new(), 2, "write HOST:PORT"),
+        (vec!["--health", ":9090"], String::new(), 2, "127.0.0.1:9090 for this machine"),
+        (vec![], format!("file = \"{other}\""), 2, "something else than events"),
         (vec![], "file = \"x-{topic}\"".to_owned(), 2, "{feed} is all that a name may hold of these"),
         (vec![], "every = \"1 fortnight\"".to_owned(), 2, "output.every: does not fit"),
     ] {
@@ -454,6 +455,34 @@ fn what_can_not_be_had_is_said_at_once() {
     }
     assert_eq!(std::fs::read_to_string(other).unwrap(), "not ours\n");
     assert_eq!(lab.connections(), 0, "none of them got so far");
+}
+
+#[cfg(unix)]
+#[test]
+fn what_happens_is_said_with_the_name_of_the_feed_unless_it_is_to_be_quiet() {
+    for quiet in [false, true] {
+        let lab = steady();
+        let dir = Scratch::new();
+        let config = config(&dir, &lab, &format!("file = \"{}/f.ndjson\"", dir.path().display()));
+        let more: &[&str] = if quiet { &["-q"] } else { &[] };
+        let mut service =
+            Service::of(livefeed(&[&["run", &config][..], more].concat()).stdout(Stdio::null()));
+        until("data", || lab.published("t") > 20);
+        lab.control().stop_listening().unwrap();
+        lab.control().all(Do::Reset);
+        if quiet {
+            until("the end", || lab.live() == 0);
+        } else {
+            service.wait_for("livefeed: 1 feed, events go to ");
+            service.wait_for("f: disconnected: ");
+            service.wait_for("connection refused by ");
+            lab.control().listen_again().unwrap();
+            service.wait_for("f: gap: reconnected");
+        }
+        service.signal("-TERM");
+        assert_eq!(service.end().code(), Some(0), "{:?}", service.heard);
+        assert!(!quiet || service.heard.is_empty(), "{:?}", service.heard);
+    }
 }
 
 #[test]

@@ -1,13 +1,12 @@
 //! `lab`: a server that misbehaves on demand.
 
 use crate::exit::{Failure, Outcome, say};
-use crate::lab_script::{self, Data};
-use crate::{secrets, serving, signals, time};
+use crate::lab_script::{self, Data, Steps};
+use crate::{address, secrets, serving, signals, time};
 use livefeed::crossbeam_channel::{Receiver, after, never, select};
 use livefeed::lab::{Builder, Command, Lab, Script, Topic};
 use std::fs::File;
 use std::io::Read;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,9 +21,9 @@ const PAYLOADS: u64 = 256 << 20;
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = lab_script::help())]
 pub(crate) struct Args {
-    /// Where to listen; with port 0 the system chooses one
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9001")]
-    listen: SocketAddr,
+    /// Where to listen: HOST:PORT, or a port of this machine; with port 0 the system chooses one
+    #[arg(long, value_name = "ADDR", value_parser = address::read, default_value = "127.0.0.1:9001")]
+    listen: String,
     /// What goes wrong, as MODE or MODE:ARG; --help lists all. Repeatable: the first for the first connection, and so on, the last for all others
     #[arg(long, value_name = "MODE", conflicts_with = "script")]
     mode: Vec<String>,
@@ -135,23 +134,26 @@ pub(crate) fn main(args: Args) -> Outcome {
     let scripts = scripts(&args, &data)?;
     // Not before: until here a signal ends the program by itself, whatever it waits for.
     let stop = signals::stop()?;
-    let quiet = args.quiet;
+    let (quiet, good) = (args.quiet, args.after);
     let plan = move |number: usize| {
         let last = scripts.len().saturating_sub(1);
-        let script = scripts.get(number.saturating_sub(1).min(last)).cloned().unwrap_or_default();
-        if quiet { script } else { watched(script, number) }
+        let of = |data: &Data| {
+            let plan = scripts.get(number.saturating_sub(1).min(last));
+            plan.and_then(|plan| plan.script(data, good).ok()).unwrap_or_default()
+        };
+        if quiet { of(&data) } else { watched(of, &data, number) }
     };
-    let builder = Lab::builder().listen(args.listen).transcript_limit(16).scripts(plan);
+    let listen = args.listen;
+    let cannot = |error: std::io::Error| {
+        Failure::failed(format!("{listen} can't be listened at: {error}; choose another with --listen"))
+    };
+    let addr = address::resolve(&listen).map_err(cannot)?;
+    let builder = Lab::builder().listen(addr).transcript_limit(16).scripts(plan);
     let builder = match args.tls {
         None => builder,
         Some(cert) => with_tls(builder, cert)?,
     };
-    let lab = builder.start().map_err(|error| {
-        Failure::failed(format!(
-            "{} can't be listened at: {error}; choose another with --listen",
-            args.listen
-        ))
-    })?;
+    let lab = builder.start().map_err(cannot)?;
     if let Some(path) = &args.write_ca {
         let written = std::fs::write(path, ca_pem(&lab));
         written.map_err(|error| Failure::failed(format!("{}: {error}", path.display())))?;
@@ -201,7 +203,11 @@ fn serve(lab: &Lab, stop: &Receiver<()>, outage: Option<Outage>, good: Duration)
             recv(turn) -> _ => {
                 let Some(outage) = outage else { return };
                 is_out = !is_out;
-                say(if is_out { "livefeed: out" } else { "livefeed: back" });
+                say(match (is_out, outage.accepts) {
+                    (false, _) => "livefeed: back: all is well again",
+                    (true, true) => "livefeed: out: connections dropped, new ones stay unanswered",
+                    (true, false) => "livefeed: out: connections dropped, new ones are refused",
+                });
                 let done = match (outage.accepts, is_out) {
                     (true, out) => control.accept(!out),
                     (false, true) => control.stop_listening(),
@@ -220,7 +226,7 @@ fn serve(lab: &Lab, stop: &Receiver<()>, outage: Option<Outage>, good: Duration)
 }
 
 /// The script, with words on standard error about what becomes of its connection.
-fn watched(script: Script, number: usize) -> Script {
+fn watched(script: impl FnOnce(&Data) -> Script, data: &Data, number: usize) -> Script {
     struct Over(usize);
     impl Drop for Over {
         fn drop(&mut self) {
@@ -229,6 +235,7 @@ fn watched(script: Script, number: usize) -> Script {
     }
     say(&format!("livefeed: connection {number}: accepted"));
     let over = Over(number);
+    let script = script(&Data { told: Some(number), ..data.clone() });
     // The last step, which the connection holds to its end, whether it comes to it or not.
     script.then(Command::react(move |_| {
         let _ = &over;
@@ -248,22 +255,43 @@ fn outage(mode: &str) -> Option<Result<Outage, Failure>> {
     Some(lasts.map(|lasts| Outage { accepts, lasts }))
 }
 
-fn scripts(args: &Args, data: &Data) -> Result<Vec<Script>, Failure> {
-    if let Some(path) = &args.script {
-        let shown = path.display();
-        let text = read(path)?;
-        return lab_script::scripts(&text, data)
-            .map_err(|problem| Failure::usage(format!("--script {shown}: {problem}")));
+/// What a connection gets. Its script is made when it begins.
+enum Plan {
+    Mode(String),
+    Steps(Steps),
+}
+
+impl Plan {
+    fn script(&self, data: &Data, good: Duration) -> Result<Script, String> {
+        match self {
+            Self::Mode(mode) => lab_script::mode(mode, data, good),
+            Self::Steps(steps) => steps.script(data),
+        }
     }
-    let modes = args.mode.iter().filter(|mode| outage(mode).is_none());
-    let mut scripts = modes
-        .map(|mode| lab_script::mode(mode, data, args.after))
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|problem| Failure::usage(format!("--mode: {problem}")))?;
-    if scripts.is_empty() {
-        scripts.push(lab_script::mode("good", data, args.after).map_err(Failure::usage)?);
+}
+
+/// The plans of the first connections, the last one for all others; each is checked.
+fn scripts(args: &Args, data: &Data) -> Result<Vec<Plan>, Failure> {
+    let (plans, front) = match &args.script {
+        Some(path) => {
+            let front = format!("--script {}", path.display());
+            let wrong = |problem: String| Failure::usage(format!("{front}: {problem}"));
+            let scripts = lab_script::scripts(&read(path)?).map_err(wrong)?;
+            (scripts.into_iter().map(Plan::Steps).collect::<Vec<_>>(), front)
+        }
+        None => {
+            let modes = args.mode.iter().filter(|mode| outage(mode).is_none());
+            let mut plans: Vec<Plan> = modes.cloned().map(Plan::Mode).collect();
+            if plans.is_empty() {
+                plans.push(Plan::Mode("good".to_owned()));
+            }
+            (plans, "--mode".to_owned())
+        }
+    };
+    for plan in &plans {
+        plan.script(data, args.after).map_err(|problem| Failure::usage(format!("{front}: {problem}")))?;
     }
-    Ok(scripts)
+    Ok(plans)
 }
 
 fn read(path: &Path) -> Result<String, Failure> {
@@ -315,5 +343,6 @@ fn data(args: &DataArgs) -> Result<Data, Failure> {
         headers: args.header.iter().map(header).collect::<Result<_, _>>()?,
         subprotocol: args.subprotocol.clone(),
         greeting: args.greeting.clone(),
+        told: None,
     })
 }

@@ -1,5 +1,6 @@
 //! What the lab is to do, in words: faults for `--mode`, and the same as steps of a `--script`.
 
+use crate::exit::say;
 use crate::{spelling, time};
 use livefeed::lab::{Command, Flood, Script, Topic, Violation};
 use std::time::Duration;
@@ -16,6 +17,8 @@ pub(crate) struct Data {
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) subprotocol: Option<String>,
     pub(crate) greeting: Vec<String>,
+    /// The number of the connection, if what is done to it is to be said on standard error.
+    pub(crate) told: Option<usize>,
 }
 
 impl Data {
@@ -30,6 +33,16 @@ impl Data {
         script
     }
 
+    /// Says what is done to the connection, when the script has come this far.
+    fn tell(&self, script: Script, name: &str, argument: &str) -> Script {
+        let Some(number) = self.told else { return script };
+        let text = sentence(number, name, argument);
+        script.greet(move |_| {
+            say(&text);
+            Vec::new()
+        })
+    }
+
     fn answer_with(&self, script: Script) -> Script {
         let script = self.headers.iter().fold(script, |script, (name, value)| script.header(name, value));
         match &self.subprotocol {
@@ -38,6 +51,18 @@ impl Data {
         }
     }
 }
+
+/// A line about a connection.
+fn sentence(number: usize, name: &str, argument: &str) -> String {
+    let argument: String = argument.chars().take(SHOWN).collect();
+    format!("livefeed: connection {number}: {name} {argument}").trim_end().to_owned()
+}
+
+/// So many characters of an argument are shown.
+const SHOWN: usize = 60;
+
+/// Steps in which nothing goes wrong.
+const GOOD: &[&str] = &["data", "send", "send-binary", "ping", "for", "until-text", "until-sent"];
 
 /// How a connection can begin other than as it should: the name, what can stand behind it, and what it does.
 const OPENINGS: &[(&str, &str, &str)] = &[
@@ -120,7 +145,11 @@ pub(crate) fn help() -> String {
          A script is a text file with a step a line; lines that begin with `#` are comments. A beginning may stand first; without a step `data` \
          nothing is sent. A line `---` begins the script of the next connection; the last script is that of all others.\n\n\
          The whole lab: `not-listening[:DUR]` drops all connections and refuses new ones, `not-accepting[:DUR]` leaves new ones \
-         unanswered, for 5s, again and again after --after.",
+         unanswered, for 5s, again and again after --after.\n\n\
+         Examples:\n  \
+         livefeed lab --mode mute --after 2s                          the data stops, pings are answered\n  \
+         livefeed lab --listen 9002 --mode refuse:503 --mode good     refuses the first connection\n  \
+         livefeed lab --topic btc --on-subscribe --rate 100",
         list(OPENINGS),
         list(STEPS),
         kinds.join(", ")
@@ -130,7 +159,7 @@ pub(crate) fn help() -> String {
 /// The script of a mode: `NAME`, or `NAME:ARGUMENT`.
 pub(crate) fn mode(text: &str, data: &Data, after: Duration) -> Result<Script, String> {
     let (name, argument) = text.split_once(':').unwrap_or((text, ""));
-    if let Some(script) = opening(name, argument)? {
+    if let Some(script) = opening(name, argument, data)? {
         return Ok(data.add_to(data.answer_with(script)));
     }
     if let "good" | "flap" = name {
@@ -139,48 +168,61 @@ pub(crate) fn mode(text: &str, data: &Data, after: Duration) -> Result<Script, S
     match name {
         "good" => Ok(data.add_to(data.answer_with(Script::new()))),
         "flap" => Ok(data
-            .answer_with(data.greeting.iter().fold(Script::new(), Script::send))
+            .tell(data.answer_with(data.greeting.iter().fold(Script::new(), Script::send)), name, argument)
             .close(1001, "going away")),
         _ => step(data.add_to(data.answer_with(Script::new())).for_(after), name, argument, data),
     }
 }
 
+/// The script of one connection: its steps, with the numbers of their lines.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Steps(Vec<(usize, String)>);
+
 /// The scripts of a file.
-pub(crate) fn scripts(text: &str, data: &Data) -> Result<Vec<Script>, String> {
-    let mut scripts = Vec::new();
-    let mut script: Option<Script> = None;
-    for (number, line) in text.lines().enumerate() {
-        let line = line.trim();
-        let wrong = |problem: String| format!("line {}: {problem}", number + 1);
-        if line.is_empty() || line.starts_with('#') {
-            continue;
+pub(crate) fn scripts(text: &str) -> Result<Vec<Steps>, String> {
+    let mut all = Vec::new();
+    let mut steps = Steps::default();
+    for (number, line) in (1..).zip(text.lines().map(str::trim)) {
+        match line {
+            "---" => all.push(std::mem::take(&mut steps)),
+            line if line.is_empty() || line.starts_with('#') => {}
+            line => steps.0.push((number, line.to_owned())),
         }
-        if line == "---" {
-            scripts.push(script.take().unwrap_or_else(|| data.answer_with(Script::new())));
-            continue;
-        }
-        let (name, argument) = line.split_once(' ').unwrap_or((line, ""));
-        let argument = argument.trim_start();
-        script = Some(match (script.take(), opening(name, argument).map_err(wrong)?) {
-            (None, Some(opening)) => data.answer_with(opening),
-            (Some(_), Some(_)) => return Err(wrong(format!("`{name}` can only be the first"))),
-            (script, None) => {
-                let script = script.unwrap_or_else(|| data.answer_with(Script::new()));
-                step(script, name, argument, data).map_err(wrong)?
-            }
-        });
     }
-    scripts.extend(script);
-    if scripts.is_empty() {
+    if !steps.0.is_empty() {
+        all.push(steps);
+    }
+    if all.is_empty() {
         return Err("there is no step in it".to_owned());
     }
-    Ok(scripts)
+    Ok(all)
+}
+
+impl Steps {
+    /// The same as the lab does them.
+    pub(crate) fn script(&self, data: &Data) -> Result<Script, String> {
+        let mut script: Option<Script> = None;
+        for (number, line) in &self.0 {
+            let wrong = |problem: String| format!("line {number}: {problem}");
+            let (name, argument) = line.split_once(' ').unwrap_or((line, ""));
+            let argument = argument.trim_start();
+            script = Some(match (script.take(), opening(name, argument, data).map_err(wrong)?) {
+                (None, Some(opening)) => data.answer_with(opening),
+                (Some(_), Some(_)) => return Err(wrong(format!("`{name}` can only be the first"))),
+                (script, None) => {
+                    let script = script.unwrap_or_else(|| data.answer_with(Script::new()));
+                    step(script, name, argument, data).map_err(wrong)?
+                }
+            });
+        }
+        Ok(script.unwrap_or_else(|| data.answer_with(Script::new())))
+    }
 }
 
 /// A beginning, if it is the name of one.
-fn opening(name: &str, argument: &str) -> Result<Option<Script>, String> {
+fn opening(name: &str, argument: &str, data: &Data) -> Result<Option<Script>, String> {
     let of = Argument { name, text: argument };
-    Ok(Some(match name {
+    let script = match name {
         "refuse" => {
             let (status, body) = argument.split_once(' ').unwrap_or((argument, ""));
             let status = Argument { name, text: status }.number(Some(403))?;
@@ -199,12 +241,18 @@ fn opening(name: &str, argument: &str) -> Result<Option<Script>, String> {
         "reset-at-accept" => of.nothing().map(|()| Script::reset_at_accept())?,
         "fin-at-accept" => of.nothing().map(|()| Script::fin_at_accept())?,
         _ => return Ok(None),
-    }))
+    };
+    // It is made when the connection begins, and does not come to a step.
+    if let Some(number) = data.told {
+        say(&sentence(number, name, argument));
+    }
+    Ok(Some(script))
 }
 
 /// Adds a step.
 fn step(script: Script, name: &str, argument: &str, data: &Data) -> Result<Script, String> {
     let of = Argument { name, text: argument };
+    let script = if GOOD.contains(&name) { script } else { data.tell(script, name, argument) };
     let plain = |command: Command| of.nothing().map(|()| command);
     let sample = || r#"{"topic":"lab","seq":0}"#.to_owned();
     let second = Duration::from_millis(100);
@@ -265,9 +313,10 @@ fn step(script: Script, name: &str, argument: &str, data: &Data) -> Result<Scrip
         "announce" => Command::Violate(Violation::Announced(of.number(Some(1 << 40))?)),
         _ => {
             let names = OPENINGS.iter().chain(STEPS).map(|(name, ..)| *name);
-            let near = spelling::nearest(name, names);
+            let kind = VIOLATIONS.iter().find(|(kind, _)| *kind == name).map(|_| format!("violate:{name}"));
+            let near = kind.or_else(|| spelling::nearest(name, names).map(str::to_owned));
             let hint = near.map_or_else(String::new, |near| format!(": did you mean `{near}`?"));
-            return Err(format!("`{name}` is not known{hint} `livefeed lab --help` lists all"));
+            return Err(format!("`{name}` is not known{hint}; `livefeed lab --help` lists all"));
         }
     };
     Ok(script.then(command))
@@ -353,6 +402,10 @@ mod tests {
         }
     }
 
+    fn all(text: &str, data: &Data) -> Result<Vec<Script>, String> {
+        scripts(text)?.iter().map(|steps| steps.script(data)).collect()
+    }
+
     #[test]
     fn all_that_is_listed_is_known_with_its_argument_and_without_it_where_it_may_be_left_out() {
         let data = Data { names: vec!["lab".into(), "a b".into()], ..Data::default() };
@@ -360,7 +413,7 @@ mod tests {
             let with = example(argument);
             let script = mode(&format!("{name}:{with}"), &data, Duration::ZERO).unwrap();
             assert!(!format!("{script:?}").is_empty());
-            scripts(&format!("{name} {with}"), &data).unwrap();
+            all(&format!("{name} {with}"), &data).unwrap();
             let without = mode(name, &data, Duration::ZERO);
             let may_be_left_out = argument.is_empty() || argument.starts_with('[');
             assert_eq!(without.is_ok(), may_be_left_out, "{name}");
@@ -390,9 +443,9 @@ mod tests {
             ("send-sized 99999999999", "line 1: `send-sized`: write at most"),
             ("# only a comment", "there is no step in it"),
         ] {
-            let problem = scripts(text, &data).unwrap_err();
+            let problem = all(text, &data).unwrap_err();
             assert!(problem.starts_with(said), "{text:?}: {problem}");
         }
-        assert_eq!(scripts("data\n---\n---\nrefuse 503\n", &data).unwrap().len(), 3);
+        assert_eq!(all("data\n---\n---\nrefuse 503\n", &data).unwrap().len(), 3);
     }
 }

@@ -4,6 +4,7 @@
 //! 1 if a feed was stale, refused or given up, 2 if the arguments or the configuration are wrong.
 #![forbid(unsafe_code)]
 
+mod address;
 mod alone;
 mod check;
 mod completions;

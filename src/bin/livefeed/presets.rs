@@ -43,6 +43,11 @@ pub(crate) fn credential_names() -> String {
     CREDENTIALS.map(|(name, _)| name).join(", ")
 }
 
+/// The file of a preset.
+pub(crate) fn file(name: &str) -> Option<&'static str> {
+    PRESETS.iter().find(|(known, _)| *known == name).map(|(_, json)| *json)
+}
+
 /// The configuration of a preset: with the topics in place of its own subscriptions if there are any, the credentials put
 /// in, and the URL, if one is given, in place of its own.
 pub(crate) fn config(
@@ -52,9 +57,7 @@ pub(crate) fn config(
     credentials: &BTreeMap<String, Secret>,
 ) -> Result<FeedConfig, Failure> {
     let unusable = |problem: String| Failure::usage(format!("--preset {name}: {problem}"));
-    let (_, json) = PRESETS
-        .iter()
-        .find(|(known, _)| *known == name)
+    let json = file(name)
         .ok_or_else(|| unusable(format!("there is no such preset: take one of {}", NAMES.join(", "))))?;
     let mut preset: Value = serde_json::from_str(json).map_err(|error| unusable(error.to_string()))?;
     if let Some(url) = url {

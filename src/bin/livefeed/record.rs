@@ -4,16 +4,17 @@ use crate::exit::{Failure, Outcome, say};
 use crate::feed_args::FeedArgs;
 use crate::recorder::{self, Existing, Recorder, Tape};
 use crate::recording::{Body, Kind};
+use crate::status::StatusLine;
 use crate::talk::{Talk, note};
-use crate::{hints, signals, time};
+use crate::{hints, sentences, signals, time};
 use livefeed::crossbeam_channel::{Receiver, Sender, after, bounded, never, select};
-use livefeed::{Direction, Event, Frame, FrameKind};
+use livefeed::{Direction, Event, Feed, Frame, FrameKind};
 use serde_json::json;
 use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long the close handshake may take.
 const CLOSE: Duration = Duration::from_secs(2);
@@ -24,7 +25,7 @@ const CLOSE: Duration = Duration::from_secs(2);
 /// connections. The file is compressed, and written by appending only, at most a second apart: whatever ends the recording, the file can
 /// be replayed, and --append goes on with it. It is readable for its owner only, since what is sent may hold secrets.
 #[derive(Debug, clap::Args)]
-#[command(after_long_help = crate::tail::LONG_HELP)]
+#[command(after_long_help = crate::tail::LONG_HELP.to_owned() + EXAMPLES)]
 pub(crate) struct Args {
     /// Where to connect to: ws://HOST[:PORT]/PATH or wss://.. [default: that of the preset]
     #[arg(value_name = "URL", required_unless_present = "preset")]
@@ -53,6 +54,12 @@ pub(crate) struct Args {
     talk: Talk,
 }
 
+const EXAMPLES: &str = "
+
+Examples:
+  livefeed record -o btc.lfrec --for 1h --preset kraken-v2 --topic btc
+  livefeed record -o feed.lfrec --append wss://feed.example/ws     goes on with it";
+
 /// Counts what is recorded.
 #[derive(Debug, Default)]
 struct Counts {
@@ -63,6 +70,11 @@ struct Counts {
 pub(crate) fn main(args: Args) -> Outcome {
     args.talk.start_log();
     let builder = args.feed.builder(args.url.as_deref())?;
+    if args.output.as_os_str() == "-" {
+        return Err(Failure::usage(
+            "-o -: a recording is a file, not standard output: name one; `livefeed replay FILE --print` prints it",
+        ));
+    }
     let existing = match (args.append, args.overwrite) {
         (true, _) => Existing::Append,
         (_, true) => Existing::Replace,
@@ -83,12 +95,18 @@ pub(crate) fn main(args: Args) -> Outcome {
     let name = Arc::new(OnceLock::new());
     let (finish, counted) = bounded(1);
     let (tell, told) = bounded(1);
+    let (say_it, said) = bounded(1);
     let watch = watch(tape.clone(), Arc::clone(&counts), args.count, finish.clone(), args.redact_sent);
-    let mark = mark(tape, Arc::clone(&counts), Arc::clone(&name), tell, args.talk);
+    let teller = Teller { talk: args.talk, tell, say_it, hint: None };
+    let mark = mark(tape, Arc::clone(&counts), Arc::clone(&name), teller);
+    if !args.talk.is_quiet() {
+        say(&format!("livefeed: recording to {shown}"));
+    }
     let feed = builder.on_frame(watch).handler(mark).open().map_err(|error| Failure::of(&error))?;
     let _ = name.set(feed.name().to_owned());
     let time_up = args.duration.map_or_else(never, after);
-    let ended = wait(&[&stop, &counted], &time_up, &recorder.broken, &told);
+    let ends = Ends { asked: [stop, counted], time_up, broken: recorder.broken.clone(), told, said };
+    let ended = ends.wait(&feed, args.talk);
     let _ = feed.close(CLOSE); // too late is no harm: the end of the process closes the connection
     drop(finish); // held until here, as a channel without a sender would look like a message
     let written = recorder.finish().map_err(|error| {
@@ -98,32 +116,70 @@ pub(crate) fn main(args: Args) -> Outcome {
         };
         Failure::failed(format!("{shown}: {error}{rest}"))
     })?;
-    if !args.talk.is_quiet() {
-        let received = counts.received.load(Ordering::Relaxed);
-        let connections = counts.connections.load(Ordering::Relaxed);
-        say(&format!(
-            "livefeed: {shown}: recorded {received} messages of {connections} connections, {written} bytes"
-        ));
+    if args.talk.is_quiet() {
+        return ended;
     }
-    ended
+    let messages = number(counts.received.load(Ordering::Relaxed), "message");
+    let connections = number(counts.connections.load(Ordering::Relaxed), "connection");
+    let recorded = format!("livefeed: {shown}: recorded {messages} of {connections}, {written} bytes");
+    match ended {
+        // Why comes first.
+        Err(Failure::Failed(why)) => Err(Failure::failed(format!("{why}\n{recorded}"))),
+        ended => {
+            say(&recorded);
+            ended
+        }
+    }
 }
 
-/// Waits for whatever ends the recording.
-fn wait(
-    asked: &[&Receiver<()>; 2],
-    time_up: &Receiver<std::time::Instant>,
-    broken: &Receiver<()>,
-    told: &Receiver<String>,
-) -> Outcome {
-    let [stop, counted] = asked;
-    select! {
-        recv(stop) -> _ => Ok(()),
-        recv(counted) -> _ => Ok(()),
-        recv(time_up) -> _ => Ok(()),
-        recv(broken) -> _ => Ok(()), // why is told when it is finished
-        recv(told) -> reason => {
-            Err(Failure::failed(reason.unwrap_or_else(|_| "the feed is over".to_owned())))
+fn number(count: u64, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}
+
+/// What the recording waits for.
+struct Ends {
+    asked: [Receiver<()>; 2],
+    time_up: Receiver<Instant>,
+    broken: Receiver<()>,
+    told: Receiver<String>,
+    /// What is to be said meanwhile.
+    said: Receiver<String>,
+}
+
+impl Ends {
+    /// Waits for whatever ends the recording. On a terminal the status line is at the bottom.
+    fn wait(self, feed: &Feed, talk: Talk) -> Outcome {
+        let Self { asked: [stop, counted], time_up, broken, told, said } = self;
+        let mut status = if talk.is_quiet() { None } else { StatusLine::new() };
+        let ticks = StatusLine::ticks(status.as_ref());
+        let ended = loop {
+            select! {
+                recv(stop) -> _ => break Ok(()),
+                recv(counted) -> _ => break Ok(()),
+                recv(time_up) -> _ => break Ok(()),
+                recv(broken) -> _ => break Ok(()), // why is told when it is finished
+                recv(told) -> reason => {
+                    break Err(Failure::failed(reason.unwrap_or_else(|_| "the feed is over".to_owned())));
+                }
+                recv(said) -> text => {
+                    if let Some(status) = &mut status {
+                        status.clear();
+                    }
+                    let Ok(text) = text else { break Err(Failure::failed("the feed is over")) };
+                    note(&text);
+                }
+                recv(ticks) -> _ => {
+                    if let Some(status) = &mut status {
+                        status.draw(feed);
+                    }
+                }
+            }
+        };
+        if let Some(status) = &mut status {
+            status.clear();
         }
+        said.try_iter().for_each(|text| note(&text));
+        ended
     }
 }
 
@@ -164,13 +220,40 @@ fn watch(
     }
 }
 
+/// Says what happens to the feed, by way of whoever keeps the status line.
+struct Teller {
+    talk: Talk,
+    /// Told why the feed closed.
+    tell: Sender<String>,
+    say_it: Sender<String>,
+    /// What the user was last told to do.
+    hint: Option<&'static str>,
+}
+
+impl Teller {
+    fn say(&mut self, event: &Event) {
+        if let Event::Closed(closed) = event {
+            let _ = self.tell.try_send(hints::closed(&closed.reason));
+        }
+        if !self.talk.wants(event, matches!(event, Event::Closed(_))) {
+            return;
+        }
+        // Said once, until it is another.
+        let hint = sentences::hint(event).filter(|hint| self.hint.replace(hint) != Some(hint));
+        if let Some(text) = sentences::of(event, hint)
+            && let Err(unsaid) = self.say_it.send(text)
+        {
+            note(&unsaid.0); // it is ending
+        }
+    }
+}
+
 /// Puts the beginnings and ends of connections on tape.
 fn mark(
     tape: Tape,
     counts: Arc<Counts>,
     name: Arc<OnceLock<String>>,
-    tell: Sender<String>,
-    talk: Talk,
+    mut teller: Teller,
 ) -> impl FnMut(Event) + Send {
     move |event| {
         let kind = match &event {
@@ -180,18 +263,12 @@ fn mark(
                 Some(Kind::Connected)
             }
             Event::Disconnected(_) => Some(Kind::Ended),
-            Event::Closed(closed) => {
-                let _ = tell.try_send(hints::closed(&closed.reason));
-                None
-            }
             _ => None,
         };
         if let Some(kind) = kind {
             let json = event.to_json(name.get().map_or("", String::as_str)).to_string();
             tape.add(time::mono(), event.epoch(), kind, false, Body::Whole(json.as_bytes()));
         }
-        if let Some(text) = talk.about(&event, matches!(event, Event::Closed(_))) {
-            note(&text);
-        }
+        teller.say(&event);
     }
 }

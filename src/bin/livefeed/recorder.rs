@@ -1,7 +1,7 @@
 //! A recording while it is written: frames are gathered in memory, and a thread writes them, at most a second apart.
 
 use crate::alone;
-use crate::exit::Failure;
+use crate::exit::{Failure, say};
 use crate::recording::{Block, Body, Foreign, Kind, MAGIC, Reader, Record, Sealer, Tail};
 use crate::time;
 use livefeed::crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
@@ -25,6 +25,7 @@ const SPARE: usize = 4;
 /// What to do with a file that exists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Existing {
+    /// Written over if it holds no connection, as that of an attempt that failed; else refused.
     Refuse,
     Append,
     Replace,
@@ -35,6 +36,8 @@ pub(crate) struct Target {
     file: File,
     /// What was cut off, in bytes.
     pub(crate) cut: u64,
+    /// What was written already, in bytes.
+    written: u64,
 }
 
 /// Opens the file; one with a torn tail is cut there.
@@ -43,37 +46,58 @@ pub(crate) fn open(path: &Path, existing: Existing) -> Result<Target, Failure> {
     let failed = |error: io::Error| Failure::failed(format!("{shown}: {error}"));
     alone::check(path).map_err(failed)?;
     let mut options = OpenOptions::new();
-    options.read(true).write(true);
-    match existing {
-        Existing::Refuse => options.create_new(true),
-        // Emptied only when it is known to be ours alone.
-        Existing::Append | Existing::Replace => options.create(true).truncate(false),
-    };
+    // Emptied only when it is known to be ours alone.
+    options.read(true).write(true).create(true).truncate(false);
     // What is sent may hold secrets.
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file = options.open(path).map_err(|error| match error.kind() {
-        io::ErrorKind::AlreadyExists => Failure::usage(format!(
-            "{shown} is there already: go on with it with --append, write over it with --overwrite"
-        )),
-        _ => failed(error),
-    })?;
+    let mut file = options.open(path).map_err(failed)?;
     alone::lock(&file).map_err(failed)?;
     let (good, cut) = match existing {
-        Existing::Replace => {
-            recording_or_empty(&file, path)?;
-            #[cfg(unix)]
-            let _ = file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o600));
+        Existing::Refuse => {
+            free(&file, path)?;
             (0, 0)
         }
-        Existing::Refuse | Existing::Append => end_of(&file, path)?,
+        Existing::Replace => {
+            recording_or_empty(&file, path)?;
+            (0, 0)
+        }
+        Existing::Append => end_of(&file, path)?,
     };
+    // It may have been made by others, with other rights.
+    #[cfg(unix)]
+    if let Err(error) = file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o600)) {
+        say(&format!(
+            "livefeed: {shown}: others may be able to read it, as its rights can't be changed: {error}"
+        ));
+    }
     file.set_len(good).map_err(failed)?;
     file.seek(SeekFrom::Start(good)).map_err(failed)?;
+    let mut written = 0;
     if good == 0 {
         file.write_all(&MAGIC).map_err(failed)?;
+        written = MAGIC.len() as u64;
     }
-    Ok(Target { file, cut })
+    Ok(Target { file, cut, written })
+}
+
+/// Refuses a file in which something is recorded. One with attempts alone that failed has nothing to be lost.
+fn free(file: &File, path: &Path) -> Result<(), Failure> {
+    let shown = path.display();
+    let failed = |error: io::Error| Failure::failed(format!("{shown}: {error}"));
+    let reader = Reader::new(BufReader::new(file)).map_err(failed)?;
+    let mut reader =
+        reader.map_err(|foreign| Failure::usage(format!("{shown} is there already, and {foreign}")))?;
+    let mut is_free = true;
+    while is_free && let Some(record) = reader.next().map_err(failed)? {
+        is_free = matches!(record.kind, Kind::Start | Kind::Ended);
+    }
+    if is_free && !matches!(reader.tail(), Tail::Damaged(_)) {
+        return Ok(());
+    }
+    Err(Failure::usage(format!(
+        "{shown} is there already: go on with it with --append, write over it with --overwrite"
+    )))
 }
 
 /// Refuses to write over anything but a recording, of whatever version.
@@ -206,7 +230,7 @@ impl Recorder {
         let shared = Arc::new(Shared { state: Mutex::default(), room: Condvar::new(), begin: time::mono() });
         let tape = Tape { shared: Arc::clone(&shared), kick };
         let thread = thread::Builder::new().name("recorder".to_owned()).spawn(move || {
-            let result = write(target.file, &shared, &kicks);
+            let result = write(target, &shared, &kicks);
             shared.end();
             if result.is_err() {
                 let _ = break_.try_send(());
@@ -226,11 +250,11 @@ impl Recorder {
 }
 
 /// Writes what comes, until nothing more is taken.
-fn write(mut file: File, shared: &Shared, kicks: &Receiver<()>) -> io::Result<u64> {
+fn write(target: Target, shared: &Shared, kicks: &Receiver<()>) -> io::Result<u64> {
+    let Target { mut file, mut written, .. } = target;
     let mut sealer = Sealer::new();
     let mut blocks = VecDeque::new();
     let mut bytes = Vec::new();
-    let mut written = 0;
     // When what waits has to be written.
     let mut deadline: Option<Instant> = None;
     loop {
@@ -281,7 +305,7 @@ mod tests {
     fn what_is_received_waits_for_a_file_that_is_too_slow_and_what_is_sent_does_not() {
         // Nobody reads at the other end.
         let (near, far) = UnixStream::pair().unwrap();
-        let target = Target { file: File::from(OwnedFd::from(near)), cut: 0 };
+        let target = Target { file: File::from(OwnedFd::from(near)), cut: 0, written: 0 };
         let (recorder, tape) = Recorder::start(target).unwrap();
         // Not to be compressed.
         let payload: Vec<u8> = (0..1 << 20).map(|_| rand::random()).collect();

@@ -2,11 +2,10 @@
 
 use crate::exit::{Failure, Outcome, say};
 use crate::recorded::{self, Cues, Pace, Recording};
-use crate::serving;
 use crate::signals;
+use crate::{address, serving};
 use livefeed::crossbeam_channel::{select, unbounded};
 use livefeed::lab::{Lab, Playback, Script};
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -15,13 +14,18 @@ use std::sync::Arc;
 /// Each client gets one of the recorded connections, in turn, from its beginning to its end: what the server sent, at the times at
 /// which it did, and the same end. Pings and Close frames are answered.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  livefeed replay btc.lfrec --speed 10          ten times as fast, at ws://127.0.0.1:9001/
+  livefeed replay btc.lfrec --listen 9002 --speed max --once
+  livefeed replay btc.lfrec --print | jq -r 'select(.direction == \"received\") | .text'")]
 pub(crate) struct Args {
     /// What `livefeed record` has written
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// Where to listen; with port 0 the system chooses one
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9001")]
-    listen: SocketAddr,
+    /// Where to listen: HOST:PORT, or a port of this machine; with port 0 the system chooses one
+    #[arg(long, value_name = "ADDR", value_parser = address::read, default_value = "127.0.0.1:9001")]
+    listen: String,
     /// How many times as fast as recorded, or `max`: as fast as the client takes it
     #[arg(long, value_name = "N|max", value_parser = pace, default_value = "1", conflicts_with = "print")]
     speed: Pace,
@@ -71,7 +75,8 @@ pub(crate) fn main(args: Args) -> Outcome {
         Cues::new(of, (!joined).then(|| (number - 1) % connections), speed, in_step, tell.clone())
     };
     let script = Script::new().play(Playback::new(cues));
-    let lab = Lab::builder().listen(args.listen).transcript_limit(16).script(script).start();
+    let addr = address::resolve(&args.listen);
+    let lab = addr.and_then(|addr| Lab::builder().listen(addr).transcript_limit(16).script(script).start());
     let lab = lab.map_err(|error| {
         Failure::failed(format!(
             "{} can't be listened at: {error}; choose another with --listen",

@@ -4,7 +4,7 @@
 pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let near =
         known.into_iter().map(|known| (distance(word, known), known)).min_by_key(|(distance, _)| *distance);
-    near.filter(|(distance, known)| *distance < 4 && *distance < known.len()).map(|(_, known)| known)
+    near.filter(|(distance, known)| *distance <= 2 && *distance < known.len()).map(|(_, known)| known)
 }
 
 /// How many letters are to be changed, added or left out to make one word of the other.

@@ -393,6 +393,7 @@ impl Conn {
         {
             return;
         }
+        let before = self.out.len();
         let stream = &mut self.stream;
         let outcome = self.out.write(now, |bytes| stream.write(bytes)).and_then(|mut progress| {
             progress.blocked |= !self.stream.flush()?;
@@ -401,12 +402,25 @@ impl Conn {
         match outcome {
             Ok(progress) => {
                 self.blocked = progress.blocked;
+                if self.out.len() < before {
+                    self.taken(now);
+                }
                 self.again |= progress.more;
                 if progress.flooded > 0 {
                     self.note(What::Sent { kind: Sent::Flood, count: progress.flooded });
                 }
             }
             Err(error) => self.failed(&error),
+        }
+    }
+
+    /// A client that still takes what was queued before the end has not left its part undone.
+    fn taken(&mut self, now: Instant) {
+        if let Some(sent) = &mut self.close_sent {
+            *sent = now;
+        }
+        if let Some(ending) = &mut self.ending {
+            ending.limit = now + END_LIMIT;
         }
     }
 

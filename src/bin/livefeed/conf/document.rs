@@ -94,7 +94,7 @@ impl Node {
 }
 
 /// What follows a key at the start of a path.
-fn after<'a>(path: &'a str, key: &str) -> Option<&'a str> {
+pub(super) fn after<'a>(path: &'a str, key: &str) -> Option<&'a str> {
     let quoted = format!("[{key:?}]");
     let rest = path.strip_prefix(quoted.as_str()).or_else(|| path.strip_prefix(key))?;
     (rest.is_empty() || rest.starts_with(['.', '['])).then_some(rest)

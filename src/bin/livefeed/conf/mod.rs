@@ -1,14 +1,15 @@
 //! The configuration of `run`, `probe` and `check`: feeds, and what is done with them, from a TOML or JSON file.
 
 mod document;
+mod fields;
 mod outside;
+mod reading;
 
 use crate::exit::Failure;
-use crate::{files, spelling};
-use document::{Node, without_place};
-use livefeed::{Error, FeedConfig, Limit, Secret};
+use crate::{address, files};
+use document::Node;
+use livefeed::{FeedConfig, Limit, Secret};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io::Read;
@@ -26,11 +27,9 @@ pub(crate) struct RunConfig {
     /// At least one; their names differ.
     pub(crate) feeds: Vec<FeedConfig>,
     /// Where it is said how they are. Default: nowhere.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) health: Option<Health>,
     pub(crate) output: Output,
     /// Who is told of alerts. Default: nobody but the log.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) on_alert: Option<OnAlert>,
 }
 
@@ -51,7 +50,6 @@ pub(crate) struct Health {
 pub(crate) struct Output {
     /// The file to append to; `{feed}` stands for the feed's name, so that each has its own. Its directory is made if
     /// there is none. Default: none, standard output.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) file: Option<PathBuf>,
     /// A file that would become larger is put aside, and a new one begun. From 4 KiB to 1 TiB. Default: 100 MiB.
     pub(crate) max_bytes: u64,
@@ -59,7 +57,6 @@ pub(crate) struct Output {
     /// Default: `1d`.
     pub(crate) every: Limit,
     /// How many files that were put aside are kept; older ones are deleted. Default: none, all of them.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) keep: Option<usize>,
 }
 
@@ -128,12 +125,16 @@ impl From<Problems> for Failure {
 
 /// Reads a configuration and checks all of it, so that what is left to go wrong is outside of it.
 ///
-/// A file named `.json` is JSON, one named `.toml` TOML, and any other is what it looks like.
+/// `-` is standard input. A file named `.json` is JSON, one named `.toml` TOML, and any other is what it looks like.
 pub(crate) fn read(path: &Path) -> Result<RunConfig, Problems> {
+    let file = if path.as_os_str() == "-" { Path::new("standard input") } else { path };
     let problems = |line, text: String| {
         let only = Problem { line, path: String::new(), text };
-        Problems { file: path.to_owned(), all: vec![only] }
+        Problems { file: file.to_owned(), all: vec![only] }
     };
+    if matches!(path.extension().and_then(|extension| extension.to_str()), Some("yaml" | "yml")) {
+        return Err(problems(None, "is YAML by its name: write TOML or JSON".to_owned()));
+    }
     let text = contents(path).map_err(|(line, text)| problems(line, text))?;
     // Some editors begin a file with a byte order mark.
     let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
@@ -143,21 +144,30 @@ pub(crate) fn read(path: &Path) -> Result<RunConfig, Problems> {
         _ => text.trim_start().starts_with('{'),
     };
     let node = if is_json { Node::from_json(text) } else { Node::from_toml(text) };
-    let node = node.map_err(|error| problems(error.line, error.problem))?;
-    from_node(&node).map_err(|mut all| {
+    let is_named = path.extension().is_some_and(|extension| extension == "json" || extension == "toml");
+    let node = node.map_err(|error| {
+        let more = if is_named { "" } else { "; a configuration is TOML or JSON" };
+        problems(error.line, error.problem + more)
+    })?;
+    reading::config(node.value()).map_err(|mut all| {
         for problem in &mut all {
             problem.line = Some(node.line_of(&problem.path));
         }
-        Problems { file: path.to_owned(), all }
+        all.sort_by_key(|problem| problem.line);
+        Problems { file: file.to_owned(), all }
     })
 }
 
 /// What a file holds; else what is wrong with it, and the line, if there is one.
 fn contents(path: &Path) -> Result<String, (Option<usize>, String)> {
     let cannot = |error: std::io::Error| (None, format!("can't be read: {error}"));
-    let file = std::fs::File::open(path).map_err(cannot)?;
     let mut bytes = Vec::new();
-    file.take(FILE_BYTES + 1).read_to_end(&mut bytes).map_err(cannot)?;
+    let read = if path.as_os_str() == "-" {
+        std::io::stdin().lock().take(FILE_BYTES + 1).read_to_end(&mut bytes)
+    } else {
+        std::fs::File::open(path).and_then(|file| file.take(FILE_BYTES + 1).read_to_end(&mut bytes))
+    };
+    read.map_err(cannot)?;
     if bytes.len() as u64 > FILE_BYTES {
         return Err((None, format!("is larger than {} MiB, which no configuration is", FILE_BYTES >> 20)));
     }
@@ -166,141 +176,6 @@ fn contents(path: &Path) -> Result<String, (Option<usize>, String)> {
         let line = good.iter().filter(|byte| **byte == b'\n').count() + 1;
         (Some(line), "is no UTF-8 text".to_owned())
     })
-}
-
-/// What the file holds beside the feeds.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Form {
-    feeds: Vec<Value>,
-    #[serde(default)]
-    health: Option<Health>,
-    #[serde(default)]
-    output: Output,
-    #[serde(default)]
-    on_alert: Option<OnAlert>,
-}
-
-fn from_node(node: &Node) -> Result<RunConfig, Vec<Problem>> {
-    let mut value = node.value();
-    if let Some(table) = value.as_object_mut()
-        && table.get("$schema").is_some_and(Value::is_string)
-    {
-        table.remove("$schema"); // for editors
-    }
-    if value.get("url").is_some() && value.get("feeds").is_none() {
-        let feed = feed("", value)?;
-        return Ok(RunConfig { feeds: vec![feed], health: None, output: Output::default(), on_alert: None });
-    }
-    // serde would take the values of the fields in a list, too.
-    let mut sections = ["health", "output", "on_alert"].into_iter();
-    let list = sections.find(|name| value.get(name).is_some_and(Value::is_array));
-    if let Some(path) = list.or(value.is_array().then_some("")) {
-        let text = "is a list: expected an object {..}".to_owned();
-        return Err(vec![Problem { line: None, path: path.to_owned(), text }]);
-    }
-    let form: Form = serde_path_to_error::deserialize(value).map_err(|error| {
-        let path = match error.path().to_string() {
-            path if path == "." => String::new(),
-            path => path,
-        };
-        vec![Problem { line: None, path, text: shown(&error.inner().to_string()) }]
-    })?;
-    let mut problems = Vec::new();
-    if form.feeds.is_empty() {
-        problems.push(Problem {
-            line: None,
-            path: "feeds".to_owned(),
-            text: "is empty: give at least one".to_owned(),
-        });
-    }
-    let mut feeds = Vec::new();
-    for (index, value) in form.feeds.into_iter().enumerate() {
-        match feed(&format!("feeds[{index}]"), value) {
-            Ok(feed) => feeds.push(feed),
-            Err(found) => problems.extend(found),
-        }
-    }
-    let config = RunConfig { feeds, health: form.health, output: form.output, on_alert: form.on_alert };
-    // Names are compared by their place, which they have only if all feeds are right.
-    if problems.is_empty() {
-        check_names(&config.feeds, &mut problems);
-    }
-    config.check(&mut problems);
-    if problems.is_empty() { Ok(config) } else { Err(problems) }
-}
-
-/// What serde says of our own sections, less the value it found.
-fn shown(text: &str) -> String {
-    let is_wrong = ["invalid type: ", "invalid value: "].iter().any(|front| text.starts_with(front));
-    match text.rsplit_once(", expected ") {
-        Some((_, expected)) if is_wrong => format!("does not fit: expected {expected}"),
-        _ => match (text.strip_prefix("missing field "), text.strip_prefix("unknown field `")) {
-            (Some("`feeds`"), _) => {
-                "there are no feeds: give `feeds`, or a `url` for a single feed".to_owned()
-            }
-            (Some(field), _) => format!("lacks {field}"),
-            (_, Some(rest)) => unknown(rest),
-            _ => text.to_owned(),
-        },
-    }
-}
-
-/// What is said of a field that is not known, by the rest of what serde says of it.
-fn unknown(rest: &str) -> String {
-    let (name, rest) = rest.split_once('`').unwrap_or((rest, ""));
-    let mut known: Vec<_> = rest.split('`').skip(1).step_by(2).collect();
-    if known.contains(&"feeds") {
-        known.push("url"); // of a file that is one feed
-    }
-    match spelling::nearest(name, known.iter().copied()) {
-        Some(meant) => format!("is no field: did you mean `{meant}`?"),
-        None => format!("is no field: there are `{}`", known.join("`, `")),
-    }
-}
-
-/// Reads and checks one feed. `at` is its path in the file, empty if it is the whole of it.
-fn feed(at: &str, mut value: Value) -> Result<FeedConfig, Vec<Problem>> {
-    let problem = |path: &str, text: String| {
-        let path = match (at, path) {
-            ("", "(top level)") | (_, "") => at.to_owned(),
-            ("", path) => path.to_owned(),
-            (at, "(top level)") => at.to_owned(),
-            (at, path) => format!("{at}.{path}"),
-        };
-        Problem { line: None, path, text }
-    };
-    let missing = outside::fetch(&mut value);
-    if !missing.is_empty() {
-        return Err(missing.into_iter().map(|(path, text)| problem(&path, text)).collect());
-    }
-    let config = FeedConfig::from_json(&value.to_string()).and_then(|config| {
-        config.validate()?;
-        Ok(config)
-    });
-    config.map_err(|error| {
-        vec![match error {
-            Error::Config { path, problem: text } => problem(&path, without_place(&text).to_owned()),
-            other => problem("", other.to_string()),
-        }]
-    })
-}
-
-fn check_names(feeds: &[FeedConfig], problems: &mut Vec<Problem>) {
-    let mut known: BTreeMap<String, usize> = BTreeMap::new();
-    for (index, feed) in feeds.iter().enumerate() {
-        let name = feed_name(feed);
-        if let Some(first) = known.get(&name) {
-            let text = match feed.name {
-                Some(_) => format!("is the name of feeds[{first}] too: give each its own"),
-                None => format!(
-                    "is left out, and {name:?} in its place names feeds[{first}] too: give each its own"
-                ),
-            };
-            problems.push(Problem { line: None, path: format!("feeds[{index}].name"), text });
-        }
-        known.entry(name).or_insert(index);
-    }
 }
 
 /// The name of a feed in events: as configured, else its host.
@@ -318,6 +193,7 @@ impl RunConfig {
     pub(crate) fn effective(&self) -> Self {
         let mut config = self.clone();
         for feed in &mut config.feeds {
+            feed.name = Some(feed_name(feed));
             feed.subscriptions = feed.subscriptions.iter().map(|one| feed.resolved(one)).collect();
             feed.defaults = livefeed::Terms::default();
         }
@@ -328,8 +204,12 @@ impl RunConfig {
         let mut wrong = |path: &str, text: &str| {
             problems.push(Problem { line: None, path: path.to_owned(), text: text.to_owned() });
         };
-        if self.health.as_ref().is_some_and(|health| !is_address(&health.listen)) {
-            wrong("health.listen", "must be an address with a port, such as \"127.0.0.1:9090\"");
+        match self.health.as_ref().map(|health| (address::read(&health.listen), &health.listen)) {
+            Some((Err(problem), _)) => wrong("health.listen", &problem),
+            Some((Ok(read), listen)) if read != *listen => {
+                wrong("health.listen", &format!("lacks the host: write \"{read}\""));
+            }
+            _ => {}
         }
         self.output.check(&mut wrong);
         if let Some(path) = &self.output.file {
@@ -357,18 +237,11 @@ impl Health {
     /// The one of the configuration, but at the address of the command line, if there is one.
     pub(crate) fn or(configured: Option<Self>, listen: Option<String>) -> Result<Option<Self>, Failure> {
         let Some(listen) = listen else { return Ok(configured) };
-        if !is_address(&listen) {
-            return Err(Failure::usage(format!(
-                "--health {listen}: write HOST:PORT, such as 127.0.0.1:9090"
-            )));
-        }
+        let listen = address::read(&listen)
+            .map_err(|problem| Failure::usage(format!("--health {listen}: {problem}")))?;
         let allowed_hosts = configured.map(|health| health.allowed_hosts).unwrap_or_default();
         Ok(Some(Self { listen, allowed_hosts }))
     }
-}
-
-fn is_address(text: &str) -> bool {
-    text.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
 }
 
 impl Output {

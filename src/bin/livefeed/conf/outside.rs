@@ -68,7 +68,11 @@ fn deep(path: &str, value: &mut Value, missing: &mut Vec<(String, String)>) {
             };
             match fetched {
                 Ok(text) => *value = Value::from(text),
-                Err(problem) => missing.push((path.to_owned(), problem)),
+                Err(problem) => {
+                    missing.push((path.to_owned(), problem));
+                    // So that the rest can be checked: it fits wherever such a text may stand.
+                    *value = Value::from("ws://not.there/");
+                }
             }
         }
         _ => {}

@@ -8,7 +8,7 @@ use crate::talk::note;
 use appender::Appender;
 use rotation::Rotation;
 use std::collections::BTreeMap;
-use std::io;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -38,7 +38,7 @@ impl Files {
         path: &Path,
         feeds: impl IntoIterator<Item = String>,
         now: SystemTime,
-    ) -> Result<Self, String> {
+    ) -> Result<Self, (ErrorKind, String)> {
         let mut files: Vec<(RotatingFile, Pending)> = Vec::new();
         let mut by_feed = BTreeMap::new();
         for feed in feeds {
@@ -49,7 +49,9 @@ impl Files {
                 None => {
                     let mut file = RotatingFile::new(path, output);
                     let opened = file.open(now);
-                    opened.map_err(|error| format!("{}: {error}", file.appender.path().display()))?;
+                    opened.map_err(|error| {
+                        (error.kind(), format!("{}: {error}", file.appender.path().display()))
+                    })?;
                     files.push((file, Pending::default()));
                     files.len() - 1
                 }
@@ -190,7 +192,7 @@ impl RotatingFile {
         let taken = |path: &PathBuf| path.symlink_metadata().is_ok();
         let times = (0..10_000).filter_map(|ms| now.checked_add(Duration::from_millis(ms)));
         let to = times.map(|time| rotation::name(self.appender.path(), time)).find(|path| !taken(path));
-        let to = to.ok_or_else(|| io::Error::from(io::ErrorKind::AlreadyExists))?;
+        let to = to.ok_or_else(|| io::Error::from(ErrorKind::AlreadyExists))?;
         self.appender.put_aside(&to)
     }
 

@@ -33,7 +33,7 @@ impl Dir {
     }
 
     fn open(&self, output: &Output, now: SystemTime) -> Result<Files, String> {
-        Files::open(output, &self.path(), ["a".to_owned()], now)
+        Files::open(output, &self.path(), ["a".to_owned()], now).map_err(|(_, problem)| problem)
     }
 }
 

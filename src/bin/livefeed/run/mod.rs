@@ -3,7 +3,7 @@
 mod pump;
 
 use crate::conf::{self, RunConfig, feed_name};
-use crate::exit::{Failure, Outcome};
+use crate::exit::{Failure, Outcome, say};
 use crate::files::Files;
 use crate::on_alert::OnAlert;
 use crate::talk::{Talk, note};
@@ -11,6 +11,7 @@ use crate::{gone, signals, time};
 use livefeed::crossbeam_channel::{Receiver, after, bounded, never, select};
 use livefeed::{Feed, FeedBuilder, FeedSet, Monitor};
 use pump::{End, Pump, Sink};
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,12 +24,16 @@ const DRAIN: Duration = Duration::from_secs(4);
 /// Runs the feeds of a configuration file until it is told to end
 ///
 /// Their events are written as JSON, one object a line, to standard output or to the files that the configuration
-/// names. It reconnects by itself, and goes on until it is stopped (Ctrl-C, SIGTERM), --for is reached, nobody reads its
+/// names. What happens to them is said on standard error as well: when data stops, when a connection ends, and where
+/// messages may be missing. It reconnects by itself, and goes on until it is stopped (Ctrl-C, SIGTERM), --for is reached, nobody reads its
 /// output any more, or each feed is given up.
 #[derive(Debug, clap::Args)]
-#[command(
-    after_help = "Exit status: 0 ended as asked; 1 each feed gave up, or the output failed; 2 wrong configuration."
-)]
+#[command(after_help = "\
+Exit status: 0 ended as asked; 1 each feed gave up, or the output failed; 2 wrong configuration.
+
+Examples:
+  livefeed run feeds.toml | jq -c 'select(.event == \"message\") | .text'
+  livefeed check -q feeds.toml && livefeed run feeds.toml")]
 pub(crate) struct Args {
     /// The feeds, and what is done with them: a file in TOML or JSON, see `livefeed schema`
     #[arg(value_name = "CONFIG")]
@@ -63,7 +68,10 @@ pub(crate) fn main(args: Args) -> Outcome {
         set.insert(name, Arc::clone(feed)).map_err(|error| Failure::of(&error))?;
     }
     let (ending, asked) = bounded(0);
-    let done = Pump { set: Arc::clone(&set), sink, talk: args.talk, asked, drain: DRAIN }.start()?;
+    if !args.talk.is_quiet() {
+        say(&started(&config));
+    }
+    let done = Pump::new(Arc::clone(&set), sink, args.talk, asked, DRAIN).start()?;
     let over: Receiver<_> = args.duration.map_or_else(never, after);
     let end = select! {
         recv(done) -> end => Some(end.unwrap_or(End::Failed("the output panicked".to_owned()))),
@@ -104,11 +112,32 @@ fn of(end: End) -> Outcome {
     }
 }
 
+/// What is said at the start.
+fn started(config: &RunConfig) -> String {
+    let feeds = match config.feeds.len() {
+        1 => "1 feed".to_owned(),
+        count => format!("{count} feeds"),
+    };
+    match &config.output.file {
+        Some(path) => format!("livefeed: {feeds}, events go to {}", path.display()),
+        None => format!("livefeed: {feeds}, events go to standard output"),
+    }
+}
+
 fn sink(config: &RunConfig) -> Result<Sink, Failure> {
     let Some(path) = &config.output.file else { return Ok(Sink::stdout()) };
     let names = config.feeds.iter().map(feed_name);
     let files = Files::open(&config.output, path, names, time::wall());
-    files.map(Sink::Files).map_err(|problem| Failure::failed(format!("output.file: {problem}")))
+    files.map(Sink::Files).map_err(|(kind, problem)| {
+        let problem = format!("output.file: {problem}");
+        match kind {
+            // That may be better at the next start; the rest is for somebody to set right.
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::Interrupted => {
+                Failure::failed(problem)
+            }
+            _ => Failure::usage(problem),
+        }
+    })
 }
 
 fn monitor(config: &RunConfig, talk: Talk) -> Result<Option<Monitor>, Failure> {
@@ -119,7 +148,7 @@ fn monitor(config: &RunConfig, talk: Talk) -> Result<Option<Monitor>, Failure> {
     let failed =
         |error| Failure::failed(format!("health.listen {}: {error}; take another port?", health.listen));
     let monitor = builder.bind(health.listen.as_str()).map_err(failed)?;
-    if talk.is_verbose() || health.listen.ends_with(":0") {
+    if !talk.is_quiet() {
         note(&format!("health at http://{}/", monitor.local_addr()));
     }
     Ok(Some(monitor))

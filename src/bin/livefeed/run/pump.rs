@@ -4,9 +4,10 @@
 use crate::exit::Failure;
 use crate::files::Files;
 use crate::talk::{Talk, note};
-use crate::{output, time};
+use crate::{hints, output, sentences, time};
 use livefeed::crossbeam_channel::{Receiver, RecvTimeoutError, after, bounded};
-use livefeed::{CloseReason, Error, Event, FeedSet};
+use livefeed::{CloseReason, Error, Event, FeedSet, GapCause};
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -40,16 +41,29 @@ pub(super) enum Sink {
 }
 
 pub(super) struct Pump {
-    pub(super) set: Arc<FeedSet<Arc<str>>>,
-    pub(super) sink: Sink,
-    pub(super) talk: Talk,
+    set: Arc<FeedSet<Arc<str>>>,
+    sink: Sink,
+    talk: Talk,
     /// Disconnected when the end is asked for.
-    pub(super) asked: Receiver<Infallible>,
+    asked: Receiver<Infallible>,
     /// So long after that writes are tried again.
-    pub(super) drain: Duration,
+    drain: Duration,
+    /// What the user was last told to do, by feed.
+    hints: BTreeMap<Arc<str>, &'static str>,
 }
 
 impl Pump {
+    /// Takes the events of the set. The end is asked for by disconnecting `asked`, and writes are tried again so long after.
+    pub(super) fn new(
+        set: Arc<FeedSet<Arc<str>>>,
+        sink: Sink,
+        talk: Talk,
+        asked: Receiver<Infallible>,
+        drain: Duration,
+    ) -> Self {
+        Self { set, sink, talk, asked, drain, hints: BTreeMap::new() }
+    }
+
     /// Starts the thread. What is returned tells its end.
     pub(super) fn start(mut self) -> Result<Receiver<End>, Failure> {
         let (sender, done) = bounded(1);
@@ -93,17 +107,30 @@ impl Pump {
         self.set.recv_timeout(wait.min(LONGEST_WAIT))
     }
 
-    fn take(&mut self, feed: &str, event: &Event) {
-        match event {
-            // Said in any case: the others go on without it.
-            Event::Closed(closed) if !matches!(closed.reason, CloseReason::ByUser) => {
-                note(&format!("{feed}: closed: {}", closed.reason));
-            }
-            event => {
-                if let Some(text) = self.talk.about(event, true) {
-                    note(&format!("{feed}: {text}"));
-                }
-            }
+    /// Says what happens to the feed, whether or not the events stand elsewhere: it is the journal of a service.
+    fn say(&mut self, feed: &Arc<str>, event: &Event) {
+        if let Event::Closed(closed) = event
+            && !matches!(closed.reason, CloseReason::ByUser)
+        {
+            // In any case: the others go on without it.
+            return note(&format!("{feed}: closed: {}", hints::closed(&closed.reason)));
+        }
+        // Where the queue overflows an alert says so once, and not each gap.
+        let is_overflow = matches!(event, Event::Gap(gap) if gap.cause == GapCause::Overflow);
+        if !self.talk.wants(event, is_overflow) {
+            return;
+        }
+        // Said once, until it is another.
+        let hint =
+            sentences::hint(event).filter(|hint| self.hints.insert(Arc::clone(feed), hint) != Some(hint));
+        if let Some(text) = sentences::of(event, hint) {
+            note(&format!("{feed}: {text}"));
+        }
+    }
+
+    fn take(&mut self, feed: &Arc<str>, event: &Event) {
+        if !matches!(event, Event::Message(_)) {
+            self.say(feed, event);
         }
         let add = |buffer: &mut Vec<u8>| {
             let whole = buffer.len();
