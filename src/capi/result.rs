@@ -11,7 +11,7 @@ pub type livefeed_result = i32;
 
 /// It worked.
 pub const LIVEFEED_OK: livefeed_result = 0;
-/// Nothing came, or it was not done, in the time given. Nothing was changed by waiting: try again.
+/// Nothing came, or it was not done, in the time given. To read or wait again is fine; what was sent is sent, and goes on.
 pub const LIVEFEED_TIMEOUT: livefeed_result = 1;
 /// The feed is over. From a reading function: and every event was read. Final.
 pub const LIVEFEED_CLOSED: livefeed_result = 2;
