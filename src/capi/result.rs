@@ -172,7 +172,8 @@ pub(super) fn guard_value<T>(otherwise: T, call: impl FnOnce() -> Result<T, Fail
 /// None.
 #[unsafe(no_mangle)]
 pub extern "C" fn livefeed_error_message() -> *const c_char {
-    LAST.try_with(|last| last.try_borrow().map_or(c"".as_ptr(), |last| last.as_ptr())).unwrap_or(c"".as_ptr())
+    LAST.try_with(|last| last.try_borrow().map_or(c"".as_ptr(), |last| last.as_ptr()))
+        .unwrap_or(c"nothing is kept of a failure while the thread ends".as_ptr())
 }
 
 /// Returns the name of a result code, such as `"LIVEFEED_TIMEOUT"`.
