@@ -28,6 +28,7 @@ import tempfile
 import threading
 import time
 import unittest
+import warnings
 import weakref
 from collections.abc import Iterator
 from typing import Any, Callable, Optional
@@ -548,6 +549,31 @@ class Callbacks(Case):
             with livefeed.open(url, on_event=fail):
                 self.eventually(lambda: len(calls) > 5)
         self.assertIn("mistake", logs.output[0])
+
+    def test_what_a_callback_is_called_by_outlives_a_feed_that_is_freed_in_it(self) -> None:
+        ready, done = threading.Event(), threading.Event()
+        feeds: list[livefeed.Feed] = []
+        freed: list[bool] = []
+
+        def provide(_: livefeed.Attempt) -> None:
+            ready.wait(CEILING)
+            feed = weakref.ref(feeds[0])
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ResourceWarning)
+                feeds.clear()  # Nothing holds it any more.
+            freed.append(feed() is None)
+            done.set()
+
+        kept = len(livefeed._kept)
+        feeds.append(livefeed.open("ws://127.0.0.1:1", token_provider=provide))
+        call = weakref.ref(feeds[0]._callbacks[0])
+        ready.set()
+        self.assertTrue(done.wait(CEILING))
+        gc.collect()
+        self.assertEqual(freed, [True])
+        # The way back from it leads through the callback's memory.
+        self.assertEqual(len(livefeed._kept), kept + 1)
+        self.assertIsNotNone(call())
 
     def test_the_feed_can_be_used_and_closed_in_it(self) -> None:
         done = threading.Event()
