@@ -8,7 +8,7 @@ use livefeed::lab::{Command, Flood, Lab, Script};
 use std::collections::BTreeSet;
 use std::ffi::{c_char, c_void};
 use std::ptr::{null, null_mut};
-use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -707,6 +707,89 @@ fn freeing_wakes_all_who_wait() {
             assert_eq!(name(thread.join().unwrap()), "LIVEFEED_CLOSED");
         }
     }
+}
+
+/// Feeds that are freed at whatever moment, from outside, in a callback or in the provider: none hangs, and nothing runs
+/// afterwards with what it was given.
+#[test]
+fn a_feed_may_be_freed_at_any_moment() {
+    static LATE: AtomicUsize = AtomicUsize::new(0);
+    #[derive(Default)]
+    struct Own {
+        feed: AtomicPtr<livefeed_feed>,
+        freed: AtomicBool,
+        calls: AtomicUsize,
+        /// In which call it is freed.
+        at: usize,
+    }
+    impl Own {
+        fn free(&self) {
+            let feed = self.feed.swap(null_mut(), Ordering::SeqCst);
+            if !feed.is_null() {
+                unsafe { livefeed_free(feed) }
+                self.freed.store(true, Ordering::SeqCst);
+            }
+        }
+
+        fn called(&self) {
+            if self.calls.fetch_add(1, Ordering::SeqCst) + 1 == self.at {
+                return self.free();
+            }
+            for _ in 0..20 {
+                // A panic here would be heard by nobody.
+                LATE.fetch_add(usize::from(self.freed.load(Ordering::SeqCst)), Ordering::SeqCst);
+                std::thread::yield_now();
+            }
+        }
+    }
+    unsafe extern "C-unwind" fn hear(own: *mut c_void, event: *const livefeed_event) {
+        unsafe { &*own.cast::<Own>() }.called();
+        assert!(!json(event).is_null());
+    }
+    unsafe extern "C-unwind" fn ask(
+        own: *mut c_void,
+        _: *const livefeed_attempt,
+        _: *mut livefeed_target,
+    ) -> i32 {
+        unsafe { &*own.cast::<Own>() }.called();
+        LIVEFEED_PROVIDER_OK
+    }
+    let lab = Lab::start(Script::new().send("one").send("two").close(1000, "again")).unwrap();
+    let config = fast(&format!(r#", "url": "{}""#, lab.url()));
+    let config = &config;
+    std::thread::scope(|scope| {
+        for thread in 0..4 {
+            scope.spawn(move || {
+                for round in 0..100 {
+                    let at = round % 12;
+                    // Kept, so that a late call finds what it looks for.
+                    let own: &'static Own = Box::leak(Box::new(Own { at, ..Own::default() }));
+                    let userdata = (&raw const *own).cast_mut().cast();
+                    let feed = Handle::prepare(config).unwrap();
+                    ok(unsafe { livefeed_set_callback(feed.0, Some(hear), userdata) }).unwrap();
+                    ok(unsafe { livefeed_set_token_provider(feed.0, Some(ask), userdata) }).unwrap();
+                    own.feed.store(feed.0, Ordering::SeqCst);
+                    if round % 7 > 0 {
+                        ok(unsafe { livefeed_start(feed.0) }).unwrap();
+                    }
+                    std::mem::forget(feed);
+                    if at > 0 && round % 7 > 0 {
+                        let deadline = std::time::Instant::now() + CEILING;
+                        while !own.freed.load(Ordering::SeqCst) {
+                            assert!(std::time::Instant::now() < deadline, "call {at} does not come");
+                            std::thread::yield_now();
+                        }
+                    } else {
+                        for _ in 0..(round * 37 + thread) % 200 {
+                            std::thread::yield_now();
+                        }
+                        own.free();
+                    }
+                }
+            });
+        }
+    });
+    assert_eq!(LATE.load(Ordering::SeqCst), 0, "calls after it was freed");
 }
 
 #[cfg(unix)]
