@@ -34,7 +34,8 @@
  * - Callbacks run on threads of livefeed, outside of all its locks, and may call any function. One that would wait for the
  *   callback's own thread fails with LIVEFEED_WOULD_DEADLOCK. No C++ exception and no longjmp may leave a callback.
  * - Nothing unwinds out of livefeed: a panic, which would be a bug in it, becomes LIVEFEED_PANIC.
- * - State. All of it belongs to a feed, but for the callback for log records, which is that of the process.
+ * - State. All of it belongs to a feed, but for the callback for log records, which is that of the process, and the counts by
+ *   which all feeds of it together stay within the limits of a host.
  * - Signals. livefeed has no handlers, and raises no SIGPIPE. Its threads have the signal mask of the one that starts the
  *   feed: what is to be handled on certain threads only is to be blocked there before.
  * - Unloading. Threads may be left for a moment after livefeed_free() (not after a livefeed_close() that returned
@@ -1493,7 +1494,7 @@ livefeed_result livefeed_target_set_error(livefeed_target *target,
 
 /**
  * Has a callback told what livefeed logs, up to a level, `LIVEFEED_LOG_..`: that of all feeds in the process, and of no
- * other library. It is the one thing that belongs to the process and not to a feed. It takes the place of the one before;
+ * other library. It belongs to the process and not to a feed. It takes the place of the one before;
  * NULL, or `LIVEFEED_LOG_OFF`, ends it.
  *
  * A Rust program that links livefeed and has a logger of its own keeps that: `LIVEFEED_UNSUPPORTED`.
