@@ -34,9 +34,13 @@
  * - Callbacks run on threads of livefeed, outside of all its locks, and may call any function. One that would wait for the
  *   callback's own thread fails with LIVEFEED_WOULD_DEADLOCK. No C++ exception and no longjmp may leave a callback.
  * - Nothing unwinds out of livefeed: a panic, which would be a bug in it, becomes LIVEFEED_PANIC.
- * - State. All of it belongs to a feed, but for the callback for log records, which is that of the process.
+ * - State. All of it belongs to a feed, but for the callback for log records, which is that of the process, and the counts by
+ *   which all feeds of it together stay within the limits of a host.
  * - Signals. livefeed has no handlers, and raises no SIGPIPE. Its threads have the signal mask of the one that starts the
  *   feed: what is to be handled on certain threads only is to be blocked there before.
+ * - Unloading. Threads may be left for a moment after livefeed_free() (not after a livefeed_close() that returned
+ *   LIVEFEED_OK): don't dlclose() the library, or have it linked with -z nodelete.
+ * - errno is not preserved.
  * - fork(). In the child, feeds of the parent fail with LIVEFEED_FORKED, and livefeed_free() does nothing to them, so that
  *   the parent's connections stay as they are. The child may open feeds of its own if fork() was called while no other
  *   thread ran; otherwise, as always then, exec() is all that it may do.
@@ -232,8 +236,9 @@ typedef struct livefeed_view {
      */
     size_t length;
     /**
-     * Stands for the subscriptions that a message is data of: NULL for none, and within a batch the same for the same ones, so
-     * that their names are asked for once (see `livefeed_event_subscription`). It is to be compared, and no more.
+     * Stands for the subscriptions that a message is data of: NULL for none. Where it is the same in two views of a batch, so
+     * are they, and their names need be asked for only once (see `livefeed_event_subscription`). It is to be compared, and no
+     * more.
      */
     const void *subscriptions;
     /**
@@ -289,7 +294,7 @@ typedef void (*livefeed_log_callback)(void *userdata,
 #define LIVEFEED_OK 0
 
 /**
- * Nothing came, or it was not done, in the time given. Nothing was changed by waiting: try again.
+ * Nothing came, or it was not done, in the time given. To read or wait again is fine; what was sent is sent, and goes on.
  */
 #define LIVEFEED_TIMEOUT 1
 
@@ -652,7 +657,8 @@ void livefeed_string_free(char *text);
 /**
  * Closes the feed properly, with a Close frame, within the time given (and `close_timeout` of the configuration), and
  * waits until its threads have ended. What was queued before can still be read, `LIVEFEED_EVENT_CLOSED` last. It may be
- * called any number of times; `livefeed_free` is needed all the same.
+ * called any number of times; `livefeed_free` is needed all the same. With 0 it ends the connection at once, without a
+ * Close frame, and does not wait.
  *
  * # Ownership
  *
@@ -664,7 +670,8 @@ void livefeed_string_free(char *text);
  *
  * # Errors
  *
- * `LIVEFEED_TIMEOUT` if a callback still holds a thread up: it goes on closing, and the call may be repeated.
+ * `LIVEFEED_TIMEOUT` if its threads have not ended in time, as a callback may hold one up: it goes on closing, and the call
+ * may be repeated.
  * `LIVEFEED_WOULD_DEADLOCK` in a callback of the feed: it is closing, but can't be waited for there.
  * `LIVEFEED_NULL_POINTER`, `LIVEFEED_INVALID_HANDLE`, `LIVEFEED_FORKED`, `LIVEFEED_NOT_STARTED`.
  *
@@ -686,9 +693,10 @@ livefeed_result livefeed_close(livefeed_feed *feed,
  *
  * # Threads
  *
- * Any. No callback of the feed runs or begins after it has returned: it waits for one that runs. From inside a callback
- * it waits for nothing, and that call of it is the last. Calls that wait on other threads return `LIVEFEED_CLOSED`; new
- * ones must not be made, as with any memory that was freed: close the feed first, let the other threads end, then free.
+ * Any. No callback of the feed runs or begins after it has returned: it waits for one that runs, so hold no lock that this
+ * one takes, and let no two callbacks free each other's feeds. From inside a callback of the same feed it waits for nothing,
+ * and that call of it is the last. Calls that wait on other threads return `LIVEFEED_CLOSED`; new ones must not be made, as
+ * with any memory that was freed: close the feed first, let the other threads end, then free.
  *
  * # Errors
  *
@@ -1156,7 +1164,9 @@ livefeed_result livefeed_send_wait(livefeed_feed *feed,
  *
  * # Ownership
  *
- * `json` is an object as an entry of `subscriptions` in the configuration; it is only read during the call.
+ * `json` is an object as an entry of `subscriptions` in the configuration; it is only read during the call. In what it has
+ * to be sent, `"${name}"` stands for the subscription's `id`, and `"${id}"` for a number that each message has for itself,
+ * by which its answer is known.
  *
  * # Threads
  *
@@ -1484,7 +1494,7 @@ livefeed_result livefeed_target_set_error(livefeed_target *target,
 
 /**
  * Has a callback told what livefeed logs, up to a level, `LIVEFEED_LOG_..`: that of all feeds in the process, and of no
- * other library. It is the one thing that belongs to the process and not to a feed. It takes the place of the one before;
+ * other library. It belongs to the process and not to a feed. It takes the place of the one before;
  * NULL, or `LIVEFEED_LOG_OFF`, ends it.
  *
  * A Rust program that links livefeed and has a logger of its own keeps that: `LIVEFEED_UNSUPPORTED`.

@@ -12,6 +12,7 @@
 
 #include <livefeed.h>
 
+#include <atomic>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -206,6 +207,7 @@ public:
 };
 
 /// A feed. It is opened by its constructor, may be moved, and is ended by its destructor at once; `close` ends it properly.
+/// The destructor waits for a callback of this feed that runs on another thread: hold no lock that this one takes.
 ///
 /// All but moving and destroying may be called from any thread, also from inside callbacks.
 class feed {
@@ -234,11 +236,13 @@ public:
         detail::check(livefeed_start(raw));
     }
 
-    feed(feed &&) noexcept = default;
+    feed(feed &&other) noexcept
+        : hooks_(std::move(other.hooks_)), handle_(std::move(other.handle_)), over_(other.over_.load()) {}
     /// Ends the feed that was here.
     feed &operator=(feed &&other) noexcept {
         handle_ = std::move(other.handle_); // before what its callbacks need
         hooks_ = std::move(other.hooks_);
+        over_ = other.over_.load();
         return *this;
     }
 
@@ -343,8 +347,9 @@ private:
     };
 
     bool something(livefeed_result code) {
-        over_ = code == LIVEFEED_CLOSED;
-        if (code == LIVEFEED_TIMEOUT || over_) return false;
+        const bool over = code == LIVEFEED_CLOSED;
+        over_ = over;
+        if (code == LIVEFEED_TIMEOUT || over) return false;
         detail::check(code);
         return true;
     }
@@ -379,10 +384,11 @@ private:
     // In this order, so that the handle, whose end ends the callbacks, goes first.
     std::shared_ptr<hooks> hooks_;
     detail::owned<livefeed_feed, livefeed_free> handle_;
-    bool over_ = false;
+    std::atomic<bool> over_{false};
 };
 
-/// Gives what livefeed logs to a function, from here on and until it is destroyed. There is one for the whole process.
+/// Gives what livefeed logs to a function, from here on and until it is destroyed, which must not be in a callback. There is
+/// one for the whole process.
 class log_to {
 public:
     using function = std::function<void(std::int32_t level, std::string_view target, std::string_view text)>;

@@ -22,6 +22,7 @@ is closed. At the end of the interpreter all are. After a fork the child can't u
 
 from __future__ import annotations
 
+import _thread
 import atexit
 import base64
 import ctypes
@@ -749,6 +750,13 @@ class _Batch:
             free(self.pointer)
 
 
+def _free_apart(pointer: ctypes.c_void_p, callbacks: list[Any], free: Callable[[Any], None] = _free) -> None:
+    # This waits for a callback that runs: for one that waits for a lock of the thread that forgot the feed, or is on that thread.
+    # What it is called by is in use until then.
+    free(pointer)
+    callbacks.clear()
+
+
 class Feed:
     """A feed: what `open` returns."""
 
@@ -1116,16 +1124,25 @@ class Feed:
     def __repr__(self) -> str:
         return f"<livefeed.Feed {self._name}>"
 
-    def __del__(self, free: Callable[[Any], None] = _free, kept: list[Any] = _kept) -> None:
+    def __del__(
+        self,
+        free: Callable[[Any], None] = _free,
+        free_apart: Callable[[Any, list[Any]], None] = _free_apart,
+        kept: list[Any] = _kept,
+    ) -> None:
         # Nothing refers to it: no thread is in a call, and none can begin one.
         pointer, self._pointer = self._pointer, ctypes.c_void_p()
         if not pointer:
             return
         if not self._is_closed:
             warnings.warn(f"{self!r} was not closed", ResourceWarning, source=self)
+        if self._callbacks:
+            try:
+                _thread.start_new_thread(free_apart, (pointer, self._callbacks))
+                return
+            except Exception:  # No more threads, or the interpreter is ending.
+                kept.append(self._callbacks)
         free(pointer)
-        if _is_inside():
-            kept.append(self._callbacks)
 
 
 def _outgoing(payload: Union[str, bytes]) -> tuple[int, bytes]:

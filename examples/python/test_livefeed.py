@@ -28,6 +28,7 @@ import tempfile
 import threading
 import time
 import unittest
+import warnings
 import weakref
 from collections.abc import Iterator
 from typing import Any, Callable, Optional
@@ -549,6 +550,30 @@ class Callbacks(Case):
                 self.eventually(lambda: len(calls) > 5)
         self.assertIn("mistake", logs.output[0])
 
+    def test_a_feed_may_be_forgotten_in_its_own_callback(self) -> None:
+        ready, left = threading.Event(), threading.Event()
+        feeds: list[livefeed.Feed] = []
+        seen: list[bool] = []
+
+        def provide(_: livefeed.Attempt) -> None:
+            ready.wait(CEILING)
+            feed, call = weakref.ref(feeds[0]), weakref.ref(feeds[0]._callbacks[0])
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ResourceWarning)
+                feeds.clear()  # Nothing holds it any more.
+            gc.collect()
+            time.sleep(0.1)  # Long enough for what does not wait.
+            # The way back from here leads through the memory of what it was called by.
+            seen.extend([feed() is None, call() is not None])
+            left.set()
+
+        feeds.append(livefeed.open("ws://127.0.0.1:1", token_provider=provide))
+        call = weakref.ref(feeds[0]._callbacks[0])
+        ready.set()
+        self.assertTrue(left.wait(CEILING))
+        self.assertEqual(seen, [True, True])
+        self.eventually(lambda: call() is None)
+
     def test_the_feed_can_be_used_and_closed_in_it(self) -> None:
         done = threading.Event()
         feeds: list[livefeed.Feed] = []
@@ -840,6 +865,23 @@ print(sorted(seen)[-1], feed.health()["connections"])
                     gc.collect()
             self.eventually(lambda: threads() <= before[0])
             self.eventually(lambda: len(os.listdir("/proc/self/fd")) <= before[1])
+
+    def test_a_feed_may_be_forgotten_where_a_lock_is_held_that_its_callback_waits_for(self) -> None:
+        code = """
+import livefeed, threading, warnings
+warnings.simplefilter("ignore", ResourceWarning)
+lock, inside = threading.Lock(), threading.Event()
+def provide(attempt):
+    inside.set()
+    with lock:
+        pass
+with lock:
+    feed = livefeed.open("ws://127.0.0.1:1", token_provider=provide)
+    inside.wait()
+    del feed
+print("end")
+"""
+        self.assertEqual(self.finish(self.script(code)), "end\n")
 
     def test_the_library_is_looked_for_and_checked(self) -> None:
         for path, part in [

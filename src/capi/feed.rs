@@ -432,7 +432,8 @@ pub unsafe extern "C" fn livefeed_string_free(text: *mut c_char) {
 
 /// Closes the feed properly, with a Close frame, within the time given (and `close_timeout` of the configuration), and
 /// waits until its threads have ended. What was queued before can still be read, `LIVEFEED_EVENT_CLOSED` last. It may be
-/// called any number of times; `livefeed_free` is needed all the same.
+/// called any number of times; `livefeed_free` is needed all the same. With 0 it ends the connection at once, without a
+/// Close frame, and does not wait.
 ///
 /// # Ownership
 ///
@@ -444,7 +445,8 @@ pub unsafe extern "C" fn livefeed_string_free(text: *mut c_char) {
 ///
 /// # Errors
 ///
-/// `LIVEFEED_TIMEOUT` if a callback still holds a thread up: it goes on closing, and the call may be repeated.
+/// `LIVEFEED_TIMEOUT` if its threads have not ended in time, as a callback may hold one up: it goes on closing, and the call
+/// may be repeated.
 /// `LIVEFEED_WOULD_DEADLOCK` in a callback of the feed: it is closing, but can't be waited for there.
 /// `LIVEFEED_NULL_POINTER`, `LIVEFEED_INVALID_HANDLE`, `LIVEFEED_FORKED`, `LIVEFEED_NOT_STARTED`.
 ///
@@ -471,9 +473,10 @@ pub unsafe extern "C" fn livefeed_close(feed: *mut livefeed_feed, timeout_ms: i6
 ///
 /// # Threads
 ///
-/// Any. No callback of the feed runs or begins after it has returned: it waits for one that runs. From inside a callback
-/// it waits for nothing, and that call of it is the last. Calls that wait on other threads return `LIVEFEED_CLOSED`; new
-/// ones must not be made, as with any memory that was freed: close the feed first, let the other threads end, then free.
+/// Any. No callback of the feed runs or begins after it has returned: it waits for one that runs, so hold no lock that this
+/// one takes, and let no two callbacks free each other's feeds. From inside a callback of the same feed it waits for nothing,
+/// and that call of it is the last. Calls that wait on other threads return `LIVEFEED_CLOSED`; new ones must not be made, as
+/// with any memory that was freed: close the feed first, let the other threads end, then free.
 ///
 /// # Errors
 ///

@@ -149,7 +149,7 @@ fn replace(sink: Option<Sink>) -> Result<(), Failure> {
 }
 
 /// Has a callback told what livefeed logs, up to a level, `LIVEFEED_LOG_..`: that of all feeds in the process, and of no
-/// other library. It is the one thing that belongs to the process and not to a feed. It takes the place of the one before;
+/// other library. It belongs to the process and not to a feed. It takes the place of the one before;
 /// NULL, or `LIVEFEED_LOG_OFF`, ends it.
 ///
 /// A Rust program that links livefeed and has a logger of its own keeps that: `LIVEFEED_UNSUPPORTED`.

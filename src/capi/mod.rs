@@ -1,8 +1,8 @@
 //! The C ABI: the library for everything that can call C. Its documentation is `include/livefeed.h`.
 //!
-//! Each exported function begins with [`Caller::promises`](pointers::Caller::promises), its only unsafe line: what stands
+//! Each exported function begins with `Caller::promises`, its only unsafe line: what stands
 //! under `# Safety` in its documentation, which is that in the header, is what C has to keep. From there on pointers are
-//! looked at through the [`Caller`](pointers::Caller) alone, and all of the body runs in a guard that no panic leaves.
+//! looked at through the `Caller` alone, and all of the body runs in a guard that no panic leaves.
 //!
 //! The header is made from the files here that hold exported items, in the order of `tests/capi/header.rs`, which says when
 //! it is not current, and how to make it anew.

@@ -9,7 +9,7 @@ use std::ffi::CString;
 use std::fmt;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, TryLockError};
 
 /// Says what something is, as long as it is that.
 #[derive(Debug)]
@@ -108,7 +108,8 @@ impl Pool {
 
     /// A batch of these events.
     pub(super) fn fill(self: &Arc<Self>, events: impl Iterator<Item = Event>) -> Box<livefeed_batch> {
-        let Room { events: mut made, mut views } = std::mem::take(&mut *self.spare());
+        let Room { events: mut made, mut views } =
+            self.spare().map(|mut room| std::mem::take(&mut *room)).unwrap_or_default();
         // SAFETY: the batch keeps the pool and with it the name, and its events do not outlive it.
         let label = || unsafe { Label::lent(&self.feed) };
         made.extend(events.map(|event| livefeed_event::lent(event, label())));
@@ -116,8 +117,13 @@ impl Pool {
         Box::new(livefeed_batch { tag: Tag::new(Tag::BATCH), events: made, views, pool: Arc::clone(self) })
     }
 
-    fn spare(&self) -> MutexGuard<'_, Room> {
-        self.spare.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Never waits: it is a convenience, and in a child that was forked the lock may be held for ever.
+    fn spare(&self) -> Option<MutexGuard<'_, Room>> {
+        match self.spare.try_lock() {
+            Ok(room) => Some(room),
+            Err(TryLockError::Poisoned(room)) => Some(room.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
     }
 }
 
@@ -127,8 +133,11 @@ impl livefeed_batch {
         let Self { mut events, mut views, pool, .. } = self;
         views.clear();
         events.clear();
-        if events.capacity() <= SPARE {
-            let old = std::mem::replace(&mut *pool.spare(), Room { events, views });
+        if events.capacity() <= SPARE
+            && let Some(mut spare) = pool.spare()
+        {
+            let old = std::mem::replace(&mut *spare, Room { events, views });
+            drop(spare);
             drop(old);
         }
     }
@@ -209,5 +218,28 @@ impl fmt::Debug for livefeed_attempt {
 impl fmt::Debug for livefeed_target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("livefeed_target(..)")
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test")]
+mod tests {
+    use super::*;
+    use std::sync::mpsc::channel;
+    use std::time::Duration;
+
+    /// In a child that was forked it is held for ever, if another thread had it just then.
+    #[test]
+    fn a_batch_is_made_and_freed_while_the_lock_of_the_pool_is_held() {
+        let pool = Arc::new(Pool::new("one".into()));
+        let held = pool.spare.lock().unwrap();
+        let (done, is_done) = channel();
+        let other = Arc::clone(&pool);
+        std::thread::spawn(move || {
+            other.fill(std::iter::empty()).end();
+            done.send(()).unwrap();
+        });
+        is_done.recv_timeout(Duration::from_secs(10)).unwrap();
+        drop(held);
     }
 }

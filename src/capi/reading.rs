@@ -25,8 +25,9 @@ pub struct livefeed_view {
     pub data: *const u8,
     /// Its length in bytes.
     pub length: usize,
-    /// Stands for the subscriptions that a message is data of: NULL for none, and within a batch the same for the same ones, so
-    /// that their names are asked for once (see `livefeed_event_subscription`). It is to be compared, and no more.
+    /// Stands for the subscriptions that a message is data of: NULL for none. Where it is the same in two views of a batch, so
+    /// are they, and their names need be asked for only once (see `livefeed_event_subscription`). It is to be compared, and no
+    /// more.
     pub subscriptions: *const c_void,
     /// The connection it belongs to, counted from 1.
     pub epoch: u64,

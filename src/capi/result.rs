@@ -11,7 +11,7 @@ pub type livefeed_result = i32;
 
 /// It worked.
 pub const LIVEFEED_OK: livefeed_result = 0;
-/// Nothing came, or it was not done, in the time given. Nothing was changed by waiting: try again.
+/// Nothing came, or it was not done, in the time given. To read or wait again is fine; what was sent is sent, and goes on.
 pub const LIVEFEED_TIMEOUT: livefeed_result = 1;
 /// The feed is over. From a reading function: and every event was read. Final.
 pub const LIVEFEED_CLOSED: livefeed_result = 2;
@@ -172,7 +172,8 @@ pub(super) fn guard_value<T>(otherwise: T, call: impl FnOnce() -> Result<T, Fail
 /// None.
 #[unsafe(no_mangle)]
 pub extern "C" fn livefeed_error_message() -> *const c_char {
-    LAST.try_with(|last| last.try_borrow().map_or(c"".as_ptr(), |last| last.as_ptr())).unwrap_or(c"".as_ptr())
+    LAST.try_with(|last| last.try_borrow().map_or(c"".as_ptr(), |last| last.as_ptr()))
+        .unwrap_or(c"nothing is kept of a failure while the thread ends".as_ptr())
 }
 
 /// Returns the name of a result code, such as `"LIVEFEED_TIMEOUT"`.

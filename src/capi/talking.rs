@@ -113,7 +113,9 @@ pub unsafe extern "C" fn livefeed_send_wait(
 ///
 /// # Ownership
 ///
-/// `json` is an object as an entry of `subscriptions` in the configuration; it is only read during the call.
+/// `json` is an object as an entry of `subscriptions` in the configuration; it is only read during the call. In what it has
+/// to be sent, `"${name}"` stands for the subscription's `id`, and `"${id}"` for a number that each message has for itself,
+/// by which its answer is known.
 ///
 /// # Threads
 ///

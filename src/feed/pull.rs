@@ -10,8 +10,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// So many events are taken from the queue at once. The rest stays where it can still be dropped and folded.
+/// So many events are taken from the queue at once, or an eighth of its bound if that is less. The rest stays where it can
+/// still be dropped and folded.
 const TURN: usize = 64;
+
+/// A buffer with room for more events than this is not kept.
+const SPARE: usize = 16 * 1024;
 
 /// A feed with what was taken from its queue and not yet given out.
 ///
@@ -103,9 +107,13 @@ impl Pull {
     /// Keeps a drained buffer for the next batch.
     pub(crate) fn recycle(&self, spare: VecDeque<Event>) {
         let mut held = self.lock();
-        if held.spare.capacity() < spare.capacity() {
-            held.spare = spare;
-        }
+        let old = if spare.capacity() <= SPARE && held.spare.capacity() < spare.capacity() {
+            std::mem::replace(&mut held.spare, spare)
+        } else {
+            spare
+        };
+        drop(held);
+        drop(old);
     }
 
     /// Whether a reader would find something: an event, or the end.
@@ -162,7 +170,7 @@ impl Pull {
         let mut held = self.lock();
         if held.events.is_empty() {
             let spare = std::mem::take(&mut held.events);
-            held.events = shared.claim_into(TURN, spare);
+            held.events = shared.claim_into(TURN.min(shared.lot().0), spare);
         }
         let event = held.events.pop_front()?;
         held.due.count(&event);
@@ -198,12 +206,12 @@ impl Pull {
             held.events = rest;
             events.append(&mut held.events);
         }
-        let mut due = std::mem::take(&mut held.due);
-        let more = !held.events.is_empty();
         if events.is_empty() {
             held.spare = events;
             return None;
         }
+        let mut due = std::mem::take(&mut held.due);
+        let more = !held.events.is_empty();
         drop(held);
         events.iter().for_each(|event| due.count(event));
         self.pay(due);
@@ -223,5 +231,20 @@ impl Pull {
         if self.waiting.load(Ordering::SeqCst) > 0 && (more || self.feed.engine.shared.has_events()) {
             self.feed.engine.shared.ring();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_large_buffer_is_let_go() {
+        let pull = Pull::new(Feed::open("ws://127.0.0.1:9/").unwrap());
+        pull.recycle(VecDeque::with_capacity(SPARE));
+        assert!(pull.lock().spare.capacity() >= SPARE);
+        pull.lock().spare = VecDeque::new();
+        pull.recycle(VecDeque::with_capacity(2 * SPARE));
+        assert_eq!(pull.lock().spare.capacity(), 0);
     }
 }

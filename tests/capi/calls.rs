@@ -115,6 +115,103 @@ fn a_batch_is_read_by_one_call_and_what_is_left_comes_next() {
     assert_eq!(read(0).unwrap_err(), LIVEFEED_CLOSED);
 }
 
+/// All of a view, by what it was made from.
+fn glance(view: &livefeed_view) -> impl PartialEq + std::fmt::Debug + use<> {
+    let livefeed_view { event, data, length, subscriptions, epoch, time_ns, kind, flags } = *view;
+    (event, data, length, subscriptions, epoch, time_ns, kind, flags)
+}
+
+#[test]
+fn a_view_says_what_the_accessors_say_and_tells_subscriptions_apart() {
+    let script = Script::new().react(|_| {
+        let topics = ["a", "b", "a", "none", "b", "both"];
+        let texts = topics.map(|topic| Command::Send(format!(r#"{{"topic":"{topic}"}}"#)));
+        texts.into_iter().chain([Command::SendBinary(vec![7, 8])]).collect()
+    });
+    let lab = Lab::start(script).unwrap();
+    let is = |topic: &str| format!(r#"{{"pointer": "/topic", "equals": "{topic}"}}"#);
+    let of = |id: &str| format!(r#"{{"id": "{id}", "data": {{"any": [{}, {}]}}}}"#, is(id), is("both"));
+    let more = format!(r#", "subscriptions": [{}, {}]"#, of("a"), of("b"));
+    let feed = Handle::open(&config(&lab, &more)).unwrap();
+    ok(unsafe { livefeed_wait_connected(feed.0, CEILING_MS) }).unwrap();
+    ok(unsafe { livefeed_send(feed.0, LIVEFEED_TEXT, b"go".as_ptr().cast(), 2) }).unwrap();
+    let deadline = std::time::Instant::now() + CEILING;
+    while feed.health()["messages"] != 7 {
+        assert!(std::time::Instant::now() < deadline, "{}", feed.health());
+        std::thread::yield_now();
+    }
+    let mut found = std::mem::MaybeUninit::<livefeed_view>::uninit();
+    let mut glance_at = |event: *const livefeed_event| {
+        assert_eq!(unsafe { livefeed_event_view(event, found.as_mut_ptr()) }, LIVEFEED_OK);
+        unsafe { found.assume_init() }
+    };
+    // One of its own.
+    let connecting = feed.next(0).unwrap();
+    let view = glance_at(connecting.0);
+    assert_eq!((view.event, view.kind), (connecting.0.cast_const(), LIVEFEED_EVENT_CONNECTING));
+    assert!(view.data.is_null() && view.length == 0 && view.subscriptions.is_null() && view.flags == 0);
+    assert_eq!(view.time_ns / 1_000_000, unsafe { livefeed_event_time_ms(connecting.0) });
+    // Those of a batch.
+    let (mut batch, mut views, mut count) = (null_mut(), null(), 0);
+    ok(unsafe { livefeed_next_batch(feed.0, 0, 0, &mut batch) }).unwrap();
+    ok(unsafe { livefeed_batch_views(batch, &mut views, &mut count) }).unwrap();
+    let mut seen = Vec::new();
+    for view in unsafe { std::slice::from_raw_parts(views, count) } {
+        assert_eq!(glance(view), glance(&glance_at(view.event)));
+        let names: Vec<_> = (0..unsafe { livefeed_event_subscription_count(view.event) })
+            .map(|index| {
+                let (mut text, mut length) = (null::<c_char>(), 0);
+                ok(unsafe { livefeed_event_subscription(view.event, index, &mut text, &mut length) })
+                    .unwrap();
+                String::from_utf8(unsafe { bytes(text.cast(), length) }.to_vec()).unwrap()
+            })
+            .collect();
+        if view.kind == LIVEFEED_EVENT_MESSAGE {
+            assert_eq!(view.flags == LIVEFEED_VIEW_BINARY, view.length == 2);
+            seen.push((names, view.subscriptions.addr()));
+        } else {
+            assert!(view.subscriptions.is_null(), "kind {}", view.kind);
+        }
+    }
+    unsafe { livefeed_batch_free(batch) };
+    let names: Vec<_> = seen.iter().map(|(names, _)| names.join("+")).collect();
+    assert_eq!(names, ["a", "b", "a", "", "b", "a+b", ""]);
+    for (names, stands_for) in &seen {
+        assert_eq!(names.is_empty(), *stands_for == 0);
+        for (others, other) in &seen {
+            assert_eq!(names == others, stands_for == other, "{names:?} and {others:?}");
+        }
+    }
+}
+
+/// What was taken from the queue and not given out yet can't be dropped any more: it is little, whatever the bound.
+#[test]
+fn reading_one_event_takes_few_from_the_queue() {
+    let lab = Lab::start(Script::new()).unwrap();
+    let feed =
+        Handle::open(&config(&lab, r#", "queue": {"messages": 8, "overflow": "drop_oldest"}"#)).unwrap();
+    ok(unsafe { livefeed_wait_connected(feed.0, CEILING_MS) }).unwrap();
+    let deadline = std::time::Instant::now() + CEILING;
+    let send = |numbers: std::ops::Range<u32>| {
+        let all = numbers.end;
+        numbers.for_each(|number| {
+            lab.control().all(Command::Send(number.to_string()));
+        });
+        while feed.health()["messages"] != all {
+            assert!(std::time::Instant::now() < deadline, "{}", feed.health());
+            std::thread::yield_now();
+        }
+    };
+    send(0..8);
+    for kind in [LIVEFEED_EVENT_CONNECTING, LIVEFEED_EVENT_CONNECTED, LIVEFEED_EVENT_MESSAGE] {
+        assert_eq!(feed.next(0).unwrap().kind(), kind);
+    }
+    send(8..20);
+    let gap = feed.next(0).unwrap();
+    assert_eq!((gap.kind(), &gap.json()["lost"]), (LIVEFEED_EVENT_GAP, &11.into()), "1 to 11");
+    assert_eq!(feed.next(0).unwrap().payload().unwrap(), b"12");
+}
+
 #[test]
 fn messages_subscriptions_and_questions_go_out() {
     let script = Script::new().react(|incoming| match incoming {

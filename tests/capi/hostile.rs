@@ -8,7 +8,7 @@ use livefeed::lab::{Command, Flood, Lab, Script};
 use std::collections::BTreeSet;
 use std::ffi::{c_char, c_void};
 use std::ptr::{null, null_mut};
-use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -521,6 +521,81 @@ fn a_callback_that_panics_is_reported_and_the_feed_goes_on() {
     assert_eq!(feed.health()["messages"], 2);
 }
 
+/// The longest times there are, and the most negative, which mean for ever.
+#[test]
+fn no_timeout_is_too_long() {
+    let lab = Lab::start(Script::new().react(|_| vec![Command::Send("answer".into())])).unwrap();
+    for timeout in [i64::MAX, i64::MAX - 1, i64::MIN, -1] {
+        let feed = Handle::open(&fast(&format!(r#", "url": "{}""#, lab.url()))).unwrap();
+        let (mut event, mut batch) = (null_mut(), null_mut());
+        let (question, matcher) = (c"1".as_ptr(), c"{\"text\": \"answer\"}".as_ptr());
+        let results = unsafe {
+            [
+                livefeed_wait_connected(feed.0, timeout),
+                livefeed_next_batch(feed.0, 0, timeout, &mut batch),
+                livefeed_send_wait(feed.0, LIVEFEED_TEXT, b"x".as_ptr().cast(), 1, timeout),
+                livefeed_wait_fresh(feed.0, timeout),
+                livefeed_next(feed.0, timeout, &mut event),
+                livefeed_request(feed.0, question, usize::MAX, matcher, usize::MAX, timeout, &mut null_mut()),
+                livefeed_close(feed.0, timeout),
+            ]
+        };
+        assert_eq!(results.map(name), ["LIVEFEED_OK"; 7], "{timeout}: {}", message());
+        unsafe {
+            livefeed_event_free(event);
+            livefeed_batch_free(batch);
+        }
+    }
+}
+
+#[test]
+fn a_provider_that_does_not_return_holds_up_closing_and_no_more() {
+    let (inside, is_inside) = channel::<()>();
+    let (go, gone) = channel::<()>();
+    let (inside, gone) = (Mutex::new(inside), Mutex::new(gone));
+    let config = fast(r#", "url": "ws://127.0.0.1:9/", "alerts": {"down": "100ms"}"#);
+    let asking = started(&config, move |_, _| {
+        inside.lock().unwrap().send(()).unwrap();
+        let _ = gone.lock().unwrap().recv(); // until the test is over, however it ends
+        LIVEFEED_PROVIDER_OK
+    });
+    let go = go; // goes before the feed does, if the test fails
+    is_inside.recv_timeout(CEILING).unwrap();
+    let feed = &asking.handle;
+    assert_eq!(unsafe { livefeed_wait_connected(feed.0, 10) }, LIVEFEED_TIMEOUT);
+    // The attempt is seen once it has an endpoint; till then the alert says that something is wrong.
+    let alert = feed.next(CEILING_MS).unwrap();
+    assert_eq!((alert.kind(), &alert.json()["kind"]), (LIVEFEED_EVENT_ALERT, &"down".into()));
+    assert_eq!(feed.health()["state"], "connecting");
+    for _ in 0..2 {
+        assert_eq!(name(unsafe { livefeed_close(feed.0, 50) }), "LIVEFEED_TIMEOUT");
+    }
+    go.send(()).unwrap();
+    assert_eq!(feed.close(), LIVEFEED_OK);
+    feed.until(LIVEFEED_EVENT_CLOSED);
+    assert_eq!(feed.next(-1).unwrap_err(), LIVEFEED_CLOSED);
+}
+
+#[test]
+fn the_last_callback_that_was_set_counts() {
+    unsafe extern "C-unwind" fn count(userdata: *mut c_void, _: *const livefeed_event) {
+        unsafe { &*userdata.cast::<AtomicUsize>() }.fetch_add(1, Ordering::SeqCst);
+    }
+    let lab = Lab::start(Script::new().send("one")).unwrap();
+    let heard = [AtomicUsize::new(0), AtomicUsize::new(0)];
+    let feed = Handle::prepare(&fast(&format!(r#", "url": "{}""#, lab.url()))).unwrap();
+    for heard in &heard {
+        ok(unsafe { livefeed_set_callback(feed.0, Some(count), (&raw const *heard).cast_mut().cast()) })
+            .unwrap();
+    }
+    ok(unsafe { livefeed_start(feed.0) }).unwrap();
+    ok(unsafe { livefeed_wait_fresh(feed.0, CEILING_MS) }).unwrap();
+    assert_eq!(feed.close(), LIVEFEED_OK);
+    drop(feed);
+    let heard = heard.map(AtomicUsize::into_inner);
+    assert!(heard[0] == 0 && heard[1] >= 4, "{heard:?}");
+}
+
 /// Each event goes to one thread, and to one alone, whatever the others do.
 #[test]
 fn eight_threads_on_one_handle_lose_and_double_nothing() {
@@ -632,6 +707,89 @@ fn freeing_wakes_all_who_wait() {
             assert_eq!(name(thread.join().unwrap()), "LIVEFEED_CLOSED");
         }
     }
+}
+
+/// Feeds that are freed at whatever moment, from outside, in a callback or in the provider: none hangs, and nothing runs
+/// afterwards with what it was given.
+#[test]
+fn a_feed_may_be_freed_at_any_moment() {
+    static LATE: AtomicUsize = AtomicUsize::new(0);
+    #[derive(Default)]
+    struct Own {
+        feed: AtomicPtr<livefeed_feed>,
+        freed: AtomicBool,
+        calls: AtomicUsize,
+        /// In which call it is freed.
+        at: usize,
+    }
+    impl Own {
+        fn free(&self) {
+            let feed = self.feed.swap(null_mut(), Ordering::SeqCst);
+            if !feed.is_null() {
+                unsafe { livefeed_free(feed) }
+                self.freed.store(true, Ordering::SeqCst);
+            }
+        }
+
+        fn called(&self) {
+            if self.calls.fetch_add(1, Ordering::SeqCst) + 1 == self.at {
+                return self.free();
+            }
+            for _ in 0..20 {
+                // A panic here would be heard by nobody.
+                LATE.fetch_add(usize::from(self.freed.load(Ordering::SeqCst)), Ordering::SeqCst);
+                std::thread::yield_now();
+            }
+        }
+    }
+    unsafe extern "C-unwind" fn hear(own: *mut c_void, event: *const livefeed_event) {
+        unsafe { &*own.cast::<Own>() }.called();
+        assert!(!json(event).is_null());
+    }
+    unsafe extern "C-unwind" fn ask(
+        own: *mut c_void,
+        _: *const livefeed_attempt,
+        _: *mut livefeed_target,
+    ) -> i32 {
+        unsafe { &*own.cast::<Own>() }.called();
+        LIVEFEED_PROVIDER_OK
+    }
+    let lab = Lab::start(Script::new().send("one").send("two").close(1000, "again")).unwrap();
+    let config = fast(&format!(r#", "url": "{}""#, lab.url()));
+    let config = &config;
+    std::thread::scope(|scope| {
+        for thread in 0..4 {
+            scope.spawn(move || {
+                for round in 0..100 {
+                    let at = round % 12;
+                    // Kept, so that a late call finds what it looks for.
+                    let own: &'static Own = Box::leak(Box::new(Own { at, ..Own::default() }));
+                    let userdata = (&raw const *own).cast_mut().cast();
+                    let feed = Handle::prepare(config).unwrap();
+                    ok(unsafe { livefeed_set_callback(feed.0, Some(hear), userdata) }).unwrap();
+                    ok(unsafe { livefeed_set_token_provider(feed.0, Some(ask), userdata) }).unwrap();
+                    own.feed.store(feed.0, Ordering::SeqCst);
+                    if round % 7 > 0 {
+                        ok(unsafe { livefeed_start(feed.0) }).unwrap();
+                    }
+                    std::mem::forget(feed);
+                    if at > 0 && round % 7 > 0 {
+                        let deadline = std::time::Instant::now() + CEILING;
+                        while !own.freed.load(Ordering::SeqCst) {
+                            assert!(std::time::Instant::now() < deadline, "call {at} does not come");
+                            std::thread::yield_now();
+                        }
+                    } else {
+                        for _ in 0..(round * 37 + thread) % 200 {
+                            std::thread::yield_now();
+                        }
+                        own.free();
+                    }
+                }
+            });
+        }
+    });
+    assert_eq!(LATE.load(Ordering::SeqCst), 0, "calls after it was freed");
 }
 
 #[cfg(unix)]

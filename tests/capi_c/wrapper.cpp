@@ -11,6 +11,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <thread>
 #include <type_traits>
@@ -138,6 +139,7 @@ void reading(const std::string &url) {
     CHECK(last == LIVEFEED_EVENT_CLOSED && feed.is_over());
     CHECK(!feed.next(livefeed::forever) && feed.begin() == feed.end());
     feed = livefeed::feed(config(url)); // in place of the one that is over
+    CHECK(!feed.is_over());
     feed.wait_connected(ceiling);
     // Ended by the destructor, with events unread.
 }
@@ -237,13 +239,54 @@ void ends(const std::string &url) {
     CHECK(closed.json().find("no account") != std::string::npos);
 }
 
+// Destroyed when the thread, or the program, has nearly ended: the variables that livefeed itself has on the thread may be gone.
+struct late {
+    std::optional<livefeed::feed> feed;
+    std::atomic<unsigned> heard{0};
+    bool close = false;
+
+    void open(const std::string &url) {
+        livefeed::feed::options options;
+        options.on_event = [this](livefeed::event_view event) {
+            if (event.is_message()) heard++;
+        };
+        feed.emplace(config(url, R"(, "subscriptions": [{"id": "btc", "subscribe": {"channel": "btc"}}])"),
+                     std::move(options));
+    }
+
+    ~late() {
+        if (!feed) return;
+        while (heard == 0) std::this_thread::yield();
+        CHECK(thrown([&] { feed->subscribe("{}"); }) == LIVEFEED_CONFIG);
+        if (close) feed->close(ceiling);
+        feed.reset();
+        unsigned before = heard;
+        std::this_thread::sleep_for(20ms); // four messages
+        CHECK(heard == before);
+    }
+};
+
+late of_the_program;
+thread_local late of_the_thread;
+
+void late_ends(const std::string &url) {
+    for (bool close : {false, true}) {
+        std::thread([&] {
+            of_the_thread.close = close; // made before livefeed has any variable here, and so gone after them
+            of_the_thread.open(url);
+        }).join();
+    }
+    of_the_program.close = true;
+    of_the_program.open(url);
+}
+
 // A feed that was destroyed without being closed ends its threads a moment later. Those that are left at the end of the
 // program look like leaks.
-void wait_for_threads() {
+void wait_for_threads(std::ptrdiff_t most) {
     std::filesystem::path threads("/proc/self/task");
     auto deadline = std::chrono::steady_clock::now() + ceiling;
     while (std::filesystem::exists(threads) &&
-           std::distance(std::filesystem::directory_iterator(threads), std::filesystem::directory_iterator()) > 1) {
+           std::distance(std::filesystem::directory_iterator(threads), std::filesystem::directory_iterator()) > most) {
         CHECK(std::chrono::steady_clock::now() < deadline);
         std::this_thread::yield();
     }
@@ -259,6 +302,8 @@ int main(int, char **argv) {
         std::fprintf(stderr, "%s\n", name); // for those who wonder where it stopped
         part(argv[1]);
     }
-    wait_for_threads();
+    wait_for_threads(1);
+    late_ends(argv[1]);
+    wait_for_threads(3); // those of one feed are left
     std::puts("done");
 }
