@@ -131,11 +131,17 @@ fn sink(config: &RunConfig) -> Result<Sink, Failure> {
     files.map(Sink::Files).map_err(|(kind, problem)| {
         let problem = format!("output.file: {problem}");
         match kind {
-            // That may be better at the next start; the rest is for somebody to set right.
-            ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::Interrupted => {
-                Failure::failed(problem)
-            }
-            _ => Failure::usage(problem),
+            // For somebody to set right; the rest may be better at the next start.
+            ErrorKind::NotFound
+            | ErrorKind::PermissionDenied
+            | ErrorKind::AlreadyExists
+            | ErrorKind::InvalidInput
+            | ErrorKind::InvalidData
+            | ErrorKind::InvalidFilename
+            | ErrorKind::IsADirectory
+            | ErrorKind::NotADirectory
+            | ErrorKind::ReadOnlyFilesystem => Failure::usage(problem),
+            _ => Failure::failed(problem),
         }
     })
 }
