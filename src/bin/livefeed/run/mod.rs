@@ -41,7 +41,7 @@ pub(crate) struct Args {
     /// End after so long, as if stopped
     #[arg(long = "for", value_name = "DUR", value_parser = time::duration)]
     duration: Option<Duration>,
-    /// Say over HTTP how the feeds are, at this HOST:PORT instead of where the configuration says
+    /// Say over HTTP how the feeds are, at this HOST:PORT, or port of this machine, instead of where the configuration says
     #[arg(long, value_name = "ADDR")]
     health: Option<String>,
     #[command(flatten)]
@@ -54,6 +54,9 @@ pub(crate) fn main(args: Args) -> Outcome {
     config.health = conf::Health::or(config.health, args.health)?;
     let sink = sink(&config)?;
     let monitor = monitor(&config, args.talk)?;
+    if !args.talk.is_quiet() {
+        say(&started(&config));
+    }
     // Not before: until here a signal ends the program by itself, whatever it waits for.
     let stop = signals::stop()?;
     let gone = if config.output.file.is_some() { never() } else { gone::watch() };
@@ -68,9 +71,6 @@ pub(crate) fn main(args: Args) -> Outcome {
         set.insert(name, Arc::clone(feed)).map_err(|error| Failure::of(&error))?;
     }
     let (ending, asked) = bounded(0);
-    if !args.talk.is_quiet() {
-        say(&started(&config));
-    }
     let done = Pump::new(Arc::clone(&set), sink, args.talk, asked, DRAIN).start()?;
     let over: Receiver<_> = args.duration.map_or_else(never, after);
     let end = select! {
