@@ -1,6 +1,6 @@
 //! `record` and `replay`: what goes in comes out again, whatever ends the recording.
 
-use crate::common::{CEILING, err as stderr, finish, livefeed, ms, run, signal};
+use crate::common::{CEILING, err as stderr, finish, livefeed, ms, next, run, signal, text};
 use crate::running::Running;
 use crate::scratch::Scratch;
 use livefeed::lab::{Command, Cue, End, Lab, Playback, Script, Topic, What};
@@ -41,25 +41,6 @@ fn texts(records: &[Value], direction: &str) -> Vec<String> {
 fn feed(url: &str) -> Feed {
     let builder = Feed::builder(url).no_stale_limit();
     builder.reconnect(|r| (r.floor, r.first, r.max) = (ms(300), ms(400), ms(500))).open().unwrap()
-}
-
-/// The next event that is not about connecting.
-#[track_caller]
-fn next(feed: &Feed) -> Event {
-    loop {
-        match feed.recv_timeout(CEILING).unwrap() {
-            Event::Connecting(_) | Event::Connected(_) | Event::Gap(_) => {}
-            event => return event,
-        }
-    }
-}
-
-#[track_caller]
-fn text(feed: &Feed) -> String {
-    match next(feed) {
-        Event::Message(message) => message.text().unwrap().to_owned(),
-        other => panic!("no message: {other:?}"),
-    }
 }
 
 #[track_caller]
@@ -305,6 +286,13 @@ fn what_was_there_becomes_private_whatever_it_is_used_for() {
         let output = record(&lab.url(), &file, &[&["--count", "1"], how].concat());
         assert!(output.status.success(), "{output:?}");
         assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600, "{how:?}");
+    }
+    // Only root can give a file away.
+    let file = dir.file("b.lfrec", "");
+    if std::os::unix::fs::chown(&file, Some(12345), None).is_ok() {
+        let output = record(&lab.url(), &file, &["--count", "1"]);
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+        assert!(stderr(&output).contains("belongs to another user"), "{output:?}");
     }
 }
 

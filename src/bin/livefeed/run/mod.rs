@@ -35,7 +35,7 @@ Examples:
   livefeed run feeds.toml | jq -c 'select(.event == \"message\") | .text'
   livefeed check -q feeds.toml && livefeed run feeds.toml")]
 pub(crate) struct Args {
-    /// The feeds, and what is done with them: a file in TOML or JSON, see `livefeed schema`
+    /// The feeds, and what is done with them: a file in TOML or JSON, see `livefeed schema`; `-` is standard input
     #[arg(value_name = "CONFIG")]
     config: PathBuf,
     /// End after so long, as if stopped
