@@ -99,7 +99,7 @@ pub enum Command {
     /// Sends one pong.
     Pong(Vec<u8>),
     /// Sends a Close frame and ends the connection properly, at the latest when the client has neither answered nor
-    /// taken more of what was sent before for 5 seconds. With code 1005 the Close frame has no payload.
+    /// taken more of what was sent before for 5 seconds, and after a minute in any case. With code 1005 the Close frame has no payload.
     Close(u16, String),
     /// Resets the TCP connection (RST), after an attempt to write what is queued.
     Reset,

@@ -62,6 +62,7 @@ fn problems_have_the_line_and_the_path_of_the_field() {
             "url = 'ws://h/'\npreset = 'okx'",
             "2: preset: is an option of commands, not of files: `livefeed schema",
         ),
+        ("a.toml", "url = 'ws://h/'\n[[feeds]]\nurl = 'ws://i/'", "1: url: stands beside `feeds`"),
         ("a.yaml", "url: ws://h/", " is YAML by its name: write TOML or JSON"),
         ("conf", "url: ws://h/", "1: no TOML: "),
         ("a.toml", "", "1: there are no feeds"),

@@ -1,6 +1,7 @@
 //! Runs the program.
 
 use livefeed::lab::{Entry, Lab, Received, What};
+use livefeed::{Event, Feed};
 use std::io::{BufRead, BufReader, Read};
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
@@ -123,4 +124,24 @@ pub(crate) fn file(name: &str, text: &str) -> PathBuf {
     let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
     std::fs::write(&path, text).unwrap();
     path
+}
+
+/// The next event that is not about connecting.
+#[track_caller]
+pub(crate) fn next(feed: &Feed) -> Event {
+    loop {
+        match feed.recv_timeout(CEILING).unwrap() {
+            Event::Connecting(_) | Event::Connected(_) | Event::Gap(_) | Event::Subscribed(_) => {}
+            event => return event,
+        }
+    }
+}
+
+/// The next message, as text.
+#[track_caller]
+pub(crate) fn text(feed: &Feed) -> String {
+    match next(feed) {
+        Event::Message(message) => message.text().unwrap().to_owned(),
+        other => panic!("no message: {other:?}"),
+    }
 }

@@ -48,6 +48,7 @@ fn bash_offers_files_where_files_are_meant() {
         (&["livefeed", "run", ""], "feeds.toml\n", "--help"),
         (&["livefeed", "run", "--fo"], "--for\n", "feeds.toml"),
         (&["livefeed", "check", "-q", "fe"], "feeds.toml\n", "--help"),
+        (&["livefeed", "check", "-q", "a"], "a b.pem\n", "--help"),
         (&["livefeed", "replay", ""], "feeds.toml\n", "--speed"),
         (&["livefeed", "tail", "--ca-file", ""], "a b.pem\n", "--help"),
         (&["livefeed", "tail", "--preset", "kr"], "kraken-v2\n", "feeds.toml"),

@@ -1,6 +1,6 @@
 //! `lab`: what it is told to do wrong, it does.
 
-use crate::common::{CEILING, err, ms, run};
+use crate::common::{err, ms, next, run, text};
 use crate::running::Running;
 use crate::scratch::Scratch;
 use livefeed::{EndReason, Event, Feed, FeedBuilder, Matcher, Subscription};
@@ -20,25 +20,6 @@ fn feed(url: &str) -> FeedBuilder {
     builder.reconnect(|r| {
         (r.floor, r.first, r.max, r.fatal_statuses) = (ms(2), ms(5), ms(10), Vec::new());
     })
-}
-
-/// The next event that is not about connecting.
-#[track_caller]
-fn next(feed: &Feed) -> Event {
-    loop {
-        match feed.recv_timeout(CEILING).unwrap() {
-            Event::Connecting(_) | Event::Connected(_) | Event::Gap(_) | Event::Subscribed(_) => {}
-            event => return event,
-        }
-    }
-}
-
-#[track_caller]
-fn text(feed: &Feed) -> String {
-    match next(feed) {
-        Event::Message(message) => message.text().unwrap().to_owned(),
-        other => panic!("no message: {other:?}"),
-    }
 }
 
 /// How the connection or attempt ended, after whatever messages.

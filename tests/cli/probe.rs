@@ -141,9 +141,14 @@ fn it_does_not_wait_for_an_answer_to_its_goodbye() {
     silent(&output, 1);
     assert!(err(&output).contains("has not answered yet"), "{}", err(&output));
     let lab = lab(Script::new().send("x").then(Command::Freeze));
-    let begin = Instant::now();
-    (0..12).for_each(|_| silent(&run(&["probe", &lab.url()]), 0));
-    assert!(begin.elapsed() < Duration::from_secs(8), "{:?}", begin.elapsed());
+    // The quickest of some, as the machine may have much else to do; an answer would be waited for by each.
+    let took = (0..8).map(|_| {
+        let begin = Instant::now();
+        silent(&run(&["probe", &lab.url()]), 0);
+        begin.elapsed()
+    });
+    let quickest = took.min().unwrap();
+    assert!(quickest < ms(900), "{quickest:?}");
 }
 
 #[test]

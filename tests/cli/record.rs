@@ -1,6 +1,6 @@
 //! `record` and `replay`: what goes in comes out again, whatever ends the recording.
 
-use crate::common::{CEILING, err as stderr, ms, run};
+use crate::common::{CEILING, err as stderr, finish, livefeed, ms, next, run, signal, text};
 use crate::running::Running;
 use crate::scratch::Scratch;
 use livefeed::lab::{Command, Cue, End, Lab, Playback, Script, Topic, What};
@@ -41,25 +41,6 @@ fn texts(records: &[Value], direction: &str) -> Vec<String> {
 fn feed(url: &str) -> Feed {
     let builder = Feed::builder(url).no_stale_limit();
     builder.reconnect(|r| (r.floor, r.first, r.max) = (ms(300), ms(400), ms(500))).open().unwrap()
-}
-
-/// The next event that is not about connecting.
-#[track_caller]
-fn next(feed: &Feed) -> Event {
-    loop {
-        match feed.recv_timeout(CEILING).unwrap() {
-            Event::Connecting(_) | Event::Connected(_) | Event::Gap(_) => {}
-            event => return event,
-        }
-    }
-}
-
-#[track_caller]
-fn text(feed: &Feed) -> String {
-    match next(feed) {
-        Event::Message(message) => message.text().unwrap().to_owned(),
-        other => panic!("no message: {other:?}"),
-    }
 }
 
 #[track_caller]
@@ -306,6 +287,13 @@ fn what_was_there_becomes_private_whatever_it_is_used_for() {
         assert!(output.status.success(), "{output:?}");
         assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600, "{how:?}");
     }
+    // Only root can give a file away.
+    let file = dir.file("b.lfrec", "");
+    if std::os::unix::fs::chown(&file, Some(12345), None).is_ok() {
+        let output = record(&lab.url(), &file, &["--count", "1"]);
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+        assert!(stderr(&output).contains("belongs to another user"), "{output:?}");
+    }
 }
 
 #[test]
@@ -422,6 +410,27 @@ fn kill_one(file: &str, large: bool) {
 
 #[cfg(unix)]
 #[test]
+fn it_ends_as_asked_though_nobody_reads_what_it_says() {
+    use std::io::Write;
+    let dir = Scratch::new();
+    let file = dir.path().join("a.lfrec");
+    let file = file.to_str().unwrap();
+    let (mut near, _far) = std::os::unix::net::UnixStream::pair().unwrap();
+    near.set_nonblocking(true).unwrap();
+    while near.write(&[b'.'; 512]).is_ok() {}
+    near.set_nonblocking(false).unwrap();
+    let lab = Lab::start(Script::of_topics([Topic::new("x").every(ms(5))])).unwrap();
+    let mut recorder = livefeed(&["record", "-v", &lab.url(), "-o", file]);
+    let recorder = recorder.stderr(std::os::fd::OwnedFd::from(near)).spawn().unwrap();
+    lab.wait_for(|_| lab.published("x") >= 20, CEILING).unwrap();
+    signal(recorder.id(), "TERM");
+    let output = finish(recorder);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert!(texts(&printed(file), "received").len() >= 5);
+}
+
+#[cfg(unix)]
+#[test]
 fn a_recording_is_written_by_one_and_nothing_else_is_written_over() {
     let dir = Scratch::new();
     let file = dir.path().join("a.lfrec");
@@ -487,7 +496,7 @@ fn nohup_keeps_its_word_and_a_signal_ends_what_still_begins() {
     lab.wait_for(|_| lab.published("x") >= before + 50, CEILING).unwrap();
     assert!(lab.live() == 1, "SIGHUP has ended it");
     signal(child.id(), "TERM");
-    assert_eq!(crate::common::finish(child).status.code(), Some(0));
+    assert_eq!(finish(child).status.code(), Some(0));
 
     let mut recorder = Running::start(&["record", &lab.url(), "-o", file.to_str().unwrap(), "--append"]);
     let before = lab.published("x");
@@ -510,7 +519,7 @@ fn nohup_keeps_its_word_and_a_signal_ends_what_still_begins() {
         std::thread::sleep(ms(5)); // some systems do not tell, and the signal is right at any moment
     }
     signal(child.id(), "TERM");
-    assert_eq!(crate::common::finish(child).status.code(), None);
+    assert_eq!(finish(child).status.code(), None);
 }
 
 #[cfg(target_os = "linux")]
@@ -531,7 +540,7 @@ fn a_file_that_can_not_be_written_or_is_deleted_ends_the_recording_with_a_word()
         .stderr(std::process::Stdio::piped())
         .spawn()
         .unwrap();
-    let output = crate::common::finish(child);
+    let output = finish(child);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     assert!(stderr(&output).contains("what was written before can be replayed"), "{output:?}");
     assert!(!texts(&printed(file), "received").is_empty());

@@ -39,7 +39,7 @@ fn wrong_arguments_are_told_with_what_would_be_right() {
         (vec!["--preset", "kraken-v2", "--topic", "btc", "--topic", "btc"], "is there twice"),
         (vec!["--for", "5M", url], "m for minutes"),
         (vec!["--on-alert", "", url], "--on-alert"),
-        (vec!["--health", "9090", url], "127.0.0.1:9090"),
+        (vec!["--health", ":9090", url], "127.0.0.1:9090"),
         (
             vec!["--ca-file", "/no/such/file", "wss://127.0.0.1:1/"],
             if cfg!(feature = "native-tls") { "tls.ca_file" } else { "native-tls" },
@@ -311,8 +311,7 @@ fn a_full_disk_is_a_failure() {
 #[test]
 fn its_health_can_be_asked() {
     let lab = lab(Script::of_topics([Topic::new("btc").every(ms(5))]));
-    let mut child =
-        livefeed(&["tail", "--health", "127.0.0.1:0", "--name", "btc", &lab.url()]).spawn().unwrap();
+    let mut child = livefeed(&["tail", "--health", "0", "--name", "btc", &lab.url()]).spawn().unwrap();
     let line = LinesOf::new(child.stderr.take()).until("health at http://");
     let addr = line.trim_end().trim_end_matches('/').rsplit('/').next().unwrap().to_owned();
     LinesOf::new(child.stdout.as_mut()).line();

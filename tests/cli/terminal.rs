@@ -88,6 +88,10 @@ fn a_url_without_a_scheme_is_told_what_to_write() {
     for (url, part) in [
         ("localhost:9001/feed?key=hunter2", "write ws://localhost:9001"),
         ("me:hunter2@localhost", "use ws:// or wss://"),
+        ("hunter2", "use ws:// or wss://"),
+        ("me:hunter2", "use ws:// or wss://"),
+        ("eyJhbGciOi.hunter2", "use ws:// or wss://"),
+        ("feed.example", "write ws://feed.example.."),
         ("http://localhost/", "the URL is an http URL"),
     ] {
         let output = run(&["tail", url]);

@@ -17,7 +17,9 @@ pub(crate) fn check(path: &Path) -> io::Result<()> {
 pub(crate) fn lock(file: &File) -> io::Result<()> {
     use rustix::fs::{FlockOperation, flock};
     match flock(file, FlockOperation::NonBlockingLockExclusive) {
-        Err(rustix::io::Errno::WOULDBLOCK) => Err(refusal("another process writes to it")),
+        Err(rustix::io::Errno::WOULDBLOCK) => {
+            Err(io::Error::new(ErrorKind::ResourceBusy, "another process writes to it"))
+        }
         // Some file systems have no locks.
         _ => Ok(()),
     }

@@ -63,7 +63,8 @@ fn with_files(script: String, command: &clap::Command) -> String {
         let (part, after) = rest.split_once("\n            ;;\n").unwrap_or((rest, ""));
         let part = part.replacen(" || ${COMP_CWORD} -eq 2 ]]", " ]]", 1);
         let options = "COMPREPLY=( $(compgen -W \"${opts}\" -- \"${cur}\") )\n            return 0";
-        let files = "compopt -o filenames\n            COMPREPLY=( $(compgen -f -- \"${cur}\") )\n            return 0";
+        let files = "local IFS=$'\\n'\n            [[ \"${BASH_VERSINFO[0]}\" -lt 4 ]] || compopt -o filenames\n            \
+                     COMPREPLY=( $(compgen -f -- \"${cur}\") )\n            return 0";
         let part = match part.rsplit_once(options) {
             Some((part, end)) => format!("{part}{files}{end}"),
             None => part,

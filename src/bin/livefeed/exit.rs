@@ -64,7 +64,7 @@ pub(crate) fn status(outcome: Outcome) -> ExitCode {
 }
 
 /// Writes to standard error, which may be a pipe that is full and that nobody empties: the end does not wait for that.
-fn last_word(text: String) {
+pub(crate) fn last_word(text: String) {
     let (sender, said) = bounded::<()>(0);
     let write = move || {
         let _ = io::stderr().write_all(text.as_bytes());

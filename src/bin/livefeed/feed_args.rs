@@ -166,13 +166,24 @@ impl FeedArgs {
 fn without_scheme(shown: Option<&str>) -> String {
     let place = shown.filter(|url| !url.contains('@')).and_then(|url| url.split(['/', '?', '#']).next());
     match place {
-        Some(host) if !host.is_empty() => {
+        Some(host) if looks_like_host(host) => {
             format!(
                 "the URL has no scheme; use ws:// or wss://: write ws://{host}.., or wss://{host}.. for TLS"
             )
         }
         _ => "the URL has no scheme; use ws:// or wss://".to_owned(),
     }
+}
+
+/// Whether it is no other word, such as a secret that is meant for an option before it.
+fn looks_like_host(place: &str) -> bool {
+    let (name, port) = place.rsplit_once(':').unwrap_or((place, ""));
+    let is_name =
+        |name: &str| name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b".-".contains(&b));
+    let has_port = port.parse::<u16>().is_ok();
+    !name.is_empty()
+        && is_name(name)
+        && (has_port || (port.is_empty() && (name == "localhost" || name.contains('.'))))
 }
 
 /// What `--subscribe` sends: the text as it is, or, with placeholders, filled in as JSON.

@@ -1,23 +1,28 @@
 //! `record`: a feed's frames into a file.
 
-use crate::exit::{Failure, Outcome, say};
+use crate::exit::{Failure, Outcome, last_word, say};
 use crate::feed_args::FeedArgs;
 use crate::recorder::{self, Existing, Recorder, Tape};
 use crate::recording::{Body, Kind};
 use crate::status::StatusLine;
 use crate::talk::{Talk, note};
-use crate::{hints, sentences, signals, time};
+use crate::{hints, plain, sentences, signals, time};
 use livefeed::crossbeam_channel::{Receiver, Sender, after, bounded, never, select};
 use livefeed::{Direction, Event, Feed, Frame, FrameKind};
 use serde_json::json;
+use std::convert::Infallible;
 use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How long the close handshake may take.
 const CLOSE: Duration = Duration::from_secs(2);
+/// So many lines wait to be said at most.
+const UNSAID: usize = 64;
+/// How long what is still to be said may take.
+const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// Records a feed's frames, both directions, to be replayed
 ///
@@ -95,19 +100,26 @@ pub(crate) fn main(args: Args) -> Outcome {
     let name = Arc::new(OnceLock::new());
     let (finish, counted) = bounded(1);
     let (tell, told) = bounded(1);
-    let (say_it, said) = bounded(1);
+    let (say_it, said) = bounded(UNSAID);
     let watch = watch(tape.clone(), Arc::clone(&counts), args.count, finish.clone(), args.redact_sent);
     let teller = Teller { talk: args.talk, tell, say_it, hint: None };
     let mark = mark(tape, Arc::clone(&counts), Arc::clone(&name), teller);
-    if !args.talk.is_quiet() {
-        say(&format!("livefeed: recording to {shown}"));
-    }
     let feed = builder.on_frame(watch).handler(mark).open().map_err(|error| Failure::of(&error))?;
     let _ = name.set(feed.name().to_owned());
+    let feed = Arc::new(feed);
+    let voice = Voice::start(Arc::clone(&feed), said, args.talk, format!("livefeed: recording to {shown}"))?;
     let time_up = args.duration.map_or_else(never, after);
-    let ends = Ends { asked: [stop, counted], time_up, broken: recorder.broken.clone(), told, said };
-    let ended = ends.wait(&feed, args.talk);
+    let ended = select! {
+        recv(stop) -> _ => Ok(()),
+        recv(counted) -> _ => Ok(()),
+        recv(time_up) -> _ => Ok(()),
+        recv(recorder.broken) -> _ => Ok(()), // why is told when it is finished
+        recv(told) -> reason => {
+            Err(Failure::failed(reason.unwrap_or_else(|_| "the feed is over".to_owned())))
+        }
+    };
     let _ = feed.close(CLOSE); // too late is no harm: the end of the process closes the connection
+    voice.end();
     drop(finish); // held until here, as a channel without a sender would look like a message
     let written = recorder.finish().map_err(|error| {
         let rest = match error.kind() {
@@ -126,7 +138,7 @@ pub(crate) fn main(args: Args) -> Outcome {
         // Why comes first.
         Err(Failure::Failed(why)) => Err(Failure::failed(format!("{why}\n{recorded}"))),
         ended => {
-            say(&recorded);
+            last_word(format!("{}\n", plain::line(&recorded)));
             ended
         }
     }
@@ -136,50 +148,55 @@ fn number(count: u64, what: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
-/// What the recording waits for.
-struct Ends {
-    asked: [Receiver<()>; 2],
-    time_up: Receiver<Instant>,
-    broken: Receiver<()>,
-    told: Receiver<String>,
-    /// What is to be said meanwhile.
-    said: Receiver<String>,
+/// Says what happens, on a thread of its own: standard error may be a pipe that is full, or a terminal that was stopped,
+/// for which the end does not wait.
+struct Voice {
+    /// Disconnected when it is to end.
+    more: Sender<Infallible>,
+    /// Disconnected when it has ended.
+    silent: Receiver<Infallible>,
 }
 
-impl Ends {
-    /// Waits for whatever ends the recording. On a terminal the status line is at the bottom.
-    fn wait(self, feed: &Feed, talk: Talk) -> Outcome {
-        let Self { asked: [stop, counted], time_up, broken, told, said } = self;
-        let mut status = if talk.is_quiet() { None } else { StatusLine::new() };
-        let ticks = StatusLine::ticks(status.as_ref());
-        let ended = loop {
-            select! {
-                recv(stop) -> _ => break Ok(()),
-                recv(counted) -> _ => break Ok(()),
-                recv(time_up) -> _ => break Ok(()),
-                recv(broken) -> _ => break Ok(()), // why is told when it is finished
-                recv(told) -> reason => {
-                    break Err(Failure::failed(reason.unwrap_or_else(|_| "the feed is over".to_owned())));
-                }
-                recv(said) -> text => {
-                    if let Some(status) = &mut status {
-                        status.clear();
-                    }
-                    let Ok(text) = text else { break Err(Failure::failed("the feed is over")) };
-                    note(&text);
-                }
-                recv(ticks) -> _ => {
-                    if let Some(status) = &mut status {
-                        status.draw(feed);
-                    }
-                }
+impl Voice {
+    /// On a terminal the status line is at the bottom.
+    fn start(feed: Arc<Feed>, said: Receiver<String>, talk: Talk, first: String) -> Result<Self, Failure> {
+        let (more, over) = bounded::<Infallible>(0);
+        let (speaks, silent) = bounded::<Infallible>(0);
+        let speak = move || {
+            let _speaks = speaks;
+            if !talk.is_quiet() {
+                say(&first);
             }
+            let mut status = if talk.is_quiet() { None } else { StatusLine::new() };
+            let ticks = StatusLine::ticks(status.as_ref());
+            loop {
+                let text = select! {
+                    recv(said) -> text => text.ok(),
+                    recv(over) -> _ => None,
+                    recv(ticks) -> _ => {
+                        if let Some(status) = &mut status {
+                            status.draw(&feed);
+                        }
+                        continue;
+                    }
+                };
+                if let Some(status) = &mut status {
+                    status.clear();
+                }
+                let Some(text) = text else { break };
+                note(&text);
+            }
+            said.try_iter().for_each(|text| note(&text));
         };
-        if let Some(status) = &mut status {
-            status.clear();
-        }
-        said.try_iter().for_each(|text| note(&text));
-        ended
+        let thread = std::thread::Builder::new().name("livefeed-voice".to_owned()).spawn(speak);
+        thread.map_err(|error| Failure::failed(format!("no thread can be started: {error}")))?;
+        Ok(Self { more, silent })
+    }
+
+    /// Has it end, and waits a moment for what it says.
+    fn end(self) {
+        drop(self.more);
+        let _ = self.silent.recv_timeout(LAST_WORDS);
     }
 }
 
@@ -240,10 +257,8 @@ impl Teller {
         }
         // Said once, until it is another.
         let hint = sentences::hint(event).filter(|hint| self.hint.replace(hint) != Some(hint));
-        if let Some(text) = sentences::of(event, hint)
-            && let Err(unsaid) = self.say_it.send(text)
-        {
-            note(&unsaid.0); // it is ending
+        if let Some(text) = sentences::of(event, hint) {
+            let _ = self.say_it.try_send(text); // full: nobody reads it, and frames do not wait for that
         }
     }
 }

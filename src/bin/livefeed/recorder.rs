@@ -45,6 +45,7 @@ pub(crate) fn open(path: &Path, existing: Existing) -> Result<Target, Failure> {
     let shown = path.display();
     let failed = |error: io::Error| Failure::failed(format!("{shown}: {error}"));
     alone::check(path).map_err(failed)?;
+    let was_there = path.symlink_metadata().is_ok();
     let mut options = OpenOptions::new();
     // Emptied only when it is known to be ours alone.
     options.read(true).write(true).create(true).truncate(false);
@@ -55,6 +56,11 @@ pub(crate) fn open(path: &Path, existing: Existing) -> Result<Target, Failure> {
     alone::lock(&file).map_err(failed)?;
     let (good, cut) = match existing {
         Existing::Refuse => {
+            if was_there && is_of_another(&file) {
+                return Err(Failure::usage(format!(
+                    "{shown} is there already, and belongs to another user: write over it with --overwrite"
+                )));
+            }
             free(&file, path)?;
             (0, 0)
         }
@@ -79,6 +85,19 @@ pub(crate) fn open(path: &Path, existing: Existing) -> Result<Target, Failure> {
         written = MAGIC.len() as u64;
     }
     Ok(Target { file, cut, written })
+}
+
+/// Whether another user, who could read what is written to it, has made it.
+#[cfg(unix)]
+fn is_of_another(file: &File) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    file.metadata().is_ok_and(|metadata| metadata.uid() != rustix::process::geteuid().as_raw())
+}
+
+/// Nothing is known of that there.
+#[cfg(not(unix))]
+fn is_of_another(_: &File) -> bool {
+    false
 }
 
 /// Refuses a file in which something is recorded. One with attempts alone that failed has nothing to be lost.

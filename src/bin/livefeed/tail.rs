@@ -6,7 +6,7 @@ use crate::on_alert::OnAlert;
 use crate::output::Format;
 use crate::printer::Printer;
 use crate::talk::{Talk, note};
-use crate::{gone, hints, signals, time};
+use crate::{address, gone, hints, signals, time};
 use livefeed::crossbeam_channel::{Receiver, RecvTimeoutError, after, bounded, never, select};
 use livefeed::{CloseReason, Feed, FeedBuilder, Monitor};
 use std::io;
@@ -42,7 +42,7 @@ pub(crate) struct Args {
     /// End after so long, with status 0 also if nothing came; with --count, status 1 if fewer messages came by then
     #[arg(long = "for", value_name = "DUR", value_parser = time::duration, help_heading = "Output")]
     duration: Option<Duration>,
-    /// Say over HTTP at this HOST:PORT how the feed is: /health, /metrics, and a page for people
+    /// Say over HTTP at this HOST:PORT, or port of this machine, how the feed is: /health, /metrics, and a page for people
     #[arg(long, value_name = "ADDR", help_heading = "Monitoring")]
     health: Option<String>,
     /// Run this for each alert, with the event as JSON on standard input; at most 30 s, one at a time
@@ -207,12 +207,11 @@ fn of_output(error: &io::Error) -> Outcome {
 
 /// Opens the health endpoint.
 pub(crate) fn monitor(addr: &str, feed: &Feed, talk: Talk) -> Result<Monitor, Failure> {
-    if !addr.contains(':') {
-        return Err(Failure::usage(format!("--health {addr}: write HOST:PORT, such as 127.0.0.1:9090")));
-    }
+    let addr =
+        &address::read(addr).map_err(|problem| Failure::usage(format!("--health {addr}: {problem}")))?;
     let failed =
         |error: livefeed::Error| Failure::failed(format!("--health {addr}: {error}; take another port?"));
-    let monitor = Monitor::bind(addr).map_err(failed)?;
+    let monitor = Monitor::bind(addr.as_str()).map_err(failed)?;
     monitor.add(feed).map_err(failed)?;
     if talk.is_verbose() || addr.ends_with(":0") {
         note(&format!("health at http://{}/", monitor.local_addr()));

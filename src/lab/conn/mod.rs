@@ -22,6 +22,8 @@ use crate::lab::wait::{Ready, Wanted};
 
 /// How long an end may take when the client does not do its part.
 const END_LIMIT: Duration = Duration::from_secs(5);
+/// How long it may take when the client goes on taking what was queued before.
+const LONGEST_END: Duration = Duration::from_secs(60);
 /// Above this, in bytes, nothing more is sent by itself.
 const FULL: usize = 256 << 10;
 /// Above this, in bytes, pings go unanswered.
@@ -77,6 +79,8 @@ pub(super) struct Conn {
     answer_close: bool,
     close_sent: Option<Instant>,
     ending: Option<Ending>,
+    /// Over by then, whatever the client still takes.
+    end_by: Option<Instant>,
     /// The connection is over, for this reason.
     pub(super) over: Option<End>,
     blocked: bool,
@@ -107,6 +111,7 @@ impl Conn {
             answer_close: true,
             close_sent: None,
             ending: None,
+            end_by: None,
             over: None,
             blocked: false,
             again: false,
@@ -380,6 +385,7 @@ impl Conn {
         self.out.end_flood();
         self.send(Sent::Close, &frames::frame(frames::CLOSE, payload));
         self.close_sent.get_or_insert(now);
+        self.end_by.get_or_insert(now + LONGEST_END);
     }
 
     fn start_topic(&mut self, topic: crate::lab::Topic, now: Instant) {
@@ -416,6 +422,9 @@ impl Conn {
 
     /// A client that still takes what was queued before the end has not left its part undone.
     fn taken(&mut self, now: Instant) {
+        if self.end_by.is_some_and(|by| now + END_LIMIT > by) {
+            return;
+        }
         if let Some(sent) = &mut self.close_sent {
             *sent = now;
         }
@@ -427,6 +436,7 @@ impl Conn {
     /// Ends the connection when what is queued is written.
     fn end_soon(&mut self, how: End, now: Instant) {
         self.out.end_flood();
+        self.end_by.get_or_insert(now + LONGEST_END);
         if self.ending.is_none() {
             self.ending = Some(Ending { how, limit: now + END_LIMIT, fin_sent: false });
         }

@@ -128,6 +128,9 @@ impl<'a> Walk<'a> {
             );
         }
         let is_run = known.contains(&"feeds");
+        if is_run && name == "url" {
+            return ("stands beside `feeds`: put it into one of them, or leave `feeds` out".to_owned(), None);
+        }
         let url = is_run.then_some("url"); // of a file that is one feed
         let shown: Vec<&str> = known.iter().copied().filter(|name| *name != "$schema").chain(url).collect();
         match spelling::nearest(name, shown.iter().copied()) {

@@ -35,13 +35,13 @@ Examples:
   livefeed run feeds.toml | jq -c 'select(.event == \"message\") | .text'
   livefeed check -q feeds.toml && livefeed run feeds.toml")]
 pub(crate) struct Args {
-    /// The feeds, and what is done with them: a file in TOML or JSON, see `livefeed schema`
+    /// The feeds, and what is done with them: a file in TOML or JSON, see `livefeed schema`; `-` is standard input
     #[arg(value_name = "CONFIG")]
     config: PathBuf,
     /// End after so long, as if stopped
     #[arg(long = "for", value_name = "DUR", value_parser = time::duration)]
     duration: Option<Duration>,
-    /// Say over HTTP how the feeds are, at this HOST:PORT instead of where the configuration says
+    /// Say over HTTP how the feeds are, at this HOST:PORT, or port of this machine, instead of where the configuration says
     #[arg(long, value_name = "ADDR")]
     health: Option<String>,
     #[command(flatten)]
@@ -54,6 +54,9 @@ pub(crate) fn main(args: Args) -> Outcome {
     config.health = conf::Health::or(config.health, args.health)?;
     let sink = sink(&config)?;
     let monitor = monitor(&config, args.talk)?;
+    if !args.talk.is_quiet() {
+        say(&started(&config));
+    }
     // Not before: until here a signal ends the program by itself, whatever it waits for.
     let stop = signals::stop()?;
     let gone = if config.output.file.is_some() { never() } else { gone::watch() };
@@ -68,9 +71,6 @@ pub(crate) fn main(args: Args) -> Outcome {
         set.insert(name, Arc::clone(feed)).map_err(|error| Failure::of(&error))?;
     }
     let (ending, asked) = bounded(0);
-    if !args.talk.is_quiet() {
-        say(&started(&config));
-    }
     let done = Pump::new(Arc::clone(&set), sink, args.talk, asked, DRAIN).start()?;
     let over: Receiver<_> = args.duration.map_or_else(never, after);
     let end = select! {
@@ -131,11 +131,17 @@ fn sink(config: &RunConfig) -> Result<Sink, Failure> {
     files.map(Sink::Files).map_err(|(kind, problem)| {
         let problem = format!("output.file: {problem}");
         match kind {
-            // That may be better at the next start; the rest is for somebody to set right.
-            ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::Interrupted => {
-                Failure::failed(problem)
-            }
-            _ => Failure::usage(problem),
+            // For somebody to set right; the rest may be better at the next start.
+            ErrorKind::NotFound
+            | ErrorKind::PermissionDenied
+            | ErrorKind::AlreadyExists
+            | ErrorKind::InvalidInput
+            | ErrorKind::InvalidData
+            | ErrorKind::InvalidFilename
+            | ErrorKind::IsADirectory
+            | ErrorKind::NotADirectory
+            | ErrorKind::ReadOnlyFilesystem => Failure::usage(problem),
+            _ => Failure::failed(problem),
         }
     })
 }
