@@ -750,11 +750,23 @@ class _Batch:
             free(self.pointer)
 
 
-def _free_apart(pointer: ctypes.c_void_p, callbacks: list[Any], free: Callable[[Any], None] = _free) -> None:
+_leaving: set[_thread.LockType] = set()
+"""A lock for each feed that is freed apart, released when it is."""
+
+
+def _free_apart(
+    pointer: ctypes.c_void_p,
+    callbacks: list[Any],
+    busy: _thread.LockType,
+    free: Callable[[Any], None] = _free,
+    leaving: set[_thread.LockType] = _leaving,
+) -> None:
     # This waits for a callback that runs: for one that waits for a lock of the thread that forgot the feed, or is on that thread.
     # What it is called by is in use until then.
     free(pointer)
     callbacks.clear()
+    leaving.discard(busy)
+    busy.release()
 
 
 class Feed:
@@ -1127,7 +1139,8 @@ class Feed:
     def __del__(
         self,
         free: Callable[[Any], None] = _free,
-        free_apart: Callable[[Any, list[Any]], None] = _free_apart,
+        free_apart: Callable[..., None] = _free_apart,
+        leaving: set[_thread.LockType] = _leaving,
         kept: list[Any] = _kept,
     ) -> None:
         # Nothing refers to it: no thread is in a call, and none can begin one.
@@ -1138,9 +1151,13 @@ class Feed:
             warnings.warn(f"{self!r} was not closed", ResourceWarning, source=self)
         if self._callbacks:
             try:
-                _thread.start_new_thread(free_apart, (pointer, self._callbacks))
+                busy = _thread.allocate_lock()
+                busy.acquire()
+                leaving.add(busy)
+                _thread.start_new_thread(free_apart, (pointer, self._callbacks, busy))
                 return
             except Exception:  # No more threads, or the interpreter is ending.
+                leaving.discard(busy)
                 kept.append(self._callbacks)
         free(pointer)
 
@@ -1184,6 +1201,8 @@ def _at_exit() -> None:
     for feed in feeds:
         _close(feed._pointer, _ms(deadline - time.monotonic()))
         feed._over()
+    for busy in list(_leaving):
+        busy.acquire(timeout=max(0.0, deadline - time.monotonic()))
     _set_log_callback(0, None, None)
 
 
@@ -1192,6 +1211,7 @@ def _in_child() -> None:
     global _registry
     _registry = threading.Lock()
     _running.clear()
+    _leaving.clear()
     for feed in list(_feeds):
         feed._reading = threading.Lock()
         feed._queue, feed._batch = deque(), None

@@ -879,9 +879,26 @@ with lock:
     feed = livefeed.open("ws://127.0.0.1:1", token_provider=provide)
     inside.wait()
     del feed
-print("end")
+    print("end")
 """
         self.assertEqual(self.finish(self.script(code)), "end\n")
+
+    def test_the_end_waits_for_the_callback_of_a_forgotten_feed(self) -> None:
+        code = """
+import livefeed, threading, time, warnings
+warnings.simplefilter("ignore", ResourceWarning)
+inside = threading.Event()
+def provide(attempt):
+    inside.set()
+    for _ in range(300):
+        time.sleep(0.001)
+feed = livefeed.open("ws://127.0.0.1:1", token_provider=provide)
+inside.wait()
+del feed
+print("end")
+"""
+        for _ in range(5):
+            self.assertEqual(self.finish(self.script(code)), "end\n")
 
     def test_the_library_is_looked_for_and_checked(self) -> None:
         for path, part in [
