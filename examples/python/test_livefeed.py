@@ -279,7 +279,7 @@ class Reading(Case):
             self.assertEqual(ours, theirs[: len(ours)])
 
     def test_nothing_is_lost_or_twice_when_loops_end_early(self) -> None:
-        with lab(None, "--rate", "20000") as url, livefeed.open(url) as feed:
+        with lab(None, "--rate", "50000") as url, livefeed.open(url) as feed:
             numbers: list[int] = []
             ways: list[Callable[[Any], Iterator[livefeed.Event]]] = [iter, livefeed.Feed.messages, lambda it: iter([it.next(CEILING)]), lambda it: iter(it.ready()),
                     lambda it: iter(it.next_batch(3, CEILING))]  # fmt: skip
@@ -296,7 +296,7 @@ class Reading(Case):
             self.assertEqual(numbers, list(range(1, len(numbers) + 1)))
 
     def test_threads_get_a_part_each(self) -> None:
-        with lab(None, "--rate", "20000") as url, livefeed.open(url) as feed:
+        with lab(None, "--rate", "50000") as url, livefeed.open(url) as feed:
             parts: list[list[int]] = [[] for _ in range(8)]
 
             def read(part: list[int]) -> None:
