@@ -15,9 +15,11 @@ use capi_build::root;
 use livefeed::lab::{Command as Order, Entry, Incoming, Lab, Received, Script, Topic, What};
 use serde_json::{Value, json};
 use std::time::Duration;
+#[cfg(feature = "native-tls")]
+use tools::finish;
 use tools::{
-    C99, CEILING, CPP17, Language, Mode, Program, Running, compile, compiler, complained, err, finish, have,
-    out, scratch, signal, status,
+    C99, CEILING, CPP17, Language, Mode, Program, Running, compile, compiler, complained, err, have, out,
+    scratch, signal, status,
 };
 
 const fn ms(millis: u64) -> Duration {
