@@ -16,8 +16,9 @@ libraries. What a configuration can hold is in livefeed's README.
 Threads: every method may be called from any thread. Each event goes to one reader. All waiting lets other threads run, and
 ends with a signal's exception (Ctrl-C) on the main thread. The library has two threads of its own for each feed.
 
-Ends: close a feed, or use `with`. One that is forgotten is closed when nothing refers to it any more; one with `on_event` goes on until it
-is closed. At the end of the interpreter all are. After a fork the child can't use the feeds of its parent: each call raises Forked.
+Ends: close a feed, or use `with` or `async with`. One that is forgotten is closed when nothing refers to it any more; one with
+`on_event` goes on until it is closed. At the end of the interpreter all are. After a fork the child can't use the feeds of its
+parent: each call raises Forked.
 """
 
 from __future__ import annotations

@@ -846,12 +846,12 @@ except KeyboardInterrupt:
             "feed.request({}, matcher, 1000)",
         ]
         with lab("silence") as url:
-            for wait in waits:
+            processes = [self.script(code.replace("WAIT", wait), url) for wait in waits]
+            for wait, process in zip(waits, processes):
                 with self.subTest(wait):
-                    process = self.script(code.replace("WAIT", wait), url)
                     assert process.stdout is not None
                     self.assertEqual(process.stdout.readline(), "ready\n")
-                    time.sleep(0.1)  # So that it waits, most likely; what is asserted holds anyway.
+                    time.sleep(0.05)  # So that it waits, most likely; what is asserted holds anyway.
                     process.send_signal(signal.SIGINT)
                     self.assertEqual(self.finish(process), "interrupted\n")
 
