@@ -60,12 +60,17 @@ using owned = std::unique_ptr<T, deleter<T, Free>>;
 
 inline std::string_view view(const char *text, std::size_t length) { return {text, length}; }
 
+// Where a text that goes in begins: an empty string_view may have no place at all, which livefeed would take for a mistake.
+inline const char *data(std::string_view text) noexcept { return text.data() == nullptr ? "" : text.data(); }
+
 } // namespace detail
 
 /// An event that someone else holds: a batch, or livefeed for the time of a callback. What it returns lives as long.
 class event_view {
 public:
     explicit event_view(const livefeed_event *raw) noexcept : raw_(raw) {}
+    /// One of a batch, with all that is known of it; it lives as long as the batch.
+    explicit event_view(const livefeed_view &view) noexcept : raw_(view.event) {}
 
     /// One of LIVEFEED_EVENT_.
     std::int32_t kind() const noexcept { return livefeed_event_kind(raw_); }
@@ -174,6 +179,18 @@ public:
 
     std::uint32_t number() const noexcept { return livefeed_attempt_number(raw_); }
     std::uint64_t epoch() const noexcept { return livefeed_attempt_epoch(raw_); }
+    /// Which of the configured ones would be taken: 0 is `url`, 1 the first of `endpoints`.
+    std::size_t endpoint() const noexcept { return livefeed_attempt_endpoint(raw_); }
+
+    /// How the attempt or connection before it ended. Nothing: there was none.
+    std::optional<std::string_view> previous() const {
+        const char *text = nullptr;
+        std::size_t length = 0;
+        const livefeed_result code = livefeed_attempt_previous(raw_, &text, &length);
+        if (code == LIVEFEED_NO_VALUE) return std::nullopt;
+        detail::check(code);
+        return detail::view(text, length);
+    }
 
 private:
     const livefeed_attempt *raw_;
@@ -184,16 +201,16 @@ class target {
 public:
     explicit target(livefeed_target *raw) noexcept : raw_(raw) {}
 
-    void url(std::string_view url) { detail::check(livefeed_target_set_url(raw_, url.data(), url.size())); }
+    void url(std::string_view url) { detail::check(livefeed_target_set_url(raw_, detail::data(url), url.size())); }
     void header(std::string_view name, std::string_view value) {
-        detail::check(livefeed_target_add_header(raw_, name.data(), name.size(), value.data(), value.size()));
+        detail::check(livefeed_target_add_header(raw_, detail::data(name), name.size(), detail::data(value), value.size()));
     }
     void subprotocol(std::string_view name) {
-        detail::check(livefeed_target_add_subprotocol(raw_, name.data(), name.size()));
+        detail::check(livefeed_target_add_subprotocol(raw_, detail::data(name), name.size()));
     }
     /// A `${name}` for the templates of this connection, as JSON.
     void variable(std::string_view name, std::string_view json) {
-        detail::check(livefeed_target_set_variable(raw_, name.data(), name.size(), json.data(), json.size()));
+        detail::check(livefeed_target_set_variable(raw_, detail::data(name), name.size(), detail::data(json), json.size()));
     }
 
 private:
@@ -209,7 +226,9 @@ public:
 /// A feed. It is opened by its constructor, may be moved, and is ended by its destructor at once; `close` ends it properly.
 /// The destructor waits for a callback of this feed that runs on another thread: hold no lock that this one takes.
 ///
-/// All but moving and destroying may be called from any thread, also from inside callbacks.
+/// All but moving and destroying may be called from any thread, also from inside callbacks: what would have to wait for the
+/// callback's own thread throws LIVEFEED_WOULD_DEADLOCK there, and what reads throws LIVEFEED_TAKEN where `on_event` has the
+/// events. livefeed runs two threads for each feed.
 class feed {
 public:
     using callback = std::function<void(event_view)>;
@@ -228,7 +247,7 @@ public:
 
     feed(std::string_view config, options how) : hooks_(std::make_shared<hooks>()) {
         livefeed_feed *raw = nullptr;
-        detail::check(livefeed_prepare(config.data(), config.size(), &raw));
+        detail::check(livefeed_prepare(detail::data(config), config.size(), &raw));
         handle_.reset(raw);
         hooks_->how = std::move(how);
         if (hooks_->how.on_event) detail::check(livefeed_set_callback(raw, on_event, hooks_.get()));
@@ -294,23 +313,26 @@ public:
     iterator end() { return {}; }
 
     /// Admits a text or binary message to be written, or throws; does not wait.
-    void send(std::string_view text) { detail::check(livefeed_send(get(), LIVEFEED_TEXT, text.data(), text.size())); }
+    void send(std::string_view text) { detail::check(livefeed_send(get(), LIVEFEED_TEXT, detail::data(text), text.size())); }
     void send_binary(std::string_view data) {
-        detail::check(livefeed_send(get(), LIVEFEED_BINARY, data.data(), data.size()));
+        detail::check(livefeed_send(get(), LIVEFEED_BINARY, detail::data(data), data.size()));
     }
     /// Returns when it was written to the operating system.
     void send_wait(std::string_view text, milliseconds timeout) {
-        detail::check(livefeed_send_wait(get(), LIVEFEED_TEXT, text.data(), text.size(), timeout.count()));
+        detail::check(livefeed_send_wait(get(), LIVEFEED_TEXT, detail::data(text), text.size(), timeout.count()));
+    }
+    void send_binary_wait(std::string_view data, milliseconds timeout) {
+        detail::check(livefeed_send_wait(get(), LIVEFEED_BINARY, detail::data(data), data.size(), timeout.count()));
     }
 
     /// Subscribes to what a configuration would have as an entry of `subscriptions`.
-    void subscribe(std::string_view json) { detail::check(livefeed_subscribe(get(), json.data(), json.size())); }
-    void unsubscribe(std::string_view id) { detail::check(livefeed_unsubscribe(get(), id.data(), id.size())); }
+    void subscribe(std::string_view json) { detail::check(livefeed_subscribe(get(), detail::data(json), json.size())); }
+    void unsubscribe(std::string_view id) { detail::check(livefeed_unsubscribe(get(), detail::data(id), id.size())); }
 
     /// Asks a question and waits for the message that the matcher recognises.
     event request(std::string_view question, std::string_view matcher, milliseconds timeout) {
         livefeed_event *raw = nullptr;
-        detail::check(livefeed_request(get(), question.data(), question.size(), matcher.data(), matcher.size(),
+        detail::check(livefeed_request(get(), detail::data(question), question.size(), detail::data(matcher), matcher.size(),
                                        timeout.count(), &raw));
         return event(raw);
     }
@@ -335,8 +357,14 @@ public:
         return fd;
     }
 
-    /// Says goodbye to the server and waits for it. What has come can still be read.
-    void close(milliseconds timeout) { detail::check(livefeed_close(get(), timeout.count())); }
+    /// Says goodbye to the server and waits for it. What has come can still be read. False: it goes on closing, as a callback
+    /// still runs; inside a callback of the feed always.
+    bool close(milliseconds timeout) {
+        const livefeed_result code = livefeed_close(get(), timeout.count());
+        if (code == LIVEFEED_TIMEOUT || code == LIVEFEED_WOULD_DEADLOCK) return false;
+        detail::check(code);
+        return true;
+    }
 
     /// The handle, for what is not wrapped here. NULL once the feed was moved elsewhere.
     livefeed_feed *get() const noexcept { return handle_.get(); }
@@ -396,7 +424,10 @@ public:
     log_to(std::int32_t level, function to) : to_(std::make_unique<function>(std::move(to))) {
         detail::check(livefeed_set_log_callback(level, on_record, to_.get()));
     }
-    ~log_to() { (void)livefeed_set_log_callback(0, nullptr, nullptr); }
+    ~log_to() {
+        if (to_) (void)livefeed_set_log_callback(0, nullptr, nullptr);
+    }
+    log_to(log_to &&) noexcept = default;
     log_to(const log_to &) = delete;
     log_to &operator=(const log_to &) = delete;
 

@@ -14,10 +14,11 @@ looks for the library where the environment variable LIVEFEED_LIBRARY says, then
 libraries. What a configuration can hold is in livefeed's README.
 
 Threads: every method may be called from any thread. Each event goes to one reader. All waiting lets other threads run, and
-ends with a signal's exception (Ctrl-C) on the main thread.
+ends with a signal's exception (Ctrl-C) on the main thread. The library has two threads of its own for each feed.
 
-Ends: close a feed, or use `with`. One that is forgotten is closed when nothing refers to it any more; one with `on_event` goes on until it
-is closed. At the end of the interpreter all are. After a fork the child can't use the feeds of its parent: each call raises Forked.
+Ends: close a feed, or use `with` or `async with`. One that is forgotten is closed when nothing refers to it any more; one with
+`on_event` goes on until it is closed. At the end of the interpreter all are. After a fork the child can't use the feeds of its
+parent: each call raises Forked.
 """
 
 from __future__ import annotations
@@ -27,10 +28,12 @@ import atexit
 import base64
 import ctypes
 import ctypes.util
+import io
 import json
 import logging
 import math
 import os
+import re
 import select
 import struct
 import sys
@@ -41,7 +44,7 @@ import weakref
 from collections import deque
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any, Callable, ClassVar, Optional, TypeVar, Union
 
 __all__ = [
@@ -124,7 +127,7 @@ class Fatal(Exception):
     """A token provider raises it when trying again is of no use: the feed closes. Put no secret into the text."""
 
 
-_TIMEOUT, _CLOSED, _WOULD_DEADLOCK, _NO_VALUE = 1, 2, 11, 17
+_TIMEOUT, _CLOSED, _CONFIG, _WOULD_DEADLOCK, _NO_VALUE = 1, 2, 6, 11, 17
 _ERRORS: dict[int, type[FeedError]] = {
     1: FeedTimeout,
     2: FeedClosed,
@@ -413,7 +416,7 @@ class Target:
     """Values for `${name}` in what is sent on that connection: anything that JSON can hold."""
 
 
-Config = Union[str, Mapping[str, Any]]
+Config = Union[str, Mapping[str, Any], "os.PathLike[str]"]
 Provider = Callable[[Attempt], Union[Target, str, None]]
 
 
@@ -549,6 +552,8 @@ def _ms(timeout: Optional[float]) -> int:
     """In the library's form: rounded up, as nothing may end early; None waits for ever."""
     if timeout is None:
         return -1
+    if math.isnan(timeout):
+        raise ValueError("a timeout is a number of seconds, or None")
     return math.ceil(min(max(timeout, 0.0) * 1e3, 2.0**53))
 
 
@@ -664,22 +669,34 @@ def _attempt(pointer: int) -> Attempt:
     return Attempt(_attempt_number(pointer), _attempt_epoch(pointer), _attempt_endpoint(pointer), previous)
 
 
+def _kind(value: object) -> str:
+    return type(value).__name__
+
+
+def _encode(what: str, value: object) -> bytes:
+    if not isinstance(value, str):
+        raise TypeError(f"{what} is a str, not {_kind(value)}")
+    return value.encode()
+
+
 def _fill_target(target: int, answer: Union[Target, str, None]) -> None:
     if answer is None:
         return
     if isinstance(answer, str):
         answer = Target(answer)
+    if not isinstance(answer, Target):
+        raise TypeError(f"a token provider returns a URL, a Target or None, not {_kind(answer)}")
     if answer.url is not None:
-        url = answer.url.encode()
+        url = _encode("the URL", answer.url)
         _check(_target_set_url(target, url, len(url)))
     for name, value in answer.headers.items():
-        key, text = name.encode(), value.encode()
+        key, text = _encode("a header's name", name), _encode("a header's value", value)
         _check(_target_add_header(target, key, len(key), text, len(text)))
     for name in answer.subprotocols:
-        key = name.encode()
+        key = _encode("a subprotocol", name)
         _check(_target_add_subprotocol(target, key, len(key)))
     for name, variable in answer.variables.items():
-        key, text = name.encode(), json.dumps(variable).encode()
+        key, text = _encode("a variable's name", name), json.dumps(variable).encode()
         _check(_target_set_variable(target, key, len(key), text, len(text)))
 
 
@@ -769,6 +786,47 @@ def _free_apart(
     busy.release()
 
 
+def _mistake(text: str) -> ConfigError:
+    error = ConfigError(text)
+    error.code = _CONFIG
+    return error
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, timedelta):
+        return f"{value // timedelta(microseconds=1)}us"
+    raise TypeError(f"{_kind(value)} is nothing that JSON can hold")
+
+
+def _config_text(config: Config) -> str:
+    if isinstance(config, Mapping):
+        try:
+            return json.dumps(dict(config), default=_plain)
+        except (TypeError, ValueError) as error:  # Also what refers to itself.
+            raise _mistake(f"the configuration can't be written as JSON: {error}") from None
+    if isinstance(config, os.PathLike):
+        with io.open(config, encoding="utf-8") as file:
+            return file.read()
+    if isinstance(config, str):
+        return config
+    raise TypeError(f"a configuration is a URL, JSON, a dict or the Path of a file, not {_kind(config)}")
+
+
+def _with_settings(config: Config, settings: Mapping[str, Any]) -> Mapping[str, Any]:
+    if isinstance(config, Mapping):
+        return {**config, **settings}
+    text = _config_text(config)
+    if re.match(r"\s*[a-z][a-z0-9+.-]*://", text, re.IGNORECASE):
+        return {"url": text.strip(), **settings}
+    try:
+        told = json.loads(text)
+    except ValueError as error:
+        raise _mistake(f"the configuration is neither a URL (ws://, wss://) nor JSON: {error}") from None
+    if not isinstance(told, dict):
+        raise _mistake("the configuration is neither a URL (ws://, wss://) nor a JSON object")
+    return {**told, **settings}
+
+
 class Feed:
     """A feed: what `open` returns."""
 
@@ -780,7 +838,13 @@ class Feed:
         token_provider: Optional[Provider] = None,
     ) -> None:
         self._pointer = ctypes.c_void_p()
-        text = (config if isinstance(config, str) else json.dumps(config)).encode()
+        for name, function in [("on_event", on_event), ("token_provider", token_provider)]:
+            if function is not None and not callable(function):
+                raise TypeError(f"{name} is a function, not {_kind(function)}")
+        try:
+            text = _config_text(config).encode()
+        except UnicodeError as error:
+            raise _mistake(f"the configuration is no UTF-8: {error}") from None
         _check(_prepare(text, len(text), ctypes.byref(self._pointer)))
         self._queue: deque[Event] = deque()
         self._batch: Optional[_Batch] = None  # What was taken from the library and is not in the queue yet.
@@ -801,6 +865,7 @@ class Feed:
                 _running.add(self)
         try:
             _check(_start(self._pointer))
+            self._name = str(self.health()["name"])
         except BaseException:
             self._over()
             raise
@@ -832,6 +897,11 @@ class Feed:
             self._name = str(self.health()["name"])
         return self._name
 
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed, or gave up. What came before can still be read."""
+        return self._is_closed or self.health()["state"] == "closed"
+
     # ---- reading
 
     def __iter__(self) -> Iterator[Event]:
@@ -847,6 +917,13 @@ class Feed:
                 self._fill(_BATCH, None)
             except FeedClosed:
                 return
+
+    def __next__(self) -> Event:
+        """For `next(feed)`: the next event, however long it takes; StopIteration after the last."""
+        try:
+            return self.next()
+        except FeedClosed:
+            raise StopIteration from None
 
     def messages(self) -> Iterator[Message]:
         """The messages alone, until the feed is closed. Gaps and all else are skipped: for those who do not mind."""
@@ -1098,8 +1175,8 @@ class Feed:
         self._wait(_wait_fresh, timeout)
 
     def _wait(self, wait: Callable[[Any, int], int], timeout: Optional[float]) -> None:
+        limit = _ms(timeout)
         if wait(self._pointer, 0):  # The rule is that there is nothing to wait for.
-            limit = _ms(timeout)
             _interruptibly(lambda: _check(wait(self._pointer, limit)))
 
     def health(self) -> dict[str, Any]:
@@ -1120,21 +1197,45 @@ class Feed:
         In a callback of the feed it does not wait. Raises FeedTimeout if a callback holds it up: it goes on closing.
         """
         limit = _ms(timeout)
-        code = _interruptibly(lambda: int(_close(self._pointer, limit)))
+
+        def run() -> int:
+            code = int(_close(self._pointer, limit))
+            if code not in (0, _WOULD_DEADLOCK):
+                raise _failure(code)  # The text is that of this thread.
+            return code
+
+        try:
+            code = _interruptibly(run)
+        except FeedError:
+            self._is_closed = True
+            raise
         self._is_closed = True
         if code == 0:
             self._over()
-        elif code != _WOULD_DEADLOCK:
-            raise _failure(code)
 
     def __enter__(self) -> Feed:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.close()
+        try:
+            self.close()
+        except Forked:
+            pass  # It is the parent's.
+
+    async def __aenter__(self) -> Feed:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        import asyncio
+
+        await asyncio.to_thread(self.__exit__)
 
     def __repr__(self) -> str:
         return f"<livefeed.Feed {self._name}>"
+
+    def __reduce_ex__(self, _: object) -> Any:
+        # Two of them would free one handle.
+        raise TypeError("a feed can't be copied or pickled: open one where it is used")
 
     def __del__(
         self,
@@ -1167,23 +1268,26 @@ def _outgoing(payload: Union[str, bytes]) -> tuple[int, bytes]:
 
 
 def open(
-    config: Config,
+    config: Optional[Config] = None,
     *,
     on_event: Optional[Callable[[Event], object]] = None,
     token_provider: Optional[Provider] = None,
     **settings: Any,
 ) -> Feed:
-    """Opens a feed and returns at once; the connection is made behind it. Raises ConfigError.
+    """Opens a feed and returns at once; the connection is made behind it. Raises ConfigError, which names the field.
 
-    `config` is a URL, a configuration as JSON, or as a dict; settings are added to it (`stale_after="5s"`). With `on_event` each event
-    goes there, on a thread of livefeed, and nowhere else. The token provider is asked before each attempt to
-    connect, on a thread of livefeed too: it returns a URL, a Target, or None for what is configured. If it raises, it is asked again
-    later; if it raises Fatal, the feed closes.
+    `config` is a URL, a configuration as JSON or as a dict, or the Path of a file with JSON; settings are added to it
+    (`stale_after="5s"`, or a timedelta), and can be all there is (`url=`). With `on_event` each event goes there, on a thread
+    of livefeed, and nowhere else. The token provider is asked before each attempt to connect, on a thread of livefeed too: it
+    returns a URL, a Target, or None for what is configured. If it raises, it is asked again later; if it raises Fatal, the
+    feed closes.
     """
+    if config is None:
+        if not settings:
+            raise TypeError("open() needs a URL or a configuration")
+        config = {}
     if settings:
-        if isinstance(config, str):
-            config = {"url": config} if config.startswith(("ws://", "wss://")) else json.loads(config)
-        config = {**config, **settings}
+        config = _with_settings(config, settings)
     return Feed(config, on_event=on_event, token_provider=token_provider)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import copy
 import ctypes
 import ctypes.util
 import gc
@@ -15,6 +16,7 @@ import hashlib
 import json
 import logging
 import os
+import pathlib
 import pickle
 import queue
 import re
@@ -31,6 +33,7 @@ import unittest
 import warnings
 import weakref
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any, Callable, Optional
 
 import livefeed
@@ -276,7 +279,7 @@ class Reading(Case):
             self.assertEqual(ours, theirs[: len(ours)])
 
     def test_nothing_is_lost_or_twice_when_loops_end_early(self) -> None:
-        with lab(None, "--rate", "20000") as url, livefeed.open(url) as feed:
+        with lab(None, "--rate", "50000") as url, livefeed.open(url) as feed:
             numbers: list[int] = []
             ways: list[Callable[[Any], Iterator[livefeed.Event]]] = [iter, livefeed.Feed.messages, lambda it: iter([it.next(CEILING)]), lambda it: iter(it.ready()),
                     lambda it: iter(it.next_batch(3, CEILING))]  # fmt: skip
@@ -293,7 +296,7 @@ class Reading(Case):
             self.assertEqual(numbers, list(range(1, len(numbers) + 1)))
 
     def test_threads_get_a_part_each(self) -> None:
-        with lab(None, "--rate", "20000") as url, livefeed.open(url) as feed:
+        with lab(None, "--rate", "50000") as url, livefeed.open(url) as feed:
             parts: list[list[int]] = [[] for _ in range(8)]
 
             def read(part: list[int]) -> None:
@@ -363,6 +366,14 @@ class Reading(Case):
             self.assertNotEqual(poll.poll(0), [])
             self.assertIsInstance(feed.ready()[-1], livefeed.Closed)
             self.assertNotEqual(poll.poll(0), [])
+
+    def test_one_event_is_read_with_next(self) -> None:
+        with lab("data") as url, livefeed.open(url) as feed:
+            self.assertIsInstance(next(feed), livefeed.Connecting)
+            self.assertIsInstance(next(feed), livefeed.Connected)
+            feed.close()
+            self.assertIsInstance(list(feed)[-1], livefeed.Closed)
+            self.assertEqual(next(feed, "end"), "end")
 
     def test_events_survive_pickling(self) -> None:
         with lab("send a\nsend-binary AAH/") as url, livefeed.open(url) as feed:
@@ -434,6 +445,67 @@ class Talking(Case):
                     feed.next(float("nan"))
                 with self.assertRaises(TypeError):
                     feed.send(7)  # type: ignore[arg-type]
+
+    def test_a_wrong_configuration_is_told_with_settings_too(self) -> None:
+        cycle: dict[str, Any] = {}
+        cycle["itself"] = cycle
+        mistakes: list[tuple[Any, str]] = [
+            ("a.json", "neither"),
+            ("[1]", "neither"),
+            ("", "neither"),
+            ("http://x", "url"),
+            ({"url": b"ws://x"}, "bytes"),
+            (cycle, "JSON"),
+            ("ws://\udc80", ""),
+        ]
+        for config, part in mistakes:
+            with self.assertRaises(livefeed.ConfigError) as caught:
+                livefeed.open(config, stale_after="5s")
+            self.assertIn(part, str(caught.exception))
+            self.assertEqual(caught.exception.code, 6)
+        wrong: list[Any] = [b"ws://127.0.0.1:1", None, 7, ["ws://127.0.0.1:1"]]
+        for config in wrong:
+            with self.assertRaises(TypeError) as other:
+                livefeed.open(config)
+            self.assertIn("configuration", str(other.exception))
+        for name in ("on_event", "token_provider"):
+            with self.assertRaisesRegex(TypeError, name):
+                livefeed.open("ws://127.0.0.1:1", **{name: 5})  # type: ignore[arg-type]
+
+    def test_configurations_come_in_several_forms(self) -> None:
+        with tempfile.TemporaryDirectory() as folder, lab("data") as url:
+            path = pathlib.Path(folder, "feed.json")
+            path.write_text(json.dumps({"url": url, "name": "ünï"}), "utf-8")
+            ways: list[Callable[[], livefeed.Feed]] = [
+                lambda: livefeed.open(path),
+                lambda: livefeed.open(path, stale_after=timedelta(seconds=5)),
+                lambda: livefeed.open(path.read_text("utf-8"), stale_after="5s"),
+                lambda: livefeed.open(url=url, name="ünï"),
+                lambda: livefeed.open(url.replace("ws", "WS") + "\n", name="ünï"),
+            ]
+            for way in ways:
+                with way() as feed:
+                    self.assertEqual(repr(feed), "<livefeed.Feed ünï>")
+                    feed.wait_connected(CEILING)
+            with self.assertRaises(FileNotFoundError):
+                livefeed.open(pathlib.Path(folder, "none"))
+            with livefeed.open(path, stale_after=timedelta(milliseconds=150)) as feed:
+                self.assertEqual(feed.health()["stale_after_seconds"], 0.15)
+
+    def test_a_feed_is_no_value(self) -> None:
+        with lab("data") as url, livefeed.open(url) as feed:
+            for make in (copy.copy, copy.deepcopy, pickle.dumps):
+                with self.assertRaisesRegex(TypeError, "can't be copied or pickled"):
+                    make(feed)
+            gc.collect()
+            feed.wait_fresh(CEILING)
+            self.assertFalse(feed.closed)
+            for call in (feed.wait_fresh, feed.wait_connected, feed.close, feed.next):
+                with self.assertRaisesRegex(ValueError, "timeout"):
+                    call(float("nan"))
+            self.assertFalse(feed.closed)
+            feed.close()
+            self.assertTrue(feed.closed)
 
     def test_health_is_told(self) -> None:
         with lab("data") as url, livefeed.open(url, name="btc") as feed:
@@ -508,6 +580,15 @@ class Providing(Case):
             self.wait_for(feed, livefeed.Message)
             self.assertIn("no token yet", calls[1].previous or "")
 
+    def test_what_is_no_answer_is_told(self) -> None:
+        answers: list[tuple[Any, str]] = [
+            ({"Authorization": "x"}, "returns a URL, a Target or None, not dict"),
+            (livefeed.Target(headers={"X": 5}), "a header's value is a str, not int"),  # type: ignore[dict-item]
+        ]
+        for answer, part in answers:
+            with livefeed.open("ws://127.0.0.1:1", token_provider=lambda _: answer) as feed:
+                self.assertIn(part, self.wait_for(feed, livefeed.Disconnected).detail)
+
     def test_a_fatal_one_closes_the_feed(self) -> None:
         def provide(attempt: livefeed.Attempt) -> None:
             raise livefeed.Fatal("revoked")
@@ -517,6 +598,7 @@ class Providing(Case):
             with self.assertRaises(livefeed.FeedClosed) as caught:
                 feed.wait_connected()
             self.assertIn("revoked", str(caught.exception))
+            self.assertTrue(feed.closed)
 
 
 class Callbacks(Case):
@@ -601,6 +683,26 @@ class Callbacks(Case):
             self.assertTrue(done.wait(CEILING))
         self.assertEqual(failures, [])
 
+    def test_a_callback_that_holds_up_the_end_is_told(self) -> None:
+        inside, go = threading.Event(), threading.Event()
+
+        def hold(event: livefeed.Event) -> None:
+            inside.set()
+            go.wait(CEILING)
+
+        with self.assertRaises(livefeed.ConfigError):
+            livefeed.open("wss://")  # So that this thread has an older text.
+        feed = livefeed.open("ws://127.0.0.1:1", on_event=hold)
+        try:
+            self.assertTrue(inside.wait(CEILING))
+            with self.assertRaises(livefeed.FeedTimeout) as caught:
+                feed.close(0.05)
+            self.assertNotEqual(str(caught.exception), "")
+            self.assertNotIn("url", str(caught.exception))
+        finally:
+            go.set()
+            feed.close(CEILING)
+
     def test_a_feed_with_a_callback_goes_on_until_it_is_closed(self) -> None:
         count = [0]
 
@@ -655,6 +757,32 @@ class Asyncio(Case):
             self.run_async(main([one, two]))
 
     @unittest.skipUnless(IS_POSIX, "needs add_reader")
+    def test_async_with_closes_without_holding_up_the_loop(self) -> None:
+        async def main(url: str) -> None:
+            async with livefeed.open(url) as feed:
+                async for event in feed:
+                    if isinstance(event, livefeed.Message):
+                        break
+                await asyncio.to_thread(feed.wait_fresh, CEILING)
+                ticks = 0
+                closing = asyncio.ensure_future(feed.__aexit__())
+                while not closing.done():
+                    ticks += 1
+                    await asyncio.sleep(0.01)
+                    if ticks == 5:
+                        hang_up.set()
+            self.assertTrue(feed.closed)
+            self.assertGreaterEqual(ticks, 5)
+
+        hang_up = threading.Event()
+
+        def mute(connection: Connection) -> None:
+            connection.send("x")
+            hang_up.wait(CEILING)  # No answer to the Close frame.
+
+        with server(mute) as url:
+            self.run_async(main(url))
+
     def test_it_ends_with_the_feed_and_when_cancelled(self) -> None:
         async def main(url: str) -> None:
             with livefeed.open(url) as feed:
@@ -718,12 +846,12 @@ except KeyboardInterrupt:
             "feed.request({}, matcher, 1000)",
         ]
         with lab("silence") as url:
-            for wait in waits:
+            processes = [self.script(code.replace("WAIT", wait), url) for wait in waits]
+            for wait, process in zip(waits, processes):
                 with self.subTest(wait):
-                    process = self.script(code.replace("WAIT", wait), url)
                     assert process.stdout is not None
                     self.assertEqual(process.stdout.readline(), "ready\n")
-                    time.sleep(0.1)  # So that it waits, most likely; what is asserted holds anyway.
+                    time.sleep(0.05)  # So that it waits, most likely; what is asserted holds anyway.
                     process.send_signal(signal.SIGINT)
                     self.assertEqual(self.finish(process), "interrupted\n")
 
@@ -739,7 +867,7 @@ except KeyboardInterrupt:
             raise Interrupt
 
         def pause() -> float:  # Of different lengths: on a slow machine a batch must be read at last.
-            return 0.0002 * (1 + interrupts % 5) * 2 ** min(in_a_row, 8)
+            return 0.0002 * (1 + interrupts % 5) * (1 << min(in_a_row, 8))
 
         with lab(None, "--rate", "50000") as url, livefeed.open(url) as feed:
             feed.wait_connected(CEILING)
@@ -804,9 +932,9 @@ print("end")
 """
         with lab("data", "--rate", "20000") as url:
             for how in ["callback", "daemon", "provider", "cycle"]:
-                for _ in range(3):
+                for process in [self.script(code, url, how) for _ in range(3)]:
                     with self.subTest(how):
-                        self.assertEqual(self.finish(self.script(code, url, how)), "end\n")
+                        self.assertEqual(self.finish(process), "end\n")
 
     @unittest.skipUnless(hasattr(os, "fork"), "needs fork")
     def test_a_child_cannot_use_the_feeds_of_its_parent(self) -> None:
@@ -815,6 +943,11 @@ import livefeed, os, sys, threading, warnings
 warnings.simplefilter("ignore", DeprecationWarning)
 feed = livefeed.open(sys.argv[1])
 threading.Thread(target=lambda: list(feed), daemon=True).start()
+with livefeed.open(sys.argv[1]) as third:
+    child = os.fork()
+if not child:
+    sys.exit(0)
+assert os.waitpid(child, 0)[1] == 0
 other = livefeed.open(sys.argv[1])
 other.next()
 child = os.fork()
@@ -824,7 +957,7 @@ if not child:
             call()
             print("no error", call)
         except livefeed.Forked as error:
-            assert error.code == 14
+            assert error.code == 14 and str(error)
     del feed, other, call
     sys.exit(0)
 assert os.waitpid(child, 0)[1] == 0
@@ -897,8 +1030,8 @@ inside.wait()
 del feed
 print("end")
 """
-        for _ in range(5):
-            self.assertEqual(self.finish(self.script(code)), "end\n")
+        for process in [self.script(code) for _ in range(5)]:
+            self.assertEqual(self.finish(process), "end\n")
 
     def test_the_library_is_looked_for_and_checked(self) -> None:
         for path, part in [

@@ -340,6 +340,27 @@ fn the_readme_compiles() {
     }
 }
 
+/// What the README says makes a program that starts from any directory: it knows the library by name.
+#[test]
+fn the_readme_links() {
+    if !have(C99, Mode::Shared) {
+        return;
+    }
+    let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
+    let line =
+        readme.lines().find_map(|line| line.strip_prefix("$ ").filter(|line| line.contains("-llivefeed")));
+    let library = capi_build::library().shared();
+    let dir = library.parent().unwrap().to_str().unwrap();
+    let program = scratch("readme-links");
+    let line = line.unwrap().replace("$PWD/target/release", dir).replace("target/release", dir);
+    let mut command = std::process::Command::new("sh");
+    command.args(["-c", &line.replace("-o tail", "-o \"$0\"")]).arg(&program).current_dir(root());
+    compile(command);
+    let ran = std::process::Command::new(&program).current_dir("/").output().unwrap();
+    status(&ran, 2);
+    assert!(err(&ran).starts_with("usage: "), "{}", err(&ran));
+}
+
 /// The shared library that cargo-c installs is named after the version of the ABI, as the header says.
 #[test]
 fn the_shared_library_is_named_after_the_abi() {

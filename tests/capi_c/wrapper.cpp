@@ -10,6 +10,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
+#include <future>
 #include <mutex>
 #include <optional>
 #include <string>
@@ -64,6 +65,7 @@ livefeed::event until(livefeed::feed &feed, std::int32_t kind) {
 void errors(const std::string &url) {
     CHECK(thrown([] { livefeed::feed feed("{\"url\": \"wss://\"}"); }) == LIVEFEED_CONFIG);
     CHECK(thrown([] { livefeed::feed feed("\xff"); }) == LIVEFEED_INVALID_UTF8);
+    CHECK(thrown([] { livefeed::feed feed{std::string_view()}; }) == LIVEFEED_CONFIG);
     livefeed::feed feed(config(url));
     feed.wait_connected(ceiling);
     CHECK(thrown([&] { feed.subscribe("{}"); }) == LIVEFEED_CONFIG);
@@ -103,7 +105,7 @@ void reading(const std::string &url) {
         livefeed::batch kept = std::move(*some);
         for (const livefeed_view &view : kept) {
             if (view.kind != LIVEFEED_EVENT_MESSAGE) continue;
-            CHECK(livefeed::payload(view) == livefeed::event_view(view.event).payload());
+            CHECK(livefeed::payload(view) == livefeed::event_view(view).payload());
             CHECK(view.epoch == 1 && (view.flags & LIVEFEED_VIEW_BINARY) == 0 && view.time_ns > 0);
             messages += 1;
         }
@@ -128,6 +130,11 @@ void reading(const std::string &url) {
     CHECK(answer.is_message() && answer.payload() == "{\"answer\": 42}");
     CHECK(thrown([&] { (void)feed.request("\"nobody knows\"", R"({"text": "never"})", 1ms); }) == LIVEFEED_TIMEOUT);
     feed.send_wait("written", ceiling);
+    feed.send_wait(std::string_view(), ceiling);
+    feed.send_binary_wait("\3", ceiling);
+    for (auto event = until(feed, LIVEFEED_EVENT_MESSAGE); !event.is_binary() || event.payload() != "\3";) {
+        event = until(feed, LIVEFEED_EVENT_MESSAGE);
+    }
     feed.reconnect();
     CHECK(until(feed, LIVEFEED_EVENT_GAP).epoch() == 2);
 
@@ -151,11 +158,12 @@ void callbacks(const std::string &url) {
     std::atomic<int> attempts{0};
     std::vector<std::string> records;
 
-    livefeed::log_to log(LIVEFEED_LOG_DEBUG, [&](std::int32_t level, std::string_view target, std::string_view text) {
+    livefeed::log_to first(LIVEFEED_LOG_DEBUG, [&](std::int32_t level, std::string_view target, std::string_view text) {
         std::lock_guard<std::mutex> lock(mutex);
         CHECK(level >= LIVEFEED_LOG_ERROR && level <= LIVEFEED_LOG_DEBUG && target.substr(0, 8) == "livefeed");
         records.emplace_back(text);
     });
+    livefeed::log_to log = std::move(first);
     livefeed::feed::options options;
     options.on_event = [&](livefeed::event_view event) {
         if (!event.is_message()) return;
@@ -164,8 +172,13 @@ void callbacks(const std::string &url) {
         changed.notify_all();
     };
     options.token = [&](const livefeed::attempt &attempt, livefeed::target &target) {
-        if (attempts++ == 0) throw std::runtime_error("no token yet");
-        CHECK(attempt.epoch() == 1 && attempt.number() >= 1);
+        CHECK(attempt.epoch() == 1 && attempt.number() >= 1 && attempt.endpoint() == 0);
+        if (attempts++ == 0) {
+            CHECK(!attempt.previous());
+            throw std::runtime_error("no token yet");
+        }
+        CHECK(attempt.previous() && attempt.previous()->find("no token yet") != std::string_view::npos);
+        target.header("X-Nothing", std::string_view());
         target.header("X-Token", "secret");
         target.subprotocol("btc.v1");
         target.variable("channel", "\"btc\"");
@@ -180,7 +193,7 @@ void callbacks(const std::string &url) {
     }
     CHECK(attempts == 2);
     CHECK(thrown([&] { (void)moved.next(0ms); }) == LIVEFEED_TAKEN);
-    moved.close(ceiling);
+    CHECK(moved.close(ceiling));
     std::lock_guard<std::mutex> lock(mutex);
     CHECK(!records.empty());
     for (const std::string &text : records) CHECK(text.find("secret") == std::string::npos);
@@ -231,6 +244,19 @@ void ends(const std::string &url) {
         changed.notify_all();
         CHECK(changed.wait_for(lock, ceiling, [&] { return over; }));
     }
+
+    // One that closes its feed: that can't be waited for there, and is no failure.
+    std::promise<livefeed::feed *> opened;
+    std::promise<void> closing;
+    livefeed::feed::options closes;
+    closes.on_event = [&](livefeed::event_view event) {
+        if (event.kind() == LIVEFEED_EVENT_CONNECTED) CHECK(!opened.get_future().get()->close(ceiling));
+        if (event.kind() == LIVEFEED_EVENT_CLOSED) closing.set_value();
+    };
+    livefeed::feed closed_inside(config(url), std::move(closes));
+    opened.set_value(&closed_inside);
+    CHECK(closing.get_future().wait_for(ceiling) == std::future_status::ready);
+    CHECK(closed_inside.close(ceiling));
 
     livefeed::feed::options fatal;
     fatal.token = [](const livefeed::attempt &, livefeed::target &) { throw livefeed::fatal("no account"); };
