@@ -257,6 +257,10 @@ typedef struct livefeed_view {
      * `LIVEFEED_VIEW_..`, added up.
      */
     uint32_t flags;
+    /**
+     * 0, until a later version says more here.
+     */
+    uint64_t reserved;
 } livefeed_view;
 
 /**
@@ -781,6 +785,30 @@ livefeed_result livefeed_next(livefeed_feed *feed,
  * `event` is NULL or an event that was not freed before.
  */
 void livefeed_event_free(livefeed_event *event);
+
+/**
+ * Copies an event, to keep it or hand it to another thread: one of a batch or of a callback too. The payload is shared, not
+ * copied.
+ *
+ * # Ownership
+ *
+ * What `*copy` is set to is to be freed by `livefeed_event_free`. It stays valid when the event, its batch and its feed are
+ * freed.
+ *
+ * # Threads
+ *
+ * Any, and several at once.
+ *
+ * # Errors
+ *
+ * `LIVEFEED_NULL_POINTER`, `LIVEFEED_INVALID_HANDLE`.
+ *
+ * # Safety
+ *
+ * `event` is NULL or an event; `copy` is NULL or can be written to.
+ */
+livefeed_result livefeed_event_clone(const livefeed_event *event,
+                                     livefeed_event **copy);
 
 /**
  * Reads all events that wait, `most` at most (0: however many there are), and waits for the first as `livefeed_next`

@@ -1,6 +1,6 @@
 //! Reading events, one by one or many at once.
 
-use super::event::{kind_of, message_of};
+use super::event::{LIVEFEED_EVENT_OTHER, kind_of, message_of};
 use super::feed::{Open, patience};
 use super::object::{livefeed_batch, livefeed_event, livefeed_feed};
 use super::pointers::Caller;
@@ -37,6 +37,27 @@ pub struct livefeed_view {
     pub kind: i32,
     /// `LIVEFEED_VIEW_..`, added up.
     pub flags: u32,
+    /// 0, until a later version says more here.
+    pub reserved: u64,
+}
+
+/// Programs were built with it: what is added comes out of what is reserved.
+#[cfg(target_pointer_width = "64")]
+const _: () = assert!(size_of::<livefeed_view>() == 64, "a view has another size than it always had");
+
+impl livefeed_view {
+    /// One of nothing.
+    pub(super) const EMPTY: Self = Self {
+        event: std::ptr::null(),
+        data: std::ptr::null(),
+        length: 0,
+        subscriptions: std::ptr::null(),
+        epoch: 0,
+        time_ns: 0,
+        kind: LIVEFEED_EVENT_OTHER,
+        flags: 0,
+        reserved: 0,
+    };
 }
 
 /// Reads the next event, and waits for it: `timeout_ms` milliseconds at most, 0 not at all, less than 0 for ever.
@@ -107,6 +128,39 @@ pub unsafe extern "C" fn livefeed_event_free(event: *mut livefeed_event) {
     });
 }
 
+/// Copies an event, to keep it or hand it to another thread: one of a batch or of a callback too. The payload is shared, not
+/// copied.
+///
+/// # Ownership
+///
+/// What `*copy` is set to is to be freed by `livefeed_event_free`. It stays valid when the event, its batch and its feed are
+/// freed.
+///
+/// # Threads
+///
+/// Any, and several at once.
+///
+/// # Errors
+///
+/// `LIVEFEED_NULL_POINTER`, `LIVEFEED_INVALID_HANDLE`.
+///
+/// # Safety
+///
+/// `event` is NULL or an event; `copy` is NULL or can be written to.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn livefeed_event_clone(
+    event: *const livefeed_event,
+    copy: *mut *mut livefeed_event,
+) -> livefeed_result {
+    // SAFETY: see above.
+    let caller = unsafe { Caller::promises() };
+    guard(|| {
+        let copy = caller.out(copy, "copy")?;
+        copy.set(Box::into_raw(caller.event(event)?.copy()));
+        Ok(())
+    })
+}
+
 /// Reads all events that wait, `most` at most (0: however many there are), and waits for the first as `livefeed_next`
 /// does: one call for many events.
 ///
@@ -166,6 +220,7 @@ pub(super) fn view(event: &livefeed_event) -> livefeed_view {
         time_ns: nanos(&event.event),
         kind: kind_of(&event.event),
         flags,
+        reserved: 0,
     }
 }
 
@@ -269,7 +324,7 @@ pub unsafe extern "C" fn livefeed_batch_free(batch: *mut livefeed_batch) {
     let caller = unsafe { Caller::promises() };
     guard(|| {
         if !batch.is_null() {
-            caller.take_batch(batch)?.end();
+            livefeed_batch::end(caller.take_batch(batch)?);
         }
         Ok(())
     });

@@ -117,7 +117,8 @@ fn a_batch_is_read_by_one_call_and_what_is_left_comes_next() {
 
 /// All of a view, by what it was made from.
 fn glance(view: &livefeed_view) -> impl PartialEq + std::fmt::Debug + use<> {
-    let livefeed_view { event, data, length, subscriptions, epoch, time_ns, kind, flags } = *view;
+    let livefeed_view { event, data, length, subscriptions, epoch, time_ns, kind, flags, reserved } = *view;
+    assert_eq!(reserved, 0);
     (event, data, length, subscriptions, epoch, time_ns, kind, flags)
 }
 
@@ -173,7 +174,20 @@ fn a_view_says_what_the_accessors_say_and_tells_subscriptions_apart() {
             assert!(view.subscriptions.is_null(), "kind {}", view.kind);
         }
     }
+    // What is kept of it outlives it.
+    let kept = unsafe { *views.add(count - 1) };
+    let mut copy = null_mut();
+    ok(unsafe { livefeed_event_clone(kept.event, &mut copy) }).unwrap();
+    let copy = Taken(copy);
+    let view = glance_at(copy.0);
+    assert_eq!((view.data, view.length), (kept.data, 2), "the payload is shared");
+    let was = json(kept.event);
     unsafe { livefeed_batch_free(batch) };
+    assert_eq!(copy.payload().unwrap(), [7, 8]);
+    let mut again = null_mut();
+    ok(unsafe { livefeed_event_clone(copy.0, &mut again) }).unwrap();
+    drop(copy);
+    assert_eq!(Taken(again).json(), was);
     let names: Vec<_> = seen.iter().map(|(names, _)| names.join("+")).collect();
     assert_eq!(names, ["a", "b", "a", "", "b", "a+b", ""]);
     for (names, stands_for) in &seen {
@@ -182,6 +196,53 @@ fn a_view_says_what_the_accessors_say_and_tells_subscriptions_apart() {
             assert_eq!(names == others, stands_for == other, "{names:?} and {others:?}");
         }
     }
+}
+
+/// A batch that was freed rests until others were, and says meanwhile that it is none: so do its events and views.
+#[test]
+fn who_looks_at_a_batch_that_was_freed_is_told_so() {
+    let lab = Lab::start(Script::new()).unwrap();
+    let feed = Handle::open(&config(&lab, "")).unwrap();
+    ok(unsafe { livefeed_wait_connected(feed.0, CEILING_MS) }).unwrap();
+    let read = || {
+        let (mut batch, mut views, mut count) = (null_mut(), null(), 0);
+        ok(unsafe { livefeed_next_batch(feed.0, 1, CEILING_MS, &mut batch) }).unwrap();
+        ok(unsafe { livefeed_batch_views(batch, &mut views, &mut count) }).unwrap();
+        assert_eq!(count, 1);
+        (batch, views)
+    };
+    for number in 0..6 {
+        lab.control().all(Command::Send(number.to_string()));
+    }
+    let (batch, views) = read();
+    let event = unsafe { (*views).event };
+    assert_eq!(unsafe { livefeed_event_kind(event) }, LIVEFEED_EVENT_CONNECTING);
+    unsafe { livefeed_batch_free(batch) };
+    let (next, its_views) = read();
+    assert_ne!(next, batch, "it rests");
+    let mut copy = null_mut();
+    assert_eq!(unsafe { livefeed_event_clone(event, &mut copy) }, LIVEFEED_INVALID_HANDLE);
+    let view = unsafe { &*views };
+    assert!(view.event.is_null() && view.data.is_null() && view.kind == 0 && view.epoch == 0);
+    assert_eq!(
+        unsafe { livefeed_batch_views(batch, &mut null(), &mut 0) },
+        LIVEFEED_INVALID_HANDLE,
+        "{}",
+        message()
+    );
+    unsafe { livefeed_batch_free(batch) }; // once more: the next one is none the worse for it
+    assert_eq!(unsafe { livefeed_event_kind((*its_views).event) }, LIVEFEED_EVENT_CONNECTED);
+    unsafe { livefeed_batch_free(next) };
+    // Their memory is used again, and in turn.
+    let seen: Vec<_> = (0..4)
+        .map(|_| {
+            let (batch, _) = read();
+            unsafe { livefeed_batch_free(batch) };
+            batch.addr()
+        })
+        .collect();
+    assert_eq!((seen[0], seen[1]), (batch.addr(), next.addr()));
+    assert_eq!((seen[2], seen[3]), (seen[0], seen[1]));
 }
 
 /// What was taken from the queue and not given out yet can't be dropped any more: it is little, whatever the bound.

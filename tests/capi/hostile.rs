@@ -171,6 +171,7 @@ fn rows() -> Vec<Row> {
         livefeed_set_callback(w, h): h.handle(w.fresh), h.callback(no_event as _), null_mut();
         livefeed_next(w, h): h.handle(w.feed), 0, h.out(&mut w.out[0]);
         livefeed_event_free(w, h) or 0: h.handle(w.event);
+        livefeed_event_clone(w, h): h.handle(w.event), h.out(&mut w.out[0]);
         livefeed_next_batch(w, h): h.handle(w.feed), 0, 0, h.out(&mut w.out[0]);
         livefeed_batch_views(w, h): h.handle(w.batch), h.out(&mut w.out[0]), h.out(&mut w.out[1]);
         livefeed_batch_free(w, h) or 0: h.handle(w.batch);
