@@ -10,6 +10,7 @@ use super::result::{
 };
 use super::wake::Wake;
 use crate::config::{FeedBuilder, FeedConfig, without_given};
+use crate::error::Error;
 use crate::feed::{Feed, Pull};
 use std::ffi::{CString, c_char};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -58,7 +59,7 @@ impl Inner {
 
     /// Changes what it will be started with.
     pub(super) fn prepare(&self, change: impl FnOnce(&mut Prepared)) -> Result<(), Failure> {
-        change(self.lock().as_mut().ok_or(STARTED)?);
+        change(self.lock().as_mut().ok_or(TOO_LATE)?);
         Ok(())
     }
 
@@ -114,7 +115,9 @@ impl Inner {
 
     /// The feed, once it was started.
     pub(super) fn opened(&self) -> Result<&Open, Failure> {
-        self.open.get().ok_or(Failure::fixed(LIVEFEED_NOT_STARTED, c"the feed is not started"))
+        self.open
+            .get()
+            .ok_or(Failure::fixed(LIVEFEED_NOT_STARTED, c"the feed is not started: call livefeed_start"))
     }
 
     /// The feed, to read from.
@@ -155,7 +158,29 @@ impl Inner {
     }
 }
 
-const STARTED: Failure = Failure::fixed(LIVEFEED_ALREADY_STARTED, c"the feed is started");
+const STARTED: Failure = Failure::fixed(LIVEFEED_ALREADY_STARTED, c"the feed is started already");
+const TOO_LATE: Failure = Failure::fixed(
+    LIVEFEED_ALREADY_STARTED,
+    c"the feed is started already: use livefeed_prepare, set it, then call livefeed_start",
+);
+
+/// What is said of a call that needs a connection: with what there was instead, and what to do.
+pub(super) fn because(feed: &Feed, error: Error) -> Failure {
+    let waits = matches!(error, Error::NotConnected);
+    if !waits && !error.is_timeout() {
+        return error.into();
+    }
+    let health = feed.health();
+    let mut more = match health.last_end {
+        _ if health.up.is_some() => format!(": the feed is {}", health.state.name()),
+        Some(end) => format!(": {end}"),
+        None => String::new(),
+    };
+    if waits {
+        more += ": wait with livefeed_wait_connected";
+    }
+    Failure::from(error).and(&more)
+}
 
 /// A time to wait; `None`: for ever.
 pub(super) fn patience(milliseconds: i64) -> Option<Duration> {
@@ -168,10 +193,28 @@ pub(super) fn long_patience(milliseconds: i64) -> Duration {
 }
 
 fn config_of(text: &str) -> Result<FeedConfig, Failure> {
+    if text.ends_with('\0') {
+        let text = c"configuration: (top level): ends with a NUL: leave it out of the length";
+        return Err(Failure::fixed(LIVEFEED_CONFIG, text));
+    }
+    let text = text.trim();
     let is_url = ["ws://", "wss://"]
         .iter()
         .any(|scheme| text.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme)));
-    if is_url { Ok(FeedConfig::new(text)) } else { Ok(FeedConfig::from_json(text)?) }
+    if is_url {
+        return Ok(FeedConfig::new(text));
+    }
+    let wrong = |text| Err(Failure::fixed(LIVEFEED_CONFIG, text));
+    match text.chars().next() {
+        Some('{') => Ok(FeedConfig::from_json(text)?),
+        None => wrong(c"configuration: (top level): is empty: give a URL (ws://, wss://) or a JSON object"),
+        Some(_) if text.split_once("://").is_some_and(|(scheme, _)| scheme.chars().all(char::is_alphabetic)) => {
+            wrong(c"configuration: (top level): is no WebSocket URL: it begins with ws:// or wss://")
+        }
+        Some(_) => wrong(
+            c"configuration: (top level): is neither a URL (ws://, wss://) nor a JSON object {..}; of a file its content is wanted",
+        ),
+    }
 }
 
 /// A text for C to free.
@@ -306,7 +349,11 @@ pub unsafe extern "C" fn livefeed_wait_connected(
 ) -> livefeed_result {
     // SAFETY: see above.
     let caller = unsafe { Caller::promises() };
-    guard(|| caller.feed(feed)?.call(|feed| Ok(feed.wait_connected(long_patience(timeout_ms))?)))
+    guard(|| {
+        caller
+            .feed(feed)?
+            .call(|feed| feed.wait_connected(long_patience(timeout_ms)).map_err(|error| because(feed, error)))
+    })
 }
 
 /// Waits until data has come on the present connection, for each subscription that has a limit on its age. While a market
@@ -331,7 +378,11 @@ pub unsafe extern "C" fn livefeed_wait_connected(
 pub unsafe extern "C" fn livefeed_wait_fresh(feed: *mut livefeed_feed, timeout_ms: i64) -> livefeed_result {
     // SAFETY: see above.
     let caller = unsafe { Caller::promises() };
-    guard(|| caller.feed(feed)?.call(|feed| Ok(feed.wait_fresh(long_patience(timeout_ms))?)))
+    guard(|| {
+        caller
+            .feed(feed)?
+            .call(|feed| feed.wait_fresh(long_patience(timeout_ms)).map_err(|error| because(feed, error)))
+    })
 }
 
 /// Asks for a new connection: the present one is closed, or the wait for the next attempt is cut to the shortest delay.
@@ -358,6 +409,7 @@ pub unsafe extern "C" fn livefeed_reconnect(feed: *mut livefeed_feed) -> livefee
     let caller = unsafe { Caller::promises() };
     guard(|| {
         caller.feed(feed)?.call(|feed| {
+            feed.check_open()?;
             feed.reconnect();
             Ok(())
         })
@@ -459,7 +511,19 @@ pub unsafe extern "C" fn livefeed_close(feed: *mut livefeed_feed, timeout_ms: i6
     let caller = unsafe { Caller::promises() };
     guard(|| {
         let inner = caller.feed(feed)?;
-        inner.call(|feed| Ok(feed.close(long_patience(timeout_ms))?))
+        if inner.open.get().is_none() {
+            return Ok(()); // it has nothing to close
+        }
+        inner.call(|feed| {
+            feed.close(long_patience(timeout_ms)).map_err(|error| {
+                let more = match &error {
+                    Error::Timeout => ": a callback has not returned; the feed goes on closing",
+                    Error::WouldDeadlock => ": it is closing, but can't be waited for here",
+                    _ => "",
+                };
+                Failure::from(error).and(more)
+            })
+        })
     })
 }
 

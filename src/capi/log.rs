@@ -185,7 +185,12 @@ pub unsafe extern "C" fn livefeed_set_log_callback(
             LIVEFEED_LOG_INFO => LevelFilter::Info,
             LIVEFEED_LOG_DEBUG => LevelFilter::Debug,
             LIVEFEED_LOG_TRACE => LevelFilter::Trace,
-            _ => return Err(Failure::fixed(LIVEFEED_CONFIG, c"level is no LIVEFEED_LOG_..")),
+            _ => {
+                return Err(Failure::fixed(
+                    LIVEFEED_CONFIG,
+                    c"level is none of LIVEFEED_LOG_OFF (0) to LIVEFEED_LOG_TRACE (5)",
+                ));
+            }
         };
         let callback = callback.filter(|_| level != LevelFilter::Off);
         replace(callback.map(|call| Sink {

@@ -69,7 +69,12 @@ impl Caller {
             return Err(null(name));
         }
         if isize::try_from(length).is_err() {
-            return Err(Failure::new(LIVEFEED_CONFIG, format!("the length of {name} is no length")));
+            let hint = if length == usize::MAX {
+                "only text may be LIVEFEED_NUL_TERMINATED"
+            } else {
+                "it is too large"
+            };
+            return Err(Failure::new(LIVEFEED_CONFIG, format!("the length of {name} is no length: {hint}")));
         }
         // SAFETY: the caller promised that so many bytes can be read.
         Ok(unsafe { std::slice::from_raw_parts(data, length) })

@@ -71,7 +71,7 @@ impl Draft {
     fn set_variable(&mut self, name: &str, json: &str) -> Result<(), Error> {
         config::check_given(name)?;
         let value = serde_json::from_str(json)
-            .map_err(|error| Error::config("json", format!("is no JSON value: {error}")))?;
+            .map_err(|_| Error::config("json", "is no JSON value: a text stands in quotes, \"like this\""))?;
         self.variables.insert(name.to_owned(), value);
         Ok(())
     }

@@ -104,6 +104,15 @@ impl Failure {
     pub(super) const TIMEOUT: Self = Self::fixed(LIVEFEED_TIMEOUT, c"timed out");
     pub(super) const FREED: Self = Self::fixed(LIVEFEED_CLOSED, c"the feed is closed: it was freed");
 
+    /// With more to say.
+    pub(super) fn and(self, more: &str) -> Self {
+        let said = match &self.message {
+            Text::Fixed(text) => text.to_string_lossy(),
+            Text::Made(text) => text.to_string_lossy(),
+        };
+        Self::new(self.code, format!("{said}{more}"))
+    }
+
     /// Keeps the message for `livefeed_error_message`.
     fn tell(self) -> livefeed_result {
         let code = self.code;

@@ -1,12 +1,14 @@
 //! What the application says: messages, subscriptions, questions.
 
-use super::feed::long_patience;
+use super::feed::{because, long_patience};
 use super::object::{livefeed_event, livefeed_feed};
 use super::pointers::Caller;
-use super::result::{Failure, LIVEFEED_CONFIG, LIVEFEED_DROPPED, guard, livefeed_result};
+use super::result::{Failure, LIVEFEED_CONFIG, LIVEFEED_DROPPED, LIVEFEED_TIMEOUT, guard, livefeed_result};
+use crate::error::Error;
 use crate::event::Event;
 use crate::feed::Outcome;
 use crate::message::Sendable;
+use serde::de::IgnoredAny;
 use std::ffi::{c_char, c_void};
 use std::sync::Arc;
 
@@ -61,7 +63,7 @@ pub unsafe extern "C" fn livefeed_send(
         let inner = caller.feed(feed)?;
         let message = caller.sendable(kind, data, length)?;
         inner.call(|feed| {
-            drop(feed.send(message)?);
+            drop(feed.send(message).map_err(|error| because(feed, error))?);
             Ok(())
         })
     })
@@ -100,10 +102,20 @@ pub unsafe extern "C" fn livefeed_send_wait(
     guard(|| {
         let inner = caller.feed(feed)?;
         let message = caller.sendable(kind, data, length)?;
-        inner.call(|feed| match feed.send(message)?.wait(long_patience(timeout_ms))? {
-            Outcome::Written => Ok(()),
-            Outcome::Dropped { .. } => {
-                Err(Failure::fixed(LIVEFEED_DROPPED, c"the connection ended before it was written"))
+        inner.call(|feed| {
+            let receipt = feed.send(message).map_err(|error| because(feed, error))?;
+            match receipt.wait(long_patience(timeout_ms)) {
+                Ok(Outcome::Written) => Ok(()),
+                Ok(Outcome::Dropped { .. }) => {
+                    Err(Failure::fixed(LIVEFEED_DROPPED, c"the connection ended before it was written"))
+                }
+                Err(Error::Timeout) => Err(Failure::fixed(
+                    LIVEFEED_TIMEOUT,
+                    c"timed out: the message still waits to be written, don't send it again",
+                )),
+                Err(Error::WouldDeadlock) => Err(Failure::from(Error::WouldDeadlock)
+                    .and(": the message was admitted, though, don't send it again")),
+                Err(error) => Err(error.into()),
             }
         })
     })
@@ -173,7 +185,10 @@ pub unsafe extern "C" fn livefeed_unsubscribe(
     guard(|| {
         let inner = caller.feed(feed)?;
         let id = caller.text(id, id_length, "id")?;
-        inner.call(|feed| Ok(feed.unsubscribe(id)?))
+        inner.call(|feed| {
+            feed.check_open()?;
+            Ok(feed.unsubscribe(id)?)
+        })
     })
 }
 
@@ -218,8 +233,21 @@ pub unsafe extern "C" fn livefeed_request(
         let inner = caller.feed(feed)?;
         let question = caller.text(question, question_length, "question")?;
         let matcher = caller.text(matcher, matcher_length, "matcher")?;
-        let message =
-            inner.call(|feed| Ok(feed.request_json(question, matcher, long_patience(timeout_ms))?))?;
+        let message = inner.call(|feed| {
+            let answer = feed.request_json(question, matcher, long_patience(timeout_ms));
+            answer.map_err(|error| match error {
+                Error::Timeout => Failure::new(
+                    LIVEFEED_TIMEOUT,
+                    format!("timed out: no message met the matcher within {timeout_ms} ms"),
+                ),
+                Error::Config { ref path, .. }
+                    if path == "question" && serde_json::from_str::<IgnoredAny>(question).is_err() =>
+                {
+                    Failure::from(error).and("; a text that is sent as it is stands in quotes, \"like this\"")
+                }
+                error => because(feed, error),
+            })
+        })?;
         let name = Arc::clone(&inner.opened()?.name);
         answer.set(Box::into_raw(livefeed_event::owned(Event::Message(message), name)));
         Ok(())

@@ -494,3 +494,105 @@ fn what_fails_leaves_its_outputs_alone_and_says_why() {
     assert_eq!(unsafe { livefeed_start(prepared.0) }, LIVEFEED_CONFIG);
     assert_eq!(unsafe { livefeed_start(prepared.0) }, LIVEFEED_CONFIG, "as before");
 }
+
+/// What a beginner gets wrong first, and what is to be read then.
+#[test]
+fn messages_say_what_to_do() {
+    let mut feed = null_mut();
+    for (config, says) in [
+        ("https://a/", "is no WebSocket URL: it begins with ws:// or wss://"),
+        (
+            "feed.json",
+            "neither a URL (ws://, wss://) nor a JSON object {..}; of a file its content is wanted",
+        ),
+        ("127.0.0.1:9702", "neither a URL"),
+        (" \n", "is empty"),
+        ("ws://127.0.0.1:9/\0", "ends with a NUL: leave it out of the length"),
+        (r#"{"url": "ws://h/", "subscriptions": [{"subscribe": "x"}]}"#, "subscriptions[0]: has no `id`"),
+        (r#"{"url": "ws://h/", "subscriptions": [{"name": "x"}]}"#, "did you mean `id`?"),
+    ] {
+        let result = unsafe { livefeed_open(config.as_ptr().cast(), config.len(), &mut feed) };
+        assert_eq!(name(result), "LIVEFEED_CONFIG", "{config}");
+        assert!(message().contains(says), "{config}: {}", message());
+    }
+    // As it is read from a file.
+    drop(Handle::prepare("  ws://127.0.0.1:9/\n").unwrap());
+
+    let refused = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let feed =
+        Handle::open(&format!(r#"{{"url": "ws://{refused}/", "reconnect": {{"first": "10s"}}}}"#)).unwrap();
+    feed.until(LIVEFEED_EVENT_DISCONNECTED);
+    for wait in [livefeed_wait_connected, livefeed_wait_fresh] {
+        assert_eq!(unsafe { wait(feed.0, 1) }, LIVEFEED_TIMEOUT);
+        assert!(message().starts_with("timed out: ") && message().contains("refused"), "{}", message());
+    }
+    assert_eq!(unsafe { livefeed_send(feed.0, LIVEFEED_TEXT, null(), 0) }, LIVEFEED_NOT_CONNECTED);
+    let said = message();
+    assert!(said.contains("refused") && said.ends_with("wait with livefeed_wait_connected"), "{said}");
+    let result = unsafe { livefeed_send(feed.0, LIVEFEED_BINARY, c"x".as_ptr().cast(), usize::MAX) };
+    assert_eq!(name(result), "LIVEFEED_CONFIG");
+    assert!(message().ends_with("only text may be LIVEFEED_NUL_TERMINATED"), "{}", message());
+    let result = unsafe { livefeed_set_callback(feed.0, Some(hear), null_mut()) };
+    assert_eq!(name(result), "LIVEFEED_ALREADY_STARTED");
+    assert!(message().contains("use livefeed_prepare"), "{}", message());
+    assert_eq!(unsafe { livefeed_set_log_callback(9, None, null_mut()) }, LIVEFEED_CONFIG);
+    assert!(message().contains("LIVEFEED_LOG_TRACE (5)"), "{}", message());
+
+    let lab = Lab::start(Script::new()).unwrap();
+    let feed = Handle::open(&config(&lab, "")).unwrap();
+    ok(unsafe { livefeed_wait_connected(feed.0, CEILING_MS) }).unwrap();
+    for (question, expected, says) in [
+        (c"1", LIVEFEED_TIMEOUT, "no message met the matcher within 5 ms"),
+        (c"hello", LIVEFEED_CONFIG, "stands in quotes"),
+    ] {
+        let (question, matcher) = (question.as_ptr(), c"{\"text\": \"a\"}".as_ptr());
+        let result = unsafe {
+            livefeed_request(feed.0, question, usize::MAX, matcher, usize::MAX, 5, &mut null_mut())
+        };
+        assert_eq!(name(result), name(expected), "{}", message());
+        assert!(message().contains(says), "{}", message());
+    }
+}
+
+/// In a callback nothing may wait, but what does not wait answers there.
+#[test]
+fn a_callback_may_ask_whether_there_is_a_connection_and_learns_what_became_of_its_calls() {
+    struct Asks {
+        feed: AtomicUsize,
+        told: Sender<[(&'static str, String); 5]>,
+    }
+    unsafe extern "C-unwind" fn asks(userdata: *mut c_void, event: *const livefeed_event) {
+        let Asks { feed, told } = unsafe { &*userdata.cast::<Asks>() };
+        if unsafe { livefeed_event_kind(event) } == LIVEFEED_EVENT_MESSAGE {
+            let feed = feed.load(Ordering::SeqCst) as *mut livefeed_feed;
+            let said = |result| (name(result), message());
+            unsafe {
+                let _ = told.send([
+                    said(livefeed_wait_connected(feed, 0)),
+                    said(livefeed_wait_fresh(feed, 0)),
+                    said(livefeed_wait_connected(feed, 1)),
+                    said(livefeed_send_wait(feed, LIVEFEED_TEXT, c"x".as_ptr().cast(), 1, CEILING_MS)),
+                    said(livefeed_close(feed, CEILING_MS)),
+                ]);
+            }
+        }
+    }
+    let lab = Lab::start(Script::new().send("a")).unwrap();
+    let feed = Handle::prepare(&config(&lab, "")).unwrap();
+    let (told, hear) = channel();
+    let asked = Asks { feed: AtomicUsize::new(feed.0 as usize), told };
+    let userdata = (&raw const asked).cast_mut().cast();
+    ok(unsafe { livefeed_set_callback(feed.0, Some(asks), userdata) }).unwrap();
+    ok(unsafe { livefeed_start(feed.0) }).unwrap();
+    let [connected, fresh, waits, sends, closes] = hear.recv_timeout(CEILING).unwrap();
+    assert_eq!((connected.0, fresh.0), ("LIVEFEED_OK", "LIVEFEED_OK"));
+    for ((result, said), end) in [
+        (waits, "wait for"),
+        (sends, "the message was admitted, though, don't send it again"),
+        (closes, "it is closing, but can't be waited for here"),
+    ] {
+        assert_eq!(result, "LIVEFEED_WOULD_DEADLOCK");
+        assert!(said.ends_with(end), "{said}");
+    }
+    drop(feed);
+}
