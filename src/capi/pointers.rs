@@ -10,7 +10,7 @@ use std::ffi::{CStr, CString, c_char};
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-/// A caller that has promised to keep what stands under `# Safety` of the function that it calls.
+/// A caller that has promised to keep what the header asks of it under "Pointers".
 ///
 /// What is borrowed through it is good for as long as the call.
 pub(super) struct Caller(());

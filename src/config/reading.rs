@@ -63,15 +63,8 @@ pub(super) fn problem(error: &serde_json::Error) -> String {
         if known().any(|known| known == "subscriptions") && is_term(name) {
             return "is a field of each of the `subscriptions`, or of `defaults`: put it there".to_owned();
         }
-        let is_subscription = known().any(|known| known == "subscribe"); // `id` is read before them
-        if is_subscription && name == "name" {
-            return "is no field: did you mean `id`?".to_owned();
-        }
         if let Some(meant) = nearest(name, known()) {
             return format!("is no field: did you mean `{meant}`?");
-        }
-        if known().count() > 12 {
-            return "is no field here".to_owned();
         }
     }
     text

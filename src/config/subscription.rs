@@ -272,6 +272,9 @@ impl<'de, S: DeserializeSeed<'de>> DeserializeSeed<'de> for OtherThanId<S> {
         if key == "id" {
             return Ok(Key::Id(self.0));
         }
+        if key == "name" {
+            return Err(D::Error::custom("is no field: did you mean `id`?"));
+        }
         self.0.deserialize(key.into_deserializer()).map(Key::Other)
     }
 }
