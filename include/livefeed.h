@@ -24,13 +24,22 @@
  *
  * - Results. A function that can fail returns a livefeed_result: LIVEFEED_OK is 0, everything else is a failure, and
  *   livefeed_error_message() says in words what it was. Outputs come last, and are left untouched by a failure.
- * - Pointers. NULL where something is needed fails with LIVEFEED_NULL_POINTER. Freeing NULL is fine. What is freed must
- *   not be used any more; where that is noticed, it fails with LIVEFEED_INVALID_HANDLE, but not all of it can be.
+ * - Errors. Whichever function has to do with it may return LIVEFEED_NULL_POINTER, LIVEFEED_INVALID_HANDLE, for a text
+ *   LIVEFEED_INVALID_UTF8, for a feed LIVEFEED_FORKED and LIVEFEED_NOT_STARTED, and LIVEFEED_PANIC. Each function names the
+ *   others alone.
+ * - Pointers. What is given must be what the function asks for: something of livefeed that was not freed, a text or data
+ *   that can be read for its length, an output that can be written to, a callback that can be called. NULL where something
+ *   is needed fails with LIVEFEED_NULL_POINTER. What was freed, or is something else, fails with LIVEFEED_INVALID_HANDLE
+ *   where that is noticed, but it often can't be.
+ * - Ownership. What goes in is read or copied during the call, and stays yours. What comes out belongs to what it was asked
+ *   from (an event, a batch, an attempt) and is valid until that is freed, unless the function says what frees it. Freeing
+ *   NULL is fine. What you get as const is borrowed: not to be freed.
  * - Texts are UTF-8. Those that go in come with their length in bytes, or with LIVEFEED_NUL_TERMINATED. Those that come out
- *   have a length, and are NUL-terminated only where it says so.
- * - Times are milliseconds, in names that end in _ms. As a timeout, less than 0 means for ever, and 0 not to wait.
- * - Threads. Any function may be called on any thread, also on several at once; only what frees something must be the
- *   last. Closing twice is fine.
+ *   come with their length, and have a NUL behind them only where the function says so.
+ * - Times are milliseconds, in names that end in _ms. As a timeout, less than 0 means for ever, and 0 not to wait: one that
+ *   is computed (a deadline less the present time) must not become negative by being late.
+ * - Threads. Unless it says otherwise, a function may be called on any thread, on several at once, and in callbacks. No
+ *   other call may use what is being freed, or was. Closing twice is fine.
  * - Callbacks run on threads of livefeed, outside of all its locks, and may call any function. One that would wait for the
  *   callback's own thread fails with LIVEFEED_WOULD_DEADLOCK. No C++ exception and no longjmp may leave a callback.
  * - Nothing unwinds out of livefeed: a panic, which would be a bug in it, becomes LIVEFEED_PANIC.
@@ -40,7 +49,7 @@
  *   feed: what is to be handled on certain threads only is to be blocked there before.
  * - Unloading. Threads may be left for a moment after livefeed_free() (not after a livefeed_close() that returned
  *   LIVEFEED_OK): don't dlclose() the library, or have it linked with -z nodelete.
- * - errno is not preserved.
+ * - errno is not preserved. The header is C99 or newer, or C++.
  * - fork(). In the child, feeds of the parent fail with LIVEFEED_FORKED, and livefeed_free() does nothing to them, so that
  *   the parent's connections stay as they are. The child may open feeds of its own if fork() was called while no other
  *   thread ran; otherwise, as always then, exec() is all that it may do.
@@ -77,8 +86,114 @@ typedef struct livefeed_target livefeed_target;
 
 
 /**
+ * It worked.
+ */
+#define LIVEFEED_OK 0
+
+/**
+ * Nothing came, or it was not done, in the time given. To read or wait again is fine; what was sent is sent, and goes on.
+ */
+#define LIVEFEED_TIMEOUT 1
+
+/**
+ * The feed is over; a function that reads says it once all events were read. Final.
+ */
+#define LIVEFEED_CLOSED 2
+
+/**
+ * A pointer that must not be NULL is NULL.
+ */
+#define LIVEFEED_NULL_POINTER 3
+
+/**
+ * A text is not UTF-8.
+ */
+#define LIVEFEED_INVALID_UTF8 4
+
+/**
+ * A pointer is none to what it should be: of another kind, freed, or not from livefeed. Not every wrong pointer can be
+ * told.
+ */
+#define LIVEFEED_INVALID_HANDLE 5
+
+/**
+ * The configuration, some JSON, or another argument is wrong; `livefeed_error_message` names it. Final.
+ */
+#define LIVEFEED_CONFIG 6
+
+/**
+ * There is no connection at the moment, and nothing is kept for a later one: try again once connected.
+ */
+#define LIVEFEED_NOT_CONNECTED 7
+
+/**
+ * Too much waits to be written (`limits.send_bytes`): try again later.
+ */
+#define LIVEFEED_OUTBOX_FULL 8
+
+/**
+ * The message is larger than what may be sent. Final.
+ */
+#define LIVEFEED_TOO_LARGE 9
+
+/**
+ * There is no subscription with that `id`. Final.
+ */
+#define LIVEFEED_UNKNOWN_SUBSCRIPTION 10
+
+/**
+ * Called from a callback of this feed, whose thread it would wait for.
+ */
+#define LIVEFEED_WOULD_DEADLOCK 11
+
+/**
+ * The feed's events go to its callback. Final.
+ */
+#define LIVEFEED_TAKEN 12
+
+/**
+ * The operating system refused a thread or a file descriptor: its limit was met.
+ */
+#define LIVEFEED_SYSTEM 13
+
+/**
+ * The feed was made in the parent of this process and can't be used here. Final.
+ */
+#define LIVEFEED_FORKED 14
+
+/**
+ * A bug of livefeed, or a logger that panicked. The feed may go on.
+ */
+#define LIVEFEED_PANIC 15
+
+/**
+ * This platform does not have it. Final.
+ */
+#define LIVEFEED_UNSUPPORTED 16
+
+/**
+ * This event has no such thing.
+ */
+#define LIVEFEED_NO_VALUE 17
+
+/**
+ * The feed was prepared and is not started.
+ */
+#define LIVEFEED_NOT_STARTED 18
+
+/**
+ * The feed is started: it is too late for that. Final.
+ */
+#define LIVEFEED_ALREADY_STARTED 19
+
+/**
+ * The message was not written, or not all of it: the connection ended before. It is not sent again.
+ */
+#define LIVEFEED_DROPPED 20
+
+/**
  * The version of the ABI that this header describes. It changes when a program that was built with an older header
- * would not work any more, and then the name of the shared library changes with it.
+ * would not work any more.
  */
 #define LIVEFEED_ABI_VERSION 1
 
@@ -194,12 +309,12 @@ typedef struct livefeed_target livefeed_target;
 #define LIVEFEED_LOG_INFO 3
 
 /**
- * Each event but messages.
+ * Each event but messages, and what was done.
  */
 #define LIVEFEED_LOG_DEBUG 4
 
 /**
- * Everything.
+ * For later versions: there is nothing yet that `LIVEFEED_LOG_DEBUG` has not. Messages are never logged.
  */
 #define LIVEFEED_LOG_TRACE 5
 
@@ -219,8 +334,8 @@ typedef int32_t livefeed_result;
 typedef void (*livefeed_callback)(void *userdata, const livefeed_event *event);
 
 /**
- * An event of a batch at a glance. `event` is the event itself, for the accessors; all that is here belongs to the batch
- * and is valid until that is freed.
+ * An event at a glance. What it points to belongs to the batch or event that it was got from, and is valid until that is
+ * freed.
  */
 typedef struct livefeed_view {
     /**
@@ -236,13 +351,12 @@ typedef struct livefeed_view {
      */
     size_t length;
     /**
-     * Stands for the subscriptions that a message is data of: NULL for none. Where it is the same in two views of a batch, so
-     * are they, and their names need be asked for only once (see `livefeed_event_subscription`). It is to be compared, and no
-     * more.
+     * Stands for the list of subscriptions that a message is data of (see `livefeed_event_subscription`), NULL for none: two
+     * messages of one batch with the same pointer have the same list. Compare it, don't follow it.
      */
     const void *subscriptions;
     /**
-     * The connection it belongs to, counted from 1.
+     * The connection it belongs to: see `livefeed_event_epoch`.
      */
     uint64_t epoch;
     /**
@@ -257,6 +371,10 @@ typedef struct livefeed_view {
      * `LIVEFEED_VIEW_..`, added up.
      */
     uint32_t flags;
+    /**
+     * 0, until a later version says more here.
+     */
+    uint64_t reserved;
 } livefeed_view;
 
 /**
@@ -274,12 +392,13 @@ typedef int32_t (*livefeed_token_provider)(void *userdata,
 
 /**
  * Is called with each log record, on whichever thread logs, at times on several at once. `level` is `LIVEFEED_LOG_..`;
- * `target` says which part of livefeed it is from (`livefeed`, `livefeed::transport`), `text` begins with the feed's name.
- * Both are NUL-terminated UTF-8, their lengths without the NUL, and valid until it returns. No secret is in them.
+ * `target` says which part of livefeed it is from. `text` begins with the feed's name; from `livefeed::transport` it begins
+ * with the URL, which several feeds may share. Both are NUL-terminated UTF-8, their lengths without the NUL, and valid until
+ * it returns. No secret is in them.
  *
  * It should be quick, as it holds up the feed. It may call any function; those that would wait for the feed's own thread
- * fail with `LIVEFEED_WOULD_DEADLOCK`. What is logged meanwhile on the same thread is not told. It must return: no C++
- * exception and no `longjmp` may leave it.
+ * fail with `LIVEFEED_WOULD_DEADLOCK`, and what they log is not told. It must return: no C++ exception and no `longjmp` may
+ * leave it.
  */
 typedef void (*livefeed_log_callback)(void *userdata,
                                       int32_t level,
@@ -287,112 +406,6 @@ typedef void (*livefeed_log_callback)(void *userdata,
                                       size_t target_length,
                                       const char *text,
                                       size_t text_length);
-
-/**
- * It worked.
- */
-#define LIVEFEED_OK 0
-
-/**
- * Nothing came, or it was not done, in the time given. To read or wait again is fine; what was sent is sent, and goes on.
- */
-#define LIVEFEED_TIMEOUT 1
-
-/**
- * The feed is over. From a reading function: and every event was read. Final.
- */
-#define LIVEFEED_CLOSED 2
-
-/**
- * A pointer that must not be NULL is NULL.
- */
-#define LIVEFEED_NULL_POINTER 3
-
-/**
- * A text is not UTF-8.
- */
-#define LIVEFEED_INVALID_UTF8 4
-
-/**
- * A pointer is none to what it should be: of another kind, freed, or not from livefeed. Not every wrong pointer can be
- * told.
- */
-#define LIVEFEED_INVALID_HANDLE 5
-
-/**
- * The configuration, some JSON, or another argument is wrong; `livefeed_error_message` names it. Final.
- */
-#define LIVEFEED_CONFIG 6
-
-/**
- * There is no connection at the moment, and nothing is kept for a later one: try again once connected.
- */
-#define LIVEFEED_NOT_CONNECTED 7
-
-/**
- * Too much waits to be written (`limits.send_bytes`): try again later.
- */
-#define LIVEFEED_OUTBOX_FULL 8
-
-/**
- * The message is larger than what may be sent. Final.
- */
-#define LIVEFEED_TOO_LARGE 9
-
-/**
- * There is no subscription of that name. Final.
- */
-#define LIVEFEED_UNKNOWN_SUBSCRIPTION 10
-
-/**
- * Called from a callback of this feed, whose thread it would wait for.
- */
-#define LIVEFEED_WOULD_DEADLOCK 11
-
-/**
- * The feed's events go to its callback. Final.
- */
-#define LIVEFEED_TAKEN 12
-
-/**
- * The operating system refused a thread or a file descriptor: its limit was met.
- */
-#define LIVEFEED_SYSTEM 13
-
-/**
- * The feed was made in the parent of this process and can't be used here. Final.
- */
-#define LIVEFEED_FORKED 14
-
-/**
- * A bug of livefeed, or a logger that panicked. The feed may go on.
- */
-#define LIVEFEED_PANIC 15
-
-/**
- * This platform does not have it. Final.
- */
-#define LIVEFEED_UNSUPPORTED 16
-
-/**
- * This event has no such thing.
- */
-#define LIVEFEED_NO_VALUE 17
-
-/**
- * The feed was prepared and is not started.
- */
-#define LIVEFEED_NOT_STARTED 18
-
-/**
- * The feed is started: it is too late for that. Final.
- */
-#define LIVEFEED_ALREADY_STARTED 19
-
-/**
- * The message was not written, or not all of it: the connection ended before. It is not sent again.
- */
-#define LIVEFEED_DROPPED 20
 
 #ifdef __cplusplus
 extern "C" {
@@ -402,335 +415,161 @@ extern "C" {
  * Says in English why the last call that failed on this thread did so: for people, not to be compared. It shows no
  * secret.
  *
- * # Ownership
+ * Ownership: NUL-terminated UTF-8, never NULL; empty if no call has failed yet. It belongs to livefeed and is valid
+ * on this thread until the next call that fails here, `LIVEFEED_TIMEOUT` and the like included, or until the thread
+ * ends.
  *
- * NUL-terminated UTF-8, never NULL; empty if no call has failed yet. It belongs to livefeed and is valid on this thread
- * until the next call that fails here, `LIVEFEED_TIMEOUT` and the like included, or until the thread ends.
- *
- * # Threads
- *
- * Each thread has its own.
- *
- * # Errors
- *
- * None.
+ * Threads: each thread has its own.
  */
 const char *livefeed_error_message(void);
 
 /**
  * Returns the name of a result code, such as `"LIVEFEED_TIMEOUT"`.
  *
- * # Ownership
- *
- * NUL-terminated, never NULL, and valid for ever; `"unknown"` for a number that is no code.
- *
- * # Threads
- *
- * Any.
- *
- * # Errors
- *
- * None.
+ * Ownership: NUL-terminated, never NULL, and valid for ever; `"unknown"` for a number that is no code.
  */
 const char *livefeed_result_name(livefeed_result result);
 
 /**
  * Returns the version of the library, such as `"0.1.0"`.
  *
- * # Ownership
- *
- * NUL-terminated, never NULL, and valid for ever.
- *
- * # Threads
- *
- * Any.
- *
- * # Errors
- *
- * None.
+ * Ownership: NUL-terminated, never NULL, and valid for ever.
  */
 const char *livefeed_version(void);
 
 /**
  * Returns the version of the ABI that the library has. A program that loads it at run time compares it with
  * `LIVEFEED_ABI_VERSION`, and uses no other.
- *
- * # Ownership
- *
- * Nothing changes hands.
- *
- * # Threads
- *
- * Any.
- *
- * # Errors
- *
- * None.
  */
 uint32_t livefeed_abi_version(void);
 
 /**
- * Makes a feed that does nothing yet, so that callbacks can be set before it begins: `livefeed_start` begins.
+ * Makes a feed that does nothing yet, so that callbacks can be set before `livefeed_start` begins.
  *
- * # Ownership
+ * `config` is a URL alone (`ws://..` or `wss://..`), or the JSON object that livefeed's README describes ("Speaking
+ * a protocol", "Timing") and `livefeed schema` prints:
  *
- * `config` is a JSON object, as the section on configuration in livefeed's README describes it, or a URL alone
- * (`ws://..` or `wss://..`); it is only read during the call. What `*feed` is set to is to be freed by `livefeed_free`.
+ *     {
+ *         "url": "wss://feed.example/ws",
+ *         "stale_after": "5s",
+ *         "subscriptions": [
+ *             {"id": "btc", "subscribe": {"op": "subscribe", "channel": "${name}"},
+ *              "data": {"pointer": "/channel", "equals": "${name}"}}
+ *         ]
+ *     }
  *
- * # Threads
+ * In what is sent and matched for a subscription `${name}` stands for its `id`, and `${id}` for a number that each
+ * message has for itself, by which its answer is known.
  *
- * Any.
+ * Ownership: `*feed` is to be freed by `livefeed_free`.
  *
- * # Errors
- *
- * `LIVEFEED_NULL_POINTER`; `LIVEFEED_INVALID_UTF8`; `LIVEFEED_CONFIG` if it can't be read (what it says is checked by
- * `livefeed_start`).
- *
- * # Safety
- *
- * `config` is NULL or can be read for its length; `feed` is NULL or can be written to.
+ * Errors: `LIVEFEED_CONFIG` if it can't be read, or has a field that is none; `livefeed_start` checks the values.
  */
 livefeed_result livefeed_prepare(const char *config,
                                  size_t config_length,
                                  livefeed_feed **feed);
 
 /**
- * Checks the configuration and begins to connect, on threads of livefeed. Returns at once; `livefeed_wait_connected` and
- * `livefeed_wait_fresh` are for those who want to wait.
+ * Checks the configuration and begins to connect, on threads of livefeed. Returns at once; `livefeed_wait_connected`
+ * and `livefeed_wait_fresh` are for those who want to wait.
  *
- * # Ownership
- *
- * Nothing changes hands.
- *
- * # Threads
- *
- * Any. Of two calls at once one fails.
- *
- * # Errors
- *
- * `LIVEFEED_NULL_POINTER`, `LIVEFEED_INVALID_HANDLE`, `LIVEFEED_FORKED`, `LIVEFEED_ALREADY_STARTED`; `LIVEFEED_CONFIG`,
- * which names the field; `LIVEFEED_SYSTEM` if no thread could be started. After a failure the feed is as before, and has
- * still to be freed.
- *
- * # Safety
- *
- * `feed` is NULL or a feed.
+ * Errors: `LIVEFEED_ALREADY_STARTED`, also for one of two calls at once; `LIVEFEED_CONFIG`, which names the field;
+ * `LIVEFEED_SYSTEM` if no thread could be started. After a failure the feed is as before, and has still to be freed.
  */
 livefeed_result livefeed_start(livefeed_feed *feed);
 
 /**
  * Opens a feed: `livefeed_prepare` and `livefeed_start` in one. After a failure there is nothing to free.
  *
- * # Ownership
+ * Ownership: `*feed` is to be freed by `livefeed_free`.
  *
- * As with `livefeed_prepare`.
- *
- * # Threads
- *
- * Any.
- *
- * # Errors
- *
- * `LIVEFEED_NULL_POINTER`; `LIVEFEED_INVALID_UTF8`; `LIVEFEED_CONFIG`, which names the field; `LIVEFEED_SYSTEM` if no
- * thread could be started.
- *
- * # Safety
- *
- * `config` is NULL or can be read for its length; `feed` is NULL or can be written to.
+ * Errors: `LIVEFEED_CONFIG`, which names the field; `LIVEFEED_SYSTEM` if no thread could be started.
  */
-livefeed_result livefeed_open(const char *config,
-                              size_t config_length,
-                              livefeed_feed **feed);
+livefeed_result livefeed_open(const char *config, size_t config_length, livefeed_feed **feed);
 
 /**
- * Waits until there is a connection.
+ * Waits until there is a connection. With a timeout of 0 it only says whether there is one, in callbacks too.
  *
- * # Ownership
- *
- * Nothing changes hands.
- *
- * # Threads
- *
- * Any, and several at once.
- *
- * # Errors
- *
- * `LIVEFEED_TIMEOUT`; `LIVEFEED_CLOSED` if the feed is closed or has given up, and why; `LIVEFEED_WOULD_DEADLOCK` in a
- * callback of the feed; `LIVEFEED_NULL_POINTER`, `LIVEFEED_INVALID_HANDLE`, `LIVEFEED_FORKED`, `LIVEFEED_NOT_STARTED`.
- *
- * # Safety
- *
- * `feed` is NULL or a feed.
+ * Errors: `LIVEFEED_TIMEOUT`, with how the last attempt ended; `LIVEFEED_CLOSED` if the feed is closed or has given
+ * up, and why; `LIVEFEED_WOULD_DEADLOCK` in a callback of the feed.
  */
 livefeed_result livefeed_wait_connected(livefeed_feed *feed,
                                         int64_t timeout_ms);
 
 /**
- * Waits until data has come on the present connection, for each subscription that has a limit on its age. While a market
- * is closed (quiet hours) none may come for long.
+ * Waits until data has come on the present connection, for each subscription that has a limit on its age. While a
+ * market is closed (quiet hours) none may come for long.
  *
- * # Ownership
- *
- * Nothing changes hands.
- *
- * # Threads
- *
- * Any, and several at once.
- *
- * # Errors
- *
- * As `livefeed_wait_connected`.
- *
- * # Safety
- *
- * `feed` is NULL or a feed.
+ * Errors: as `livefeed_wait_connected`.
  */
 livefeed_result livefeed_wait_fresh(livefeed_feed *feed,
                                     int64_t timeout_ms);
 
 /**
- * Asks for a new connection: the present one is closed, or the wait for the next attempt is cut to the shortest delay.
- * Returns at once.
+ * Asks for a new connection: the present one is closed, or the wait for the next attempt is cut to the shortest
+ * delay. Returns at once.
  *
- * # Ownership
- *
- * Nothing changes hands.
- *
- * # Threads
- *
- * Any, callbacks too.
- *
- * # Errors
- *
- * `LIVEFEED_NULL_POINTER`, `LIVEFEED_INVALID_HANDLE`, `LIVEFEED_FORKED`, `LIVEFEED_NOT_STARTED`.
- *
- * # Safety
- *
- * `feed` is NULL or a feed.
+ * Errors: `LIVEFEED_CLOSED`.
  */
 livefeed_result livefeed_reconnect(livefeed_feed *feed);
 
 /**
  * Gives a snapshot of the feed's health as a JSON object: its state, ages, counters and subscriptions. Never waits.
  *
- * # Ownership
- *
- * `*text` is NUL-terminated and is to be freed by `livefeed_string_free`; `*length` is its length without the NUL.
- *
- * # Threads
- *
- * Any, callbacks too.
- *
- * # Errors
- *
- * `LIVEFEED_NULL_POINTER`, `LIVEFEED_INVALID_HANDLE`, `LIVEFEED_FORKED`, `LIVEFEED_NOT_STARTED`.
- *
- * # Safety
- *
- * `feed` is NULL or a feed; `text` and `length` are NULL or can be written to.
+ * Ownership: `*text` is to be freed by `livefeed_string_free`. It is NUL-terminated; `*length` is without the NUL.
  */
 livefeed_result livefeed_health_json(livefeed_feed *feed,
                                      char **text,
                                      size_t *length);
 
 /**
- * Frees a text that livefeed gave away. NULL is fine.
- *
- * # Ownership
- *
- * Takes the text.
- *
- * # Threads
- *
- * Any.
- *
- * # Errors
- *
- * None.
- *
- * # Safety
- *
- * `text` is NULL or from `livefeed_health_json`, and was not freed before.
+ * Frees a text from `livefeed_health_json`. NULL is fine. The texts of events belong to these.
  */
 void livefeed_string_free(char *text);
 
 /**
- * Closes the feed properly, with a Close frame, within the time given (and `close_timeout` of the configuration), and
- * waits until its threads have ended. What was queued before can still be read, `LIVEFEED_EVENT_CLOSED` last. It may be
- * called any number of times; `livefeed_free` is needed all the same. With 0 it ends the connection at once, without a
- * Close frame, and does not wait.
+ * Closes the feed properly, with a Close frame, and waits until its threads have ended. The server has the shorter
+ * of `timeout_ms` and the configuration's `close_timeout` to answer; then the connection is cut. With 0 it is cut at
+ * once, without a Close frame, and nothing is waited for.
  *
- * # Ownership
+ * What was queued before can still be read, `LIVEFEED_EVENT_CLOSED` last. It may be called any number of times, and
+ * of a feed that was not started there is nothing to close; `livefeed_free` is needed all the same.
  *
- * Nothing changes hands.
- *
- * # Threads
- *
- * Any, and several at once.
- *
- * # Errors
- *
- * `LIVEFEED_TIMEOUT` if its threads have not ended in time, as a callback may hold one up: it goes on closing, and the call
- * may be repeated.
- * `LIVEFEED_WOULD_DEADLOCK` in a callback of the feed: it is closing, but can't be waited for there.
- * `LIVEFEED_NULL_POINTER`, `LIVEFEED_INVALID_HANDLE`, `LIVEFEED_FORKED`, `LIVEFEED_NOT_STARTED`.
- *
- * # Safety
- *
- * `feed` is NULL or a feed.
+ * Errors: `LIVEFEED_TIMEOUT` if a callback has not returned and holds a thread up: the feed goes on closing, and the
+ * call may be repeated. `LIVEFEED_WOULD_DEADLOCK` in a callback of the feed: it is closing, but can't be waited for
+ * there.
  */
 livefeed_result livefeed_close(livefeed_feed *feed,
                                int64_t timeout_ms);
 
 /**
  * Frees the feed. NULL is fine. One that is not closed ends at once, without a Close frame, and what was not read is
- * lost; this does not wait for its threads.
+ * lost; this does not wait for its threads. In a forked child it does nothing.
  *
- * # Ownership
+ * Ownership: the pointer is of no use any more, nor is the file descriptor of the feed. Events and batches that were
+ * read from it stay valid until they are freed themselves.
  *
- * The pointer is of no use any more, nor is the file descriptor of the feed. Events and batches that were read from it
- * stay valid until they are freed themselves.
- *
- * # Threads
- *
- * Any. No callback of the feed runs or begins after it has returned: it waits for one that runs, so hold no lock that this
- * one takes, and let no two callbacks free each other's feeds. From inside a callback of the same feed it waits for nothing,
- * and that call of it is the last. Calls that wait on other threads return `LIVEFEED_CLOSED`; new ones must not be made, as
- * with any memory that was freed: close the feed first, let the other threads end, then free.
- *
- * # Errors
- *
- * None. In a forked child it does nothing, so that the parent's connection stays as it is.
- *
- * # Safety
- *
- * `feed` is NULL or a feed, and no call begins on it any more.
+ * Threads: any. No callback of the feed runs or begins after it has returned. It waits for one that runs, so it
+ * hangs if the caller holds a lock that this one takes, or if two callbacks free each other's feeds. From inside a
+ * callback of the same feed it waits for nothing, and that call of it is the last. Calls that wait on other threads
+ * return `LIVEFEED_CLOSED`; new ones must not be made, as with any memory that was freed: close the feed first, let
+ * the other threads end, then free.
  */
 void livefeed_free(livefeed_feed *feed);
 
 /**
  * Has each event of the feed given to a callback, in order, in place of a queue to read from: `livefeed_next`,
- * `livefeed_next_batch` and `livefeed_fd` then fail with `LIVEFEED_TAKEN`. To be called between `livefeed_prepare` and
- * `livefeed_start`; the last one set counts.
+ * `livefeed_next_batch` and `livefeed_fd` then fail with `LIVEFEED_TAKEN`. To be called between `livefeed_prepare`
+ * and `livefeed_start`; the last one set counts, and none can be taken back.
  *
  * While it runs nothing is read from the server, so it should be quick.
  *
- * # Ownership
+ * Ownership: `userdata` is given to the callback as it is. It stays yours, and must be good until `livefeed_free`
+ * has returned.
  *
- * `userdata` is given to the callback as it is. It stays yours, and must be good until `livefeed_free` has returned.
+ * Threads: the callback runs on a thread of livefeed, never on two at once.
  *
- * # Threads
- *
- * Any. The callback runs on a thread of livefeed, never on two at once.
- *
- * # Errors
- *
- * `LIVEFEED_NULL_POINTER` (also for a callback that is NULL), `LIVEFEED_INVALID_HANDLE`, `LIVEFEED_FORKED`,
- * `LIVEFEED_ALREADY_STARTED`.
- *
- * # Safety
- *
- * `feed` is NULL or a feed. `callback` is NULL or can be called with `userdata` until `livefeed_free` has returned.
+ * Errors: `LIVEFEED_ALREADY_STARTED`.
  */
 livefeed_result livefeed_set_callback(livefeed_feed *feed,
                                       livefeed_callback callback,
@@ -739,69 +578,43 @@ livefeed_result livefeed_set_callback(livefeed_feed *feed,
 /**
  * Reads the next event, and waits for it: `timeout_ms` milliseconds at most, 0 not at all, less than 0 for ever.
  *
- * # Ownership
+ * Ownership: `*event` is to be freed by `livefeed_event_free`. It stays valid when the feed is freed.
  *
- * What `*event` is set to is to be freed by `livefeed_event_free`. It stays valid when the feed is freed.
+ * Threads: any, and several at once: then each event goes to one of them.
  *
- * # Threads
- *
- * Any, and several at once: then each event goes to one of them.
- *
- * # Errors
- *
- * `LIVEFEED_TIMEOUT` if none came; `LIVEFEED_CLOSED` after the last event, for ever; `LIVEFEED_TAKEN` if there is a
- * callback; `LIVEFEED_WOULD_DEADLOCK` in a callback of the feed; `LIVEFEED_NULL_POINTER`, `LIVEFEED_INVALID_HANDLE`,
- * `LIVEFEED_FORKED`, `LIVEFEED_NOT_STARTED`.
- *
- * # Safety
- *
- * `feed` is NULL or a feed; `event` is NULL or can be written to.
+ * Errors: `LIVEFEED_TIMEOUT` if none came; `LIVEFEED_CLOSED` after the last event, for ever; `LIVEFEED_TAKEN` if
+ * there is a callback; `LIVEFEED_WOULD_DEADLOCK` in the feed's provider, if it would have to wait.
  */
 livefeed_result livefeed_next(livefeed_feed *feed,
                               int64_t timeout_ms,
                               livefeed_event **event);
 
 /**
- * Frees an event. NULL is fine, and an event that is borrowed, from a batch or in a callback, is left alone.
- *
- * # Ownership
- *
- * Takes the event, and all that belongs to it.
- *
- * # Threads
- *
- * Any.
- *
- * # Errors
- *
- * None.
- *
- * # Safety
- *
- * `event` is NULL or an event that was not freed before.
+ * Frees an event, and all that belongs to it. NULL is fine. One that is borrowed, from a batch or in a callback, is
+ * not to be freed, and is left alone.
  */
 void livefeed_event_free(livefeed_event *event);
+
+/**
+ * Copies an event, to keep it or hand it to another thread: a borrowed one too, from a batch or in a callback. The
+ * payload is shared, not copied.
+ *
+ * Ownership: `*copy` is to be freed by `livefeed_event_free`. It stays valid when the event, its batch and its feed
+ * are freed.
+ */
+livefeed_result livefeed_event_clone(const livefeed_event *event,
+                                     livefeed_event **copy);
 
 /**
  * Reads all events that wait, `most` at most (0: however many there are), and waits for the first as `livefeed_next`
  * does: one call for many events.
  *
- * # Ownership
- *
- * What `*batch` is set to is to be freed by `livefeed_batch_free`, and holds at least one event. It stays valid when the
+ * Ownership: `*batch` is to be freed by `livefeed_batch_free`, and holds at least one event. It stays valid when the
  * feed is freed.
  *
- * # Threads
+ * Threads: any, and several at once: then each event goes to one of them.
  *
- * Any, and several at once: then each event goes to one of them.
- *
- * # Errors
- *
- * As `livefeed_next`.
- *
- * # Safety
- *
- * `feed` is NULL or a feed; `batch` is NULL or can be written to.
+ * Errors: as `livefeed_next`.
  */
 livefeed_result livefeed_next_batch(livefeed_feed *feed,
                                     size_t most,
@@ -811,21 +624,7 @@ livefeed_result livefeed_next_batch(livefeed_feed *feed,
 /**
  * Gives all events of a batch, in order, as an array of plain structs: for a whole batch by one call.
  *
- * # Ownership
- *
- * `*views` and all that it points to belong to the batch, and are valid until that is freed.
- *
- * # Threads
- *
- * Any. A batch may be looked at from several threads at once.
- *
- * # Errors
- *
- * `LIVEFEED_NULL_POINTER`, `LIVEFEED_INVALID_HANDLE`.
- *
- * # Safety
- *
- * `batch` is NULL or a batch; `views` and `count` are NULL or can be written to.
+ * Ownership: `*views` and all that it points to belong to the batch, and are valid until that is freed.
  */
 livefeed_result livefeed_batch_views(const livefeed_batch *batch,
                                      const struct livefeed_view **views,
@@ -834,114 +633,46 @@ livefeed_result livefeed_batch_views(const livefeed_batch *batch,
 /**
  * Gives an event at a glance: all of it by one call, as `livefeed_batch_views` does for many.
  *
- * # Ownership
- *
- * What the view points to belongs to the event, and is valid until that is freed.
- *
- * # Threads
- *
- * Any, and several at once.
- *
- * # Errors
- *
- * `LIVEFEED_NULL_POINTER`, `LIVEFEED_INVALID_HANDLE`.
- *
- * # Safety
- *
- * `event` is NULL or an event; `found` is NULL or can be written to.
+ * Ownership: what the view points to belongs to the event, and is valid until that is freed.
  */
-livefeed_result livefeed_event_view(const livefeed_event *event, struct livefeed_view *found);
+livefeed_result livefeed_event_view(const livefeed_event *event, struct livefeed_view *view);
 
 /**
- * Frees a batch, and its events with it. NULL is fine.
- *
- * # Ownership
- *
- * Takes the batch, and all that belongs to it.
- *
- * # Threads
- *
- * Any, once nobody looks at its events any more.
- *
- * # Errors
- *
- * None.
- *
- * # Safety
- *
- * `batch` is NULL or a batch that was not freed before.
+ * Frees a batch, its views and its events. NULL is fine. What is to be kept of it is to be copied before: see
+ * `livefeed_event_clone`.
  */
 void livefeed_batch_free(livefeed_batch *batch);
 
 /**
- * Gives a file descriptor that is readable while events wait to be read by `livefeed_next` or `livefeed_next_batch`, and
- * from the end of the feed on for ever: for `poll`, `epoll`, `kqueue` and the event loops built on them. Unix only.
+ * Gives a file descriptor that is readable while events wait to be read by `livefeed_next` or `livefeed_next_batch`,
+ * and from the end of the feed on for ever: for `poll`, `epoll`, `kqueue` and the event loops built on them. Unix
+ * only.
  *
- * Do nothing with it but wait until it is readable, then call `livefeed_next` or `livefeed_next_batch` with a timeout of 0
- * until one says `LIVEFEED_TIMEOUT`. (Once is enough too: what is left keeps it readable.) With several threads that read,
- * it may be readable when another one was faster. The same one is given each time.
+ * Do nothing with it but wait until it is readable, then call `livefeed_next` or `livefeed_next_batch` with a
+ * timeout of 0 until one says `LIVEFEED_TIMEOUT`. (Once is enough too: what is left keeps it readable.) After
+ * `LIVEFEED_CLOSED` take it out of what you wait for, or your loop spins. With several threads that read, it may be
+ * readable when another one was faster. The same one is given each time.
  *
- * # Ownership
- *
- * It belongs to the feed, and is closed with it: don't close it, don't read from it, and forget it before
+ * Ownership: it belongs to the feed, and is closed with it: don't close it, don't read from it, and forget it before
  * `livefeed_free`.
  *
- * # Threads
- *
- * Any.
- *
- * # Errors
- *
- * `LIVEFEED_NULL_POINTER`, `LIVEFEED_INVALID_HANDLE`, `LIVEFEED_FORKED`, `LIVEFEED_NOT_STARTED`, `LIVEFEED_TAKEN`,
- * `LIVEFEED_SYSTEM`, `LIVEFEED_UNSUPPORTED`.
- *
- * # Safety
- *
- * `feed` is NULL or a feed; `fd` is NULL or can be written to.
+ * Errors: `LIVEFEED_TAKEN`, `LIVEFEED_SYSTEM`, `LIVEFEED_UNSUPPORTED`.
  */
 livefeed_result livefeed_fd(livefeed_feed *feed,
                             int *fd);
 
 /**
  * Returns what kind of event it is: `LIVEFEED_EVENT_..`; `LIVEFEED_EVENT_OTHER` for NULL and what is no event.
- *
- * # Ownership
- *
- * Nothing changes hands.
- *
- * # Threads
- *
- * Any, and several at once, as with all accessors: an event never changes.
- *
- * # Errors
- *
- * None.
- *
- * # Safety
- *
- * `event` is NULL or an event.
  */
 int32_t livefeed_event_kind(const livefeed_event *event);
 
 /**
  * Gives the payload of a message: text in UTF-8, or bytes (see `livefeed_event_is_binary`).
  *
- * # Ownership
+ * Ownership: `*data` belongs to the event and is valid until that is freed. It is not NUL-terminated, and not NULL,
+ * also when `*length` is 0.
  *
- * `*data` belongs to the event and is valid until that is freed. It is not NUL-terminated, and not NULL, also when
- * `*length` is 0.
- *
- * # Threads
- *
- * Any, and several at once.
- *
- * # Errors
- *
- * `LIVEFEED_NO_VALUE` if it is no message; `LIVEFEED_NULL_POINTER`, `LIVEFEED_INVALID_HANDLE`.
- *
- * # Safety
- *
- * `event` is NULL or an event; `data` and `length` are NULL or can be written to.
+ * Errors: `LIVEFEED_NO_VALUE` if it is no message.
  */
 livefeed_result livefeed_event_payload(const livefeed_event *event,
                                        const uint8_t **data,
@@ -949,129 +680,40 @@ livefeed_result livefeed_event_payload(const livefeed_event *event,
 
 /**
  * Returns whether it is a binary message; `false` for NULL and whatever else.
- *
- * # Ownership
- *
- * Nothing changes hands.
- *
- * # Threads
- *
- * Any, and several at once.
- *
- * # Errors
- *
- * None.
- *
- * # Safety
- *
- * `event` is NULL or an event.
  */
 bool livefeed_event_is_binary(const livefeed_event *event);
 
 /**
- * Returns the connection that it belongs to, counted from 1; 0 if there has been none, and for NULL.
- *
- * # Ownership
- *
- * Nothing changes hands.
- *
- * # Threads
- *
- * Any, and several at once.
- *
- * # Errors
- *
- * None.
- *
- * # Safety
- *
- * `event` is NULL or an event.
+ * Returns the connection that it belongs to, counted from 1; 0 for NULL. `LIVEFEED_EVENT_CONNECTING`, and
+ * `LIVEFEED_EVENT_DISCONNECTED` of an attempt that failed, have that of the connection to come;
+ * `LIVEFEED_EVENT_CLOSED` and the like have that of the last one, 0 if there has been none.
  */
 uint64_t livefeed_event_epoch(const livefeed_event *event);
 
 /**
- * Returns when it happened, or a message was received, in milliseconds since 1970 (UTC), by the wall clock; 0 for NULL.
- *
- * # Ownership
- *
- * Nothing changes hands.
- *
- * # Threads
- *
- * Any, and several at once.
- *
- * # Errors
- *
- * None.
- *
- * # Safety
- *
- * `event` is NULL or an event.
+ * Returns when it happened, or a message was received, in milliseconds since 1970 (UTC), by the wall clock; 0 for
+ * NULL.
  */
 int64_t livefeed_event_time_ms(const livefeed_event *event);
 
 /**
  * Returns an age in milliseconds: of a message, how long ago it was received, by the monotonic clock; of
  * `LIVEFEED_EVENT_STALE`, for how long there was no data. -1 for all others and for NULL.
- *
- * # Ownership
- *
- * Nothing changes hands.
- *
- * # Threads
- *
- * Any, and several at once.
- *
- * # Errors
- *
- * None.
- *
- * # Safety
- *
- * `event` is NULL or an event.
  */
 int64_t livefeed_event_age_ms(const livefeed_event *event);
 
 /**
  * Returns how many subscriptions it is about; 0 for NULL. A message belongs to those whose `data` it met. A gap with
  * none affects all.
- *
- * # Ownership
- *
- * Nothing changes hands.
- *
- * # Threads
- *
- * Any, and several at once.
- *
- * # Errors
- *
- * None.
- *
- * # Safety
- *
- * `event` is NULL or an event.
  */
 size_t livefeed_event_subscription_count(const livefeed_event *event);
 
 /**
- * Gives the name of one of the subscriptions it is about, by its index from 0.
+ * Gives the `id` of one of the subscriptions it is about, by its index from 0.
  *
- * # Ownership
+ * Ownership: `*text` belongs to the event and is valid until that is freed. It is not NUL-terminated.
  *
- * `*text` belongs to the event and is valid until that is freed. It is not NUL-terminated.
- *
- * # Threads
- *
- * Any, and several at once.
- *
- * # Errors
- *
- * `LIVEFEED_NO_VALUE` if there are not so many; `LIVEFEED_NULL_POINTER`, `LIVEFEED_INVALID_HANDLE`.
- *
- * # Safety
- *
- * `event` is NULL or an event; `text` and `length` are NULL or can be written to.
+ * Errors: `LIVEFEED_NO_VALUE` if there are not so many.
  */
 livefeed_result livefeed_event_subscription(const livefeed_event *event,
                                             size_t index,
@@ -1079,52 +721,25 @@ livefeed_result livefeed_event_subscription(const livefeed_event *event,
                                             size_t *length);
 
 /**
- * Gives the event as a JSON object: with its name (`event`), time, feed and epoch, and all that there is to say about it.
- * The form is that of `livefeed tail --format json` and of `schema/events.schema.json`.
+ * Gives the event as a JSON object: with its name (`event`), time, feed and epoch, and all that there is to say
+ * about it. The form is that of `livefeed tail --format json` and of `schema/events.schema.json`.
  *
- * # Ownership
- *
- * `*text` belongs to the event and is valid until that is freed. It is NUL-terminated; `*length` is without the NUL. It
- * is made by the first call, and kept.
- *
- * # Threads
- *
- * Any, and several at once.
- *
- * # Errors
- *
- * `LIVEFEED_NULL_POINTER`, `LIVEFEED_INVALID_HANDLE`.
- *
- * # Safety
- *
- * `event` is NULL or an event; `text` and `length` are NULL or can be written to.
+ * Ownership: `*text` belongs to the event and is valid until that is freed. It is NUL-terminated; `*length` is
+ * without the NUL. It is made by the first call, and kept.
  */
 livefeed_result livefeed_event_json(const livefeed_event *event,
                                     const char **text,
                                     size_t *length);
 
 /**
- * Sends a message. It is admitted or refused at once, and written by a thread of livefeed; see `livefeed_send_wait` for
- * those who want to know what became of it. Nothing is kept for a later connection, and nothing is sent twice.
+ * Sends a message, `LIVEFEED_TEXT` or `LIVEFEED_BINARY`. It is admitted or refused at once, and written by a thread
+ * of livefeed; see `livefeed_send_wait` for those who want to know what became of it. Nothing is kept for a later
+ * connection, and nothing is sent twice. Never waits.
  *
- * # Ownership
+ * With a length of 0 `data` may be NULL; the length of text may be `LIVEFEED_NUL_TERMINATED`.
  *
- * `kind` is `LIVEFEED_TEXT` or `LIVEFEED_BINARY`; `data` is copied. With a length of 0 it may be NULL; the length of
- * text may be `LIVEFEED_NUL_TERMINATED`.
- *
- * # Threads
- *
- * Any, callbacks too. Never waits.
- *
- * # Errors
- *
- * `LIVEFEED_NOT_CONNECTED` and `LIVEFEED_OUTBOX_FULL` (try again later); `LIVEFEED_TOO_LARGE`, `LIVEFEED_CLOSED`,
- * `LIVEFEED_INVALID_UTF8`; `LIVEFEED_CONFIG` for a kind that is none; `LIVEFEED_NULL_POINTER`, `LIVEFEED_INVALID_HANDLE`,
- * `LIVEFEED_FORKED`, `LIVEFEED_NOT_STARTED`.
- *
- * # Safety
- *
- * `feed` is NULL or a feed; `data` is NULL or can be read for its length.
+ * Errors: `LIVEFEED_NOT_CONNECTED` and `LIVEFEED_OUTBOX_FULL` (try again later); `LIVEFEED_TOO_LARGE`,
+ * `LIVEFEED_CLOSED`; `LIVEFEED_CONFIG` for a kind that is none.
  */
 livefeed_result livefeed_send(livefeed_feed *feed,
                               int32_t kind,
@@ -1132,26 +747,12 @@ livefeed_result livefeed_send(livefeed_feed *feed,
                               size_t length);
 
 /**
- * Sends a message and waits until it is written to the operating system. (Whether the server got it only the server can
- * say.)
+ * Sends a message and waits until it is written to the operating system. (Whether the server got it only the server
+ * can say.)
  *
- * # Ownership
- *
- * As with `livefeed_send`.
- *
- * # Threads
- *
- * Any, and several at once; not in a callback of the feed.
- *
- * # Errors
- *
- * `LIVEFEED_TIMEOUT` if it is still to be written, which may well happen later; `LIVEFEED_DROPPED` if the connection ended
- * before; `LIVEFEED_WOULD_DEADLOCK` in a callback of the feed, the message was admitted all the same; otherwise as
- * `livefeed_send`.
- *
- * # Safety
- *
- * `feed` is NULL or a feed; `data` is NULL or can be read for its length.
+ * Errors: `LIVEFEED_TIMEOUT` if it is still to be written, which may well happen later; `LIVEFEED_DROPPED` if the
+ * connection ended before; `LIVEFEED_WOULD_DEADLOCK` in a callback of the feed, the message was admitted all the
+ * same; otherwise as `livefeed_send`.
  */
 livefeed_result livefeed_send_wait(livefeed_feed *feed,
                                    int32_t kind,
@@ -1160,50 +761,24 @@ livefeed_result livefeed_send_wait(livefeed_feed *feed,
                                    int64_t timeout_ms);
 
 /**
- * Adds a subscription, now and on each connection to come. One of the same name is replaced.
+ * Adds a subscription, now and on each connection to come. One with the same `id` is replaced. Never waits. `json`
+ * is an object as an entry of `subscriptions` in the configuration:
  *
- * # Ownership
+ *     {"id": "btc", "subscribe": {"op": "subscribe", "channel": "${name}", "id": "${id}"},
+ *      "data": {"pointer": "/channel", "equals": "${name}"}, "stale_after": "5s"}
  *
- * `json` is an object as an entry of `subscriptions` in the configuration; it is only read during the call. In what it has
- * to be sent, `"${name}"` stands for the subscription's `id`, and `"${id}"` for a number that each message has for itself,
- * by which its answer is known.
+ * Only `id` is needed: without `subscribe` nothing is sent, and without `data` each message of the feed is its data.
  *
- * # Threads
- *
- * Any, callbacks too. Never waits.
- *
- * # Errors
- *
- * `LIVEFEED_CONFIG`, which names the field; `LIVEFEED_CLOSED`, `LIVEFEED_INVALID_UTF8`, `LIVEFEED_NULL_POINTER`,
- * `LIVEFEED_INVALID_HANDLE`, `LIVEFEED_FORKED`, `LIVEFEED_NOT_STARTED`.
- *
- * # Safety
- *
- * `feed` is NULL or a feed; `json` is NULL or can be read for its length.
+ * Errors: `LIVEFEED_CONFIG`, which names the field; `LIVEFEED_CLOSED`.
  */
 livefeed_result livefeed_subscribe(livefeed_feed *feed,
                                    const char *json,
                                    size_t json_length);
 
 /**
- * Ends a subscription: its unsubscribe message is sent, if it has one and is in force.
+ * Ends the subscription with this `id`: its unsubscribe message is sent, if it has one and is in force. Never waits.
  *
- * # Ownership
- *
- * `id` is the subscription's `id`; it is only read during the call.
- *
- * # Threads
- *
- * Any, callbacks too. Never waits.
- *
- * # Errors
- *
- * `LIVEFEED_UNKNOWN_SUBSCRIPTION`, `LIVEFEED_INVALID_UTF8`, `LIVEFEED_NULL_POINTER`, `LIVEFEED_INVALID_HANDLE`,
- * `LIVEFEED_FORKED`, `LIVEFEED_NOT_STARTED`.
- *
- * # Safety
- *
- * `feed` is NULL or a feed; `id` is NULL or can be read for its length.
+ * Errors: `LIVEFEED_UNKNOWN_SUBSCRIPTION`, `LIVEFEED_CLOSED`.
  */
 livefeed_result livefeed_unsubscribe(livefeed_feed *feed,
                                      const char *id,
@@ -1213,27 +788,19 @@ livefeed_result livefeed_unsubscribe(livefeed_feed *feed,
  * Sends a question and waits for its answer: the first message that meets `matcher`. It comes back here, and not to
  * whoever reads the feed's events. Late answers are messages like any other.
  *
- * # Ownership
+ * `question` is JSON: an object, or a string in quotes for text that is sent as it is. `${id}` in it, and in the
+ * matcher, stands for a number that is used once. `matcher` is JSON as matchers in the configuration:
  *
- * `question` is JSON: an object, or a string in quotes for text that is sent as it is. `"${id}"` in it, and in the
- * matcher, stands for a number that is used once. `matcher` is JSON as matchers in the configuration. Both are only read
- * during the call. What `*answer` is set to is a message, to be freed by `livefeed_event_free`.
+ *     {"method": "time", "id": "${id}"}              a question
+ *     {"pointer": "/id", "equals": "${id}"}          its matcher: the value at this place of the answer
+ *     {"text": "pong"}   {"prefix": "pong"}          other matchers: the whole text, and how it begins
+ *     {"all": [..]}   {"any": [..]}   {"not": ..}    of matchers
  *
- * # Threads
+ * Ownership: `*answer` is a message, to be freed by `livefeed_event_free`.
  *
- * Any, and several at once; not in a callback of the feed.
- *
- * # Errors
- *
- * `LIVEFEED_TIMEOUT` if no answer came in time; `LIVEFEED_NOT_CONNECTED` if there is no connection, or it ended before the
- * answer came; `LIVEFEED_OUTBOX_FULL` (try again later); `LIVEFEED_CONFIG`, which names the field; `LIVEFEED_TOO_LARGE`,
- * `LIVEFEED_CLOSED`, `LIVEFEED_WOULD_DEADLOCK`, `LIVEFEED_INVALID_UTF8`, `LIVEFEED_NULL_POINTER`,
- * `LIVEFEED_INVALID_HANDLE`, `LIVEFEED_FORKED`, `LIVEFEED_NOT_STARTED`.
- *
- * # Safety
- *
- * `feed` is NULL or a feed; `question` and `matcher` are NULL or can be read for their lengths; `answer` is NULL or can
- * be written to.
+ * Errors: `LIVEFEED_TIMEOUT` if no answer came in time; `LIVEFEED_NOT_CONNECTED` if there is no connection, or it
+ * ended before the answer came; `LIVEFEED_OUTBOX_FULL` (try again later); `LIVEFEED_CONFIG`, which names the field;
+ * `LIVEFEED_TOO_LARGE`, `LIVEFEED_CLOSED`, `LIVEFEED_WOULD_DEADLOCK` in a callback of the feed.
  */
 livefeed_result livefeed_request(livefeed_feed *feed,
                                  const char *question,
@@ -1244,28 +811,19 @@ livefeed_result livefeed_request(livefeed_feed *feed,
                                  livefeed_event **answer);
 
 /**
- * Has a callback asked before each attempt to connect: for tokens and signatures that age, and URLs that change. What it
- * does not set is taken from the configuration, whose `url` may be left out if the provider always sets one. To be
- * called between `livefeed_prepare` and `livefeed_start`; the last one set counts.
+ * Has a callback asked before each attempt to connect: for tokens and signatures that age, and URLs that change.
+ * What it does not set is taken from the configuration, whose `url` may be left out if the provider always sets one.
+ * To be called between `livefeed_prepare` and `livefeed_start`; the last one set counts, and none can be taken back.
  *
  * With a provider, placeholders such as `${token}` are not checked before they are used: it may know them.
  *
- * # Ownership
+ * Ownership: `userdata` is given to the callback as it is. It stays yours, and must be good until `livefeed_free`
+ * has returned.
  *
- * `userdata` is given to the callback as it is. It stays yours, and must be good until `livefeed_free` has returned.
+ * Threads: the provider runs on a thread of livefeed, never on two at once, nor beside the callback for events of
+ * its feed.
  *
- * # Threads
- *
- * Any. The provider runs on a thread of livefeed, never on two at once, nor beside the callback for events of its feed.
- *
- * # Errors
- *
- * `LIVEFEED_NULL_POINTER` (also for a provider that is NULL), `LIVEFEED_INVALID_HANDLE`, `LIVEFEED_FORKED`,
- * `LIVEFEED_ALREADY_STARTED`.
- *
- * # Safety
- *
- * `feed` is NULL or a feed. `provider` is NULL or can be called with `userdata` until `livefeed_free` has returned.
+ * Errors: `LIVEFEED_ALREADY_STARTED`.
  */
 livefeed_result livefeed_set_token_provider(livefeed_feed *feed,
                                             livefeed_token_provider provider,
@@ -1273,87 +831,26 @@ livefeed_result livefeed_set_token_provider(livefeed_feed *feed,
 
 /**
  * Returns the number of the attempt, counted from 1 since the last connection; 0 for NULL.
- *
- * # Ownership
- *
- * Nothing changes hands.
- *
- * # Threads
- *
- * Any, until the provider has returned.
- *
- * # Errors
- *
- * None.
- *
- * # Safety
- *
- * `attempt` is NULL or the one that a provider was called with, which has not returned.
  */
 uint32_t livefeed_attempt_number(const livefeed_attempt *attempt);
 
 /**
  * Returns the epoch that the connection will have, counted from 1; 0 for NULL.
- *
- * # Ownership
- *
- * Nothing changes hands.
- *
- * # Threads
- *
- * Any, until the provider has returned.
- *
- * # Errors
- *
- * None.
- *
- * # Safety
- *
- * `attempt` is NULL or the one that a provider was called with, which has not returned.
  */
 uint64_t livefeed_attempt_epoch(const livefeed_attempt *attempt);
 
 /**
- * Returns which endpoint is meant: 0 for `url` of the configuration, then those of `endpoints`, one further after each
- * attempt that failed; 0 for NULL.
- *
- * # Ownership
- *
- * Nothing changes hands.
- *
- * # Threads
- *
- * Any, until the provider has returned.
- *
- * # Errors
- *
- * None.
- *
- * # Safety
- *
- * `attempt` is NULL or the one that a provider was called with, which has not returned.
+ * Returns which endpoint is meant: 0 for `url` of the configuration, then those of `endpoints`, one further after
+ * each attempt that failed; 0 for NULL.
  */
 size_t livefeed_attempt_endpoint(const livefeed_attempt *attempt);
 
 /**
  * Says how the attempt or the connection before ended, in the words of the event `LIVEFEED_EVENT_DISCONNECTED`.
  *
- * # Ownership
+ * Ownership: `*text` belongs to the attempt and is valid until the provider returns. It is not NUL-terminated.
  *
- * `*text` belongs to the attempt and is valid until the provider returns. It is not NUL-terminated.
- *
- * # Threads
- *
- * Any, until the provider has returned.
- *
- * # Errors
- *
- * `LIVEFEED_NO_VALUE` if it is the first attempt; `LIVEFEED_NULL_POINTER`, `LIVEFEED_INVALID_HANDLE`.
- *
- * # Safety
- *
- * `attempt` is NULL or the one that a provider was called with, which has not returned; `text` and `length` are NULL or
- * can be written to.
+ * Errors: `LIVEFEED_NO_VALUE` if it is the first attempt.
  */
 livefeed_result livefeed_attempt_previous(const livefeed_attempt *attempt,
                                           const char **text,
@@ -1362,49 +859,15 @@ livefeed_result livefeed_attempt_previous(const livefeed_attempt *attempt,
 /**
  * Sets the URL to connect to, in place of the configured one.
  *
- * # Ownership
- *
- * `url` is copied.
- *
- * # Threads
- *
- * Any, until the provider has returned.
- *
- * # Errors
- *
- * `LIVEFEED_CONFIG` if it can't be used, `LIVEFEED_INVALID_UTF8`, `LIVEFEED_NULL_POINTER`, `LIVEFEED_INVALID_HANDLE`. The
- * target is as before then.
- *
- * # Safety
- *
- * `target` is NULL or the one that a provider was called with, which has not returned; `url` is NULL or can be read for
- * its length.
+ * Errors: `LIVEFEED_CONFIG` if it can't be used. The target is as before then.
  */
-livefeed_result livefeed_target_set_url(livefeed_target *target,
-                                        const char *url,
-                                        size_t url_length);
+livefeed_result livefeed_target_set_url(livefeed_target *target, const char *url, size_t url_length);
 
 /**
- * Adds a header to the upgrade request. It takes the place of one of the same name, here and in the configuration. Its
- * value is kept out of logs, events and errors.
+ * Adds a header to the upgrade request. It takes the place of one of the same name, here and in the configuration.
+ * Its value is kept out of logs, events and errors.
  *
- * # Ownership
- *
- * `name` and `value` are copied.
- *
- * # Threads
- *
- * Any, until the provider has returned.
- *
- * # Errors
- *
- * `LIVEFEED_CONFIG` if it is no header, or one that livefeed makes itself; `LIVEFEED_INVALID_UTF8`,
- * `LIVEFEED_NULL_POINTER`, `LIVEFEED_INVALID_HANDLE`. The target is as before then.
- *
- * # Safety
- *
- * `target` is NULL or the one that a provider was called with, which has not returned; `name` and `value` are NULL or can
- * be read for their lengths.
+ * Errors: `LIVEFEED_CONFIG` if it is no header, or one that livefeed makes itself. The target is as before then.
  */
 livefeed_result livefeed_target_add_header(livefeed_target *target,
                                            const char *name,
@@ -1416,23 +879,7 @@ livefeed_result livefeed_target_add_header(livefeed_target *target,
  * Adds a subprotocol to offer; the first is the preferred one. If there is one, those of the configuration are not
  * offered.
  *
- * # Ownership
- *
- * `name` is copied.
- *
- * # Threads
- *
- * Any, until the provider has returned.
- *
- * # Errors
- *
- * `LIVEFEED_CONFIG` if it is no name of a subprotocol, or is there already; `LIVEFEED_INVALID_UTF8`,
- * `LIVEFEED_NULL_POINTER`, `LIVEFEED_INVALID_HANDLE`. The target is as before then.
- *
- * # Safety
- *
- * `target` is NULL or the one that a provider was called with, which has not returned; `name` is NULL or can be read for
- * its length.
+ * Errors: `LIVEFEED_CONFIG` if it is no name of a subprotocol, or is there already. The target is as before then.
  */
 livefeed_result livefeed_target_add_subprotocol(livefeed_target *target,
                                                 const char *name,
@@ -1440,27 +887,14 @@ livefeed_result livefeed_target_add_subprotocol(livefeed_target *target,
 
 /**
  * Sets a variable of the connection that is about to be made: it stands for `"${name}"` in login steps, and in
- * `subscribe` and all else that is sent on that connection. A variable of the same name that a subscription has, or that
- * is captured from a message, goes before it. What is not set again is not known on the next connection. Its value is
- * kept out of logs, events and errors.
+ * `subscribe` and all else that is sent on that connection. A variable of the same name that a subscription has, or
+ * that is captured from a message, goes before it. What is not set again is not known on the next connection. Its
+ * value is kept out of logs, events and errors.
  *
- * # Ownership
+ * `json` is any JSON value: a string stands in quotes.
  *
- * `name` and `json` are copied. `json` is any JSON value: a string stands in quotes.
- *
- * # Threads
- *
- * Any, until the provider has returned.
- *
- * # Errors
- *
- * `LIVEFEED_CONFIG` if `json` is none, or `name` is no name or means something already (`id`, `name`, `epoch`, `time_ms`
- * and the like); `LIVEFEED_INVALID_UTF8`, `LIVEFEED_NULL_POINTER`, `LIVEFEED_INVALID_HANDLE`. The target is as before then.
- *
- * # Safety
- *
- * `target` is NULL or the one that a provider was called with, which has not returned; `name` and `json` are NULL or can
- * be read for their lengths.
+ * Errors: `LIVEFEED_CONFIG` if `json` is none, or `name` is no name or means something already (`id`, `name`,
+ * `epoch`, `time_ms` and the like). The target is as before then.
  */
 livefeed_result livefeed_target_set_variable(livefeed_target *target,
                                              const char *name,
@@ -1469,53 +903,27 @@ livefeed_result livefeed_target_set_variable(livefeed_target *target,
                                              size_t json_length);
 
 /**
- * Sets what the feed says of an attempt for which the provider has nothing: with `LIVEFEED_PROVIDER_RETRY` or `_FATAL`.
+ * Sets what the feed says of an attempt for which the provider has nothing: with `LIVEFEED_PROVIDER_RETRY` or
+ * `_FATAL`.
  *
- * # Ownership
- *
- * `text` is copied. It appears in events and logs: put no secret into it.
- *
- * # Threads
- *
- * Any, until the provider has returned.
- *
- * # Errors
- *
- * `LIVEFEED_INVALID_UTF8`, `LIVEFEED_NULL_POINTER`, `LIVEFEED_INVALID_HANDLE`.
- *
- * # Safety
- *
- * `target` is NULL or the one that a provider was called with, which has not returned; `text` is NULL or can be read for
- * its length.
+ * `text` appears in events and logs: put no secret into it.
  */
-livefeed_result livefeed_target_set_error(livefeed_target *target,
-                                          const char *text,
-                                          size_t text_length);
+livefeed_result livefeed_target_set_error(livefeed_target *target, const char *text, size_t text_length);
 
 /**
- * Has a callback told what livefeed logs, up to a level, `LIVEFEED_LOG_..`: that of all feeds in the process, and of no
- * other library. It belongs to the process and not to a feed. It takes the place of the one before;
- * NULL, or `LIVEFEED_LOG_OFF`, ends it.
+ * Has a callback told what livefeed logs, up to a level, `LIVEFEED_LOG_..`: that of all feeds in the process, and of
+ * no other library. It belongs to the process and not to a feed. It takes the place of the one before; NULL, or
+ * `LIVEFEED_LOG_OFF`, ends it.
  *
- * A Rust program that links livefeed and has a logger of its own keeps that: `LIVEFEED_UNSUPPORTED`.
+ * Ownership: `userdata` is given to the callback as it is. It stays yours, and must be good until another callback
+ * was set.
  *
- * # Ownership
+ * Threads: any. When it has returned, the callback before does not run any more: it waits for those calls that do.
+ * From inside a callback, of whichever kind, it does not wait: calls that run then on other threads may still go on.
  *
- * `userdata` is given to the callback as it is. It stays yours, and must be good until another callback was set.
- *
- * # Threads
- *
- * Any. When it has returned, the callback before does not run any more: it waits for those calls that do. From inside a
- * callback, of whichever kind, it does not wait: calls that run then on other threads may still go on.
- *
- * # Errors
- *
- * `LIVEFEED_CONFIG` for a level that is none; `LIVEFEED_UNSUPPORTED`; `LIVEFEED_FORKED` in a child of a process that called
- * it, where nothing is told. The callback is as before then.
- *
- * # Safety
- *
- * `callback` is NULL or can be called with `userdata`, from any thread, until this was called again and has returned.
+ * Errors: `LIVEFEED_CONFIG` for a level that is none; `LIVEFEED_UNSUPPORTED` if the program is one in Rust with a
+ * logger of its own, which stays; `LIVEFEED_FORKED` in a child of a process that called it, where nothing is told.
+ * The callback is as before then.
  */
 livefeed_result livefeed_set_log_callback(int32_t level,
                                           livefeed_log_callback callback,

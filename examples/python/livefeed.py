@@ -510,8 +510,8 @@ _fd = _function("fd", _handle, _out(ctypes.c_int))
 _close = _function("close", _handle, _ms_type)
 _free = _function("free", _handle, result=None)
 
-# livefeed_view: event, data, length, subscriptions, epoch, time_ns, kind, flags.
-_VIEW = struct.Struct("@PPNPQqiI")
+# livefeed_view: event, data, length, subscriptions, epoch, time_ns, kind, flags, and 8 bytes that are reserved.
+_VIEW = struct.Struct("@PPNPQqiI8x")
 
 
 class _ByCopy:

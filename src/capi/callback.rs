@@ -88,34 +88,24 @@ impl Listener {
 }
 
 /// Has each event of the feed given to a callback, in order, in place of a queue to read from: `livefeed_next`,
-/// `livefeed_next_batch` and `livefeed_fd` then fail with `LIVEFEED_TAKEN`. To be called between `livefeed_prepare` and
-/// `livefeed_start`; the last one set counts.
+/// `livefeed_next_batch` and `livefeed_fd` then fail with `LIVEFEED_TAKEN`. To be called between `livefeed_prepare`
+/// and `livefeed_start`; the last one set counts, and none can be taken back.
 ///
 /// While it runs nothing is read from the server, so it should be quick.
 ///
-/// # Ownership
+/// Ownership: `userdata` is given to the callback as it is. It stays yours, and must be good until `livefeed_free`
+/// has returned.
 ///
-/// `userdata` is given to the callback as it is. It stays yours, and must be good until `livefeed_free` has returned.
+/// Threads: the callback runs on a thread of livefeed, never on two at once.
 ///
-/// # Threads
-///
-/// Any. The callback runs on a thread of livefeed, never on two at once.
-///
-/// # Errors
-///
-/// `LIVEFEED_NULL_POINTER` (also for a callback that is NULL), `LIVEFEED_INVALID_HANDLE`, `LIVEFEED_FORKED`,
-/// `LIVEFEED_ALREADY_STARTED`.
-///
-/// # Safety
-///
-/// `feed` is NULL or a feed. `callback` is NULL or can be called with `userdata` until `livefeed_free` has returned.
+/// Errors: `LIVEFEED_ALREADY_STARTED`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn livefeed_set_callback(
     feed: *mut livefeed_feed,
     callback: livefeed_callback,
     userdata: *mut c_void,
 ) -> livefeed_result {
-    // SAFETY: see above.
+    // SAFETY: what the header asks of C, under "Pointers".
     let caller = unsafe { Caller::promises() };
     guard(|| {
         let inner = caller.feed(feed)?;

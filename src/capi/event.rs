@@ -89,54 +89,26 @@ fn age_of(event: &Event) -> Option<Duration> {
 }
 
 /// Returns what kind of event it is: `LIVEFEED_EVENT_..`; `LIVEFEED_EVENT_OTHER` for NULL and what is no event.
-///
-/// # Ownership
-///
-/// Nothing changes hands.
-///
-/// # Threads
-///
-/// Any, and several at once, as with all accessors: an event never changes.
-///
-/// # Errors
-///
-/// None.
-///
-/// # Safety
-///
-/// `event` is NULL or an event.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn livefeed_event_kind(event: *const livefeed_event) -> i32 {
-    // SAFETY: see above.
+    // SAFETY: what the header asks of C, under "Pointers".
     let caller = unsafe { Caller::promises() };
     guard_value(LIVEFEED_EVENT_OTHER, || Ok(kind_of(&caller.event(event)?.event)))
 }
 
 /// Gives the payload of a message: text in UTF-8, or bytes (see `livefeed_event_is_binary`).
 ///
-/// # Ownership
+/// Ownership: `*data` belongs to the event and is valid until that is freed. It is not NUL-terminated, and not NULL,
+/// also when `*length` is 0.
 ///
-/// `*data` belongs to the event and is valid until that is freed. It is not NUL-terminated, and not NULL, also when
-/// `*length` is 0.
-///
-/// # Threads
-///
-/// Any, and several at once.
-///
-/// # Errors
-///
-/// `LIVEFEED_NO_VALUE` if it is no message; `LIVEFEED_NULL_POINTER`, `LIVEFEED_INVALID_HANDLE`.
-///
-/// # Safety
-///
-/// `event` is NULL or an event; `data` and `length` are NULL or can be written to.
+/// Errors: `LIVEFEED_NO_VALUE` if it is no message.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn livefeed_event_payload(
     event: *const livefeed_event,
     data: *mut *const u8,
     length: *mut usize,
 ) -> livefeed_result {
-    // SAFETY: see above.
+    // SAFETY: what the header asks of C, under "Pointers".
     let caller = unsafe { Caller::promises() };
     guard(|| {
         let (data, length) = (caller.out(data, "data")?, caller.out(length, "length")?);
@@ -150,25 +122,9 @@ pub unsafe extern "C" fn livefeed_event_payload(
 }
 
 /// Returns whether it is a binary message; `false` for NULL and whatever else.
-///
-/// # Ownership
-///
-/// Nothing changes hands.
-///
-/// # Threads
-///
-/// Any, and several at once.
-///
-/// # Errors
-///
-/// None.
-///
-/// # Safety
-///
-/// `event` is NULL or an event.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn livefeed_event_is_binary(event: *const livefeed_event) -> bool {
-    // SAFETY: see above.
+    // SAFETY: what the header asks of C, under "Pointers".
     let caller = unsafe { Caller::promises() };
     guard_value(false, || {
         let event = caller.event(event)?;
@@ -176,75 +132,30 @@ pub unsafe extern "C" fn livefeed_event_is_binary(event: *const livefeed_event) 
     })
 }
 
-/// Returns the connection that it belongs to, counted from 1; 0 if there has been none, and for NULL.
-///
-/// # Ownership
-///
-/// Nothing changes hands.
-///
-/// # Threads
-///
-/// Any, and several at once.
-///
-/// # Errors
-///
-/// None.
-///
-/// # Safety
-///
-/// `event` is NULL or an event.
+/// Returns the connection that it belongs to, counted from 1; 0 for NULL. `LIVEFEED_EVENT_CONNECTING`, and
+/// `LIVEFEED_EVENT_DISCONNECTED` of an attempt that failed, have that of the connection to come;
+/// `LIVEFEED_EVENT_CLOSED` and the like have that of the last one, 0 if there has been none.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn livefeed_event_epoch(event: *const livefeed_event) -> u64 {
-    // SAFETY: see above.
+    // SAFETY: what the header asks of C, under "Pointers".
     let caller = unsafe { Caller::promises() };
     guard_value(0, || Ok(caller.event(event)?.event.epoch()))
 }
 
-/// Returns when it happened, or a message was received, in milliseconds since 1970 (UTC), by the wall clock; 0 for NULL.
-///
-/// # Ownership
-///
-/// Nothing changes hands.
-///
-/// # Threads
-///
-/// Any, and several at once.
-///
-/// # Errors
-///
-/// None.
-///
-/// # Safety
-///
-/// `event` is NULL or an event.
+/// Returns when it happened, or a message was received, in milliseconds since 1970 (UTC), by the wall clock; 0 for
+/// NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn livefeed_event_time_ms(event: *const livefeed_event) -> i64 {
-    // SAFETY: see above.
+    // SAFETY: what the header asks of C, under "Pointers".
     let caller = unsafe { Caller::promises() };
     guard_value(0, || Ok(nanos(&caller.event(event)?.event) / 1_000_000))
 }
 
 /// Returns an age in milliseconds: of a message, how long ago it was received, by the monotonic clock; of
 /// `LIVEFEED_EVENT_STALE`, for how long there was no data. -1 for all others and for NULL.
-///
-/// # Ownership
-///
-/// Nothing changes hands.
-///
-/// # Threads
-///
-/// Any, and several at once.
-///
-/// # Errors
-///
-/// None.
-///
-/// # Safety
-///
-/// `event` is NULL or an event.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn livefeed_event_age_ms(event: *const livefeed_event) -> i64 {
-    // SAFETY: see above.
+    // SAFETY: what the header asks of C, under "Pointers".
     let caller = unsafe { Caller::promises() };
     guard_value(-1, || {
         let age = age_of(&caller.event(event)?.event);
@@ -254,46 +165,18 @@ pub unsafe extern "C" fn livefeed_event_age_ms(event: *const livefeed_event) -> 
 
 /// Returns how many subscriptions it is about; 0 for NULL. A message belongs to those whose `data` it met. A gap with
 /// none affects all.
-///
-/// # Ownership
-///
-/// Nothing changes hands.
-///
-/// # Threads
-///
-/// Any, and several at once.
-///
-/// # Errors
-///
-/// None.
-///
-/// # Safety
-///
-/// `event` is NULL or an event.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn livefeed_event_subscription_count(event: *const livefeed_event) -> usize {
-    // SAFETY: see above.
+    // SAFETY: what the header asks of C, under "Pointers".
     let caller = unsafe { Caller::promises() };
     guard_value(0, || Ok(subscriptions_of(&caller.event(event)?.event).len()))
 }
 
-/// Gives the name of one of the subscriptions it is about, by its index from 0.
+/// Gives the `id` of one of the subscriptions it is about, by its index from 0.
 ///
-/// # Ownership
+/// Ownership: `*text` belongs to the event and is valid until that is freed. It is not NUL-terminated.
 ///
-/// `*text` belongs to the event and is valid until that is freed. It is not NUL-terminated.
-///
-/// # Threads
-///
-/// Any, and several at once.
-///
-/// # Errors
-///
-/// `LIVEFEED_NO_VALUE` if there are not so many; `LIVEFEED_NULL_POINTER`, `LIVEFEED_INVALID_HANDLE`.
-///
-/// # Safety
-///
-/// `event` is NULL or an event; `text` and `length` are NULL or can be written to.
+/// Errors: `LIVEFEED_NO_VALUE` if there are not so many.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn livefeed_event_subscription(
     event: *const livefeed_event,
@@ -301,7 +184,7 @@ pub unsafe extern "C" fn livefeed_event_subscription(
     text: *mut *const c_char,
     length: *mut usize,
 ) -> livefeed_result {
-    // SAFETY: see above.
+    // SAFETY: what the header asks of C, under "Pointers".
     let caller = unsafe { Caller::promises() };
     guard(|| {
         let (text, length) = (caller.out(text, "text")?, caller.out(length, "length")?);
@@ -316,32 +199,18 @@ pub unsafe extern "C" fn livefeed_event_subscription(
     })
 }
 
-/// Gives the event as a JSON object: with its name (`event`), time, feed and epoch, and all that there is to say about it.
-/// The form is that of `livefeed tail --format json` and of `schema/events.schema.json`.
+/// Gives the event as a JSON object: with its name (`event`), time, feed and epoch, and all that there is to say
+/// about it. The form is that of `livefeed tail --format json` and of `schema/events.schema.json`.
 ///
-/// # Ownership
-///
-/// `*text` belongs to the event and is valid until that is freed. It is NUL-terminated; `*length` is without the NUL. It
-/// is made by the first call, and kept.
-///
-/// # Threads
-///
-/// Any, and several at once.
-///
-/// # Errors
-///
-/// `LIVEFEED_NULL_POINTER`, `LIVEFEED_INVALID_HANDLE`.
-///
-/// # Safety
-///
-/// `event` is NULL or an event; `text` and `length` are NULL or can be written to.
+/// Ownership: `*text` belongs to the event and is valid until that is freed. It is NUL-terminated; `*length` is
+/// without the NUL. It is made by the first call, and kept.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn livefeed_event_json(
     event: *const livefeed_event,
     text: *mut *const c_char,
     length: *mut usize,
 ) -> livefeed_result {
-    // SAFETY: see above.
+    // SAFETY: what the header asks of C, under "Pointers".
     let caller = unsafe { Caller::promises() };
     guard(|| {
         let (text, length) = (caller.out(text, "text")?, caller.out(length, "length")?);

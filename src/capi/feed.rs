@@ -10,6 +10,7 @@ use super::result::{
 };
 use super::wake::Wake;
 use crate::config::{FeedBuilder, FeedConfig, without_given};
+use crate::error::Error;
 use crate::feed::{Feed, Pull};
 use std::ffi::{CString, c_char};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -58,7 +59,7 @@ impl Inner {
 
     /// Changes what it will be started with.
     pub(super) fn prepare(&self, change: impl FnOnce(&mut Prepared)) -> Result<(), Failure> {
-        change(self.lock().as_mut().ok_or(STARTED)?);
+        change(self.lock().as_mut().ok_or(TOO_LATE)?);
         Ok(())
     }
 
@@ -114,7 +115,9 @@ impl Inner {
 
     /// The feed, once it was started.
     pub(super) fn opened(&self) -> Result<&Open, Failure> {
-        self.open.get().ok_or(Failure::fixed(LIVEFEED_NOT_STARTED, c"the feed is not started"))
+        self.open
+            .get()
+            .ok_or(Failure::fixed(LIVEFEED_NOT_STARTED, c"the feed is not started: call livefeed_start"))
     }
 
     /// The feed, to read from.
@@ -155,7 +158,29 @@ impl Inner {
     }
 }
 
-const STARTED: Failure = Failure::fixed(LIVEFEED_ALREADY_STARTED, c"the feed is started");
+const STARTED: Failure = Failure::fixed(LIVEFEED_ALREADY_STARTED, c"the feed is started already");
+const TOO_LATE: Failure = Failure::fixed(
+    LIVEFEED_ALREADY_STARTED,
+    c"the feed is started already: use livefeed_prepare, set it, then call livefeed_start",
+);
+
+/// What is said of a call that needs a connection: with what there was instead, and what to do.
+pub(super) fn because(feed: &Feed, error: Error) -> Failure {
+    let waits = matches!(error, Error::NotConnected);
+    if !waits && !error.is_timeout() {
+        return error.into();
+    }
+    let health = feed.health();
+    let mut more = match health.last_end {
+        _ if health.up.is_some() => format!(": the feed is {}", health.state.name()),
+        Some(end) => format!(": {end}"),
+        None => String::new(),
+    };
+    if waits {
+        more += ": wait with livefeed_wait_connected";
+    }
+    Failure::from(error).and(&more)
+}
 
 /// A time to wait; `None`: for ever.
 pub(super) fn patience(milliseconds: i64) -> Option<Duration> {
@@ -168,10 +193,28 @@ pub(super) fn long_patience(milliseconds: i64) -> Duration {
 }
 
 fn config_of(text: &str) -> Result<FeedConfig, Failure> {
+    if text.ends_with('\0') {
+        let text = c"configuration: (top level): ends with a NUL: leave it out of the length";
+        return Err(Failure::fixed(LIVEFEED_CONFIG, text));
+    }
+    let text = text.trim();
     let is_url = ["ws://", "wss://"]
         .iter()
         .any(|scheme| text.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme)));
-    if is_url { Ok(FeedConfig::new(text)) } else { Ok(FeedConfig::from_json(text)?) }
+    if is_url {
+        return Ok(FeedConfig::new(text));
+    }
+    let wrong = |text| Err(Failure::fixed(LIVEFEED_CONFIG, text));
+    match text.chars().next() {
+        Some('{') => Ok(FeedConfig::from_json(text)?),
+        None => wrong(c"configuration: (top level): is empty: give a URL (ws://, wss://) or a JSON object"),
+        Some(_) if text.split_once("://").is_some_and(|(scheme, _)| scheme.chars().all(char::is_alphabetic)) => {
+            wrong(c"configuration: (top level): is no WebSocket URL: it begins with ws:// or wss://")
+        }
+        Some(_) => wrong(
+            c"configuration: (top level): is neither a URL (ws://, wss://) nor a JSON object {..}; of a file its content is wanted",
+        ),
+    }
 }
 
 /// A text for C to free.
@@ -183,32 +226,33 @@ fn handle(inner: Inner) -> *mut livefeed_feed {
     Box::into_raw(Box::new(livefeed_feed { tag: Tag::new(Tag::FEED), inner: Arc::new(inner) }))
 }
 
-/// Makes a feed that does nothing yet, so that callbacks can be set before it begins: `livefeed_start` begins.
+/// Makes a feed that does nothing yet, so that callbacks can be set before `livefeed_start` begins.
 ///
-/// # Ownership
+/// `config` is a URL alone (`ws://..` or `wss://..`), or the JSON object that livefeed's README describes ("Speaking
+/// a protocol", "Timing") and `livefeed schema` prints:
 ///
-/// `config` is a JSON object, as the section on configuration in livefeed's README describes it, or a URL alone
-/// (`ws://..` or `wss://..`); it is only read during the call. What `*feed` is set to is to be freed by `livefeed_free`.
+///     {
+///         "url": "wss://feed.example/ws",
+///         "stale_after": "5s",
+///         "subscriptions": [
+///             {"id": "btc", "subscribe": {"op": "subscribe", "channel": "${name}"},
+///              "data": {"pointer": "/channel", "equals": "${name}"}}
+///         ]
+///     }
 ///
-/// # Threads
+/// In what is sent and matched for a subscription `${name}` stands for its `id`, and `${id}` for a number that each
+/// message has for itself, by which its answer is known.
 ///
-/// Any.
+/// Ownership: `*feed` is to be freed by `livefeed_free`.
 ///
-/// # Errors
-///
-/// `LIVEFEED_NULL_POINTER`; `LIVEFEED_INVALID_UTF8`; `LIVEFEED_CONFIG` if it can't be read (what it says is checked by
-/// `livefeed_start`).
-///
-/// # Safety
-///
-/// `config` is NULL or can be read for its length; `feed` is NULL or can be written to.
+/// Errors: `LIVEFEED_CONFIG` if it can't be read, or has a field that is none; `livefeed_start` checks the values.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn livefeed_prepare(
     config: *const c_char,
     config_length: usize,
     feed: *mut *mut livefeed_feed,
 ) -> livefeed_result {
-    // SAFETY: see above.
+    // SAFETY: what the header asks of C, under "Pointers".
     let caller = unsafe { Caller::promises() };
     guard(|| {
         let feed = caller.out(feed, "feed")?;
@@ -218,58 +262,30 @@ pub unsafe extern "C" fn livefeed_prepare(
     })
 }
 
-/// Checks the configuration and begins to connect, on threads of livefeed. Returns at once; `livefeed_wait_connected` and
-/// `livefeed_wait_fresh` are for those who want to wait.
+/// Checks the configuration and begins to connect, on threads of livefeed. Returns at once; `livefeed_wait_connected`
+/// and `livefeed_wait_fresh` are for those who want to wait.
 ///
-/// # Ownership
-///
-/// Nothing changes hands.
-///
-/// # Threads
-///
-/// Any. Of two calls at once one fails.
-///
-/// # Errors
-///
-/// `LIVEFEED_NULL_POINTER`, `LIVEFEED_INVALID_HANDLE`, `LIVEFEED_FORKED`, `LIVEFEED_ALREADY_STARTED`; `LIVEFEED_CONFIG`,
-/// which names the field; `LIVEFEED_SYSTEM` if no thread could be started. After a failure the feed is as before, and has
-/// still to be freed.
-///
-/// # Safety
-///
-/// `feed` is NULL or a feed.
+/// Errors: `LIVEFEED_ALREADY_STARTED`, also for one of two calls at once; `LIVEFEED_CONFIG`, which names the field;
+/// `LIVEFEED_SYSTEM` if no thread could be started. After a failure the feed is as before, and has still to be freed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn livefeed_start(feed: *mut livefeed_feed) -> livefeed_result {
-    // SAFETY: see above.
+    // SAFETY: what the header asks of C, under "Pointers".
     let caller = unsafe { Caller::promises() };
     guard(|| caller.feed(feed)?.start())
 }
 
 /// Opens a feed: `livefeed_prepare` and `livefeed_start` in one. After a failure there is nothing to free.
 ///
-/// # Ownership
+/// Ownership: `*feed` is to be freed by `livefeed_free`.
 ///
-/// As with `livefeed_prepare`.
-///
-/// # Threads
-///
-/// Any.
-///
-/// # Errors
-///
-/// `LIVEFEED_NULL_POINTER`; `LIVEFEED_INVALID_UTF8`; `LIVEFEED_CONFIG`, which names the field; `LIVEFEED_SYSTEM` if no
-/// thread could be started.
-///
-/// # Safety
-///
-/// `config` is NULL or can be read for its length; `feed` is NULL or can be written to.
+/// Errors: `LIVEFEED_CONFIG`, which names the field; `LIVEFEED_SYSTEM` if no thread could be started.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn livefeed_open(
     config: *const c_char,
     config_length: usize,
     feed: *mut *mut livefeed_feed,
 ) -> livefeed_result {
-    // SAFETY: see above.
+    // SAFETY: what the header asks of C, under "Pointers".
     let caller = unsafe { Caller::promises() };
     guard(|| {
         let feed = caller.out(feed, "feed")?;
@@ -281,83 +297,50 @@ pub unsafe extern "C" fn livefeed_open(
     })
 }
 
-/// Waits until there is a connection.
+/// Waits until there is a connection. With a timeout of 0 it only says whether there is one, in callbacks too.
 ///
-/// # Ownership
-///
-/// Nothing changes hands.
-///
-/// # Threads
-///
-/// Any, and several at once.
-///
-/// # Errors
-///
-/// `LIVEFEED_TIMEOUT`; `LIVEFEED_CLOSED` if the feed is closed or has given up, and why; `LIVEFEED_WOULD_DEADLOCK` in a
-/// callback of the feed; `LIVEFEED_NULL_POINTER`, `LIVEFEED_INVALID_HANDLE`, `LIVEFEED_FORKED`, `LIVEFEED_NOT_STARTED`.
-///
-/// # Safety
-///
-/// `feed` is NULL or a feed.
+/// Errors: `LIVEFEED_TIMEOUT`, with how the last attempt ended; `LIVEFEED_CLOSED` if the feed is closed or has given
+/// up, and why; `LIVEFEED_WOULD_DEADLOCK` in a callback of the feed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn livefeed_wait_connected(
     feed: *mut livefeed_feed,
     timeout_ms: i64,
 ) -> livefeed_result {
-    // SAFETY: see above.
+    // SAFETY: what the header asks of C, under "Pointers".
     let caller = unsafe { Caller::promises() };
-    guard(|| caller.feed(feed)?.call(|feed| Ok(feed.wait_connected(long_patience(timeout_ms))?)))
+    guard(|| {
+        caller
+            .feed(feed)?
+            .call(|feed| feed.wait_connected(long_patience(timeout_ms)).map_err(|error| because(feed, error)))
+    })
 }
 
-/// Waits until data has come on the present connection, for each subscription that has a limit on its age. While a market
-/// is closed (quiet hours) none may come for long.
+/// Waits until data has come on the present connection, for each subscription that has a limit on its age. While a
+/// market is closed (quiet hours) none may come for long.
 ///
-/// # Ownership
-///
-/// Nothing changes hands.
-///
-/// # Threads
-///
-/// Any, and several at once.
-///
-/// # Errors
-///
-/// As `livefeed_wait_connected`.
-///
-/// # Safety
-///
-/// `feed` is NULL or a feed.
+/// Errors: as `livefeed_wait_connected`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn livefeed_wait_fresh(feed: *mut livefeed_feed, timeout_ms: i64) -> livefeed_result {
-    // SAFETY: see above.
+    // SAFETY: what the header asks of C, under "Pointers".
     let caller = unsafe { Caller::promises() };
-    guard(|| caller.feed(feed)?.call(|feed| Ok(feed.wait_fresh(long_patience(timeout_ms))?)))
+    guard(|| {
+        caller
+            .feed(feed)?
+            .call(|feed| feed.wait_fresh(long_patience(timeout_ms)).map_err(|error| because(feed, error)))
+    })
 }
 
-/// Asks for a new connection: the present one is closed, or the wait for the next attempt is cut to the shortest delay.
-/// Returns at once.
+/// Asks for a new connection: the present one is closed, or the wait for the next attempt is cut to the shortest
+/// delay. Returns at once.
 ///
-/// # Ownership
-///
-/// Nothing changes hands.
-///
-/// # Threads
-///
-/// Any, callbacks too.
-///
-/// # Errors
-///
-/// `LIVEFEED_NULL_POINTER`, `LIVEFEED_INVALID_HANDLE`, `LIVEFEED_FORKED`, `LIVEFEED_NOT_STARTED`.
-///
-/// # Safety
-///
-/// `feed` is NULL or a feed.
+/// Errors: `LIVEFEED_CLOSED`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn livefeed_reconnect(feed: *mut livefeed_feed) -> livefeed_result {
-    // SAFETY: see above.
+    // SAFETY: what the header asks of C, under "Pointers".
     let caller = unsafe { Caller::promises() };
     guard(|| {
         caller.feed(feed)?.call(|feed| {
+            feed.check_open()?;
             feed.reconnect();
             Ok(())
         })
@@ -366,28 +349,14 @@ pub unsafe extern "C" fn livefeed_reconnect(feed: *mut livefeed_feed) -> livefee
 
 /// Gives a snapshot of the feed's health as a JSON object: its state, ages, counters and subscriptions. Never waits.
 ///
-/// # Ownership
-///
-/// `*text` is NUL-terminated and is to be freed by `livefeed_string_free`; `*length` is its length without the NUL.
-///
-/// # Threads
-///
-/// Any, callbacks too.
-///
-/// # Errors
-///
-/// `LIVEFEED_NULL_POINTER`, `LIVEFEED_INVALID_HANDLE`, `LIVEFEED_FORKED`, `LIVEFEED_NOT_STARTED`.
-///
-/// # Safety
-///
-/// `feed` is NULL or a feed; `text` and `length` are NULL or can be written to.
+/// Ownership: `*text` is to be freed by `livefeed_string_free`. It is NUL-terminated; `*length` is without the NUL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn livefeed_health_json(
     feed: *mut livefeed_feed,
     text: *mut *mut c_char,
     length: *mut usize,
 ) -> livefeed_result {
-    // SAFETY: see above.
+    // SAFETY: what the header asks of C, under "Pointers".
     let caller = unsafe { Caller::promises() };
     guard(|| {
         let (text, length) = (caller.out(text, "text")?, caller.out(length, "length")?);
@@ -403,26 +372,10 @@ pub unsafe extern "C" fn livefeed_health_json(
     })
 }
 
-/// Frees a text that livefeed gave away. NULL is fine.
-///
-/// # Ownership
-///
-/// Takes the text.
-///
-/// # Threads
-///
-/// Any.
-///
-/// # Errors
-///
-/// None.
-///
-/// # Safety
-///
-/// `text` is NULL or from `livefeed_health_json`, and was not freed before.
+/// Frees a text from `livefeed_health_json`. NULL is fine. The texts of events belong to these.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn livefeed_string_free(text: *mut c_char) {
-    // SAFETY: see above.
+    // SAFETY: what the header asks of C, under "Pointers".
     let caller = unsafe { Caller::promises() };
     guard(|| {
         drop(caller.take_text(text));
@@ -430,64 +383,52 @@ pub unsafe extern "C" fn livefeed_string_free(text: *mut c_char) {
     });
 }
 
-/// Closes the feed properly, with a Close frame, within the time given (and `close_timeout` of the configuration), and
-/// waits until its threads have ended. What was queued before can still be read, `LIVEFEED_EVENT_CLOSED` last. It may be
-/// called any number of times; `livefeed_free` is needed all the same. With 0 it ends the connection at once, without a
-/// Close frame, and does not wait.
+/// Closes the feed properly, with a Close frame, and waits until its threads have ended. The server has the shorter
+/// of `timeout_ms` and the configuration's `close_timeout` to answer; then the connection is cut. With 0 it is cut at
+/// once, without a Close frame, and nothing is waited for.
 ///
-/// # Ownership
+/// What was queued before can still be read, `LIVEFEED_EVENT_CLOSED` last. It may be called any number of times, and
+/// of a feed that was not started there is nothing to close; `livefeed_free` is needed all the same.
 ///
-/// Nothing changes hands.
-///
-/// # Threads
-///
-/// Any, and several at once.
-///
-/// # Errors
-///
-/// `LIVEFEED_TIMEOUT` if its threads have not ended in time, as a callback may hold one up: it goes on closing, and the call
-/// may be repeated.
-/// `LIVEFEED_WOULD_DEADLOCK` in a callback of the feed: it is closing, but can't be waited for there.
-/// `LIVEFEED_NULL_POINTER`, `LIVEFEED_INVALID_HANDLE`, `LIVEFEED_FORKED`, `LIVEFEED_NOT_STARTED`.
-///
-/// # Safety
-///
-/// `feed` is NULL or a feed.
+/// Errors: `LIVEFEED_TIMEOUT` if a callback has not returned and holds a thread up: the feed goes on closing, and the
+/// call may be repeated. `LIVEFEED_WOULD_DEADLOCK` in a callback of the feed: it is closing, but can't be waited for
+/// there.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn livefeed_close(feed: *mut livefeed_feed, timeout_ms: i64) -> livefeed_result {
-    // SAFETY: see above.
+    // SAFETY: what the header asks of C, under "Pointers".
     let caller = unsafe { Caller::promises() };
     guard(|| {
         let inner = caller.feed(feed)?;
-        inner.call(|feed| Ok(feed.close(long_patience(timeout_ms))?))
+        if inner.open.get().is_none() {
+            return Ok(()); // it has nothing to close
+        }
+        inner.call(|feed| {
+            feed.close(long_patience(timeout_ms)).map_err(|error| {
+                let more = match &error {
+                    Error::Timeout => ": a callback has not returned; the feed goes on closing",
+                    Error::WouldDeadlock => ": it is closing, but can't be waited for here",
+                    _ => "",
+                };
+                Failure::from(error).and(more)
+            })
+        })
     })
 }
 
 /// Frees the feed. NULL is fine. One that is not closed ends at once, without a Close frame, and what was not read is
-/// lost; this does not wait for its threads.
+/// lost; this does not wait for its threads. In a forked child it does nothing.
 ///
-/// # Ownership
+/// Ownership: the pointer is of no use any more, nor is the file descriptor of the feed. Events and batches that were
+/// read from it stay valid until they are freed themselves.
 ///
-/// The pointer is of no use any more, nor is the file descriptor of the feed. Events and batches that were read from it
-/// stay valid until they are freed themselves.
-///
-/// # Threads
-///
-/// Any. No callback of the feed runs or begins after it has returned: it waits for one that runs, so hold no lock that this
-/// one takes, and let no two callbacks free each other's feeds. From inside a callback of the same feed it waits for nothing,
-/// and that call of it is the last. Calls that wait on other threads return `LIVEFEED_CLOSED`; new ones must not be made, as
-/// with any memory that was freed: close the feed first, let the other threads end, then free.
-///
-/// # Errors
-///
-/// None. In a forked child it does nothing, so that the parent's connection stays as it is.
-///
-/// # Safety
-///
-/// `feed` is NULL or a feed, and no call begins on it any more.
+/// Threads: any. No callback of the feed runs or begins after it has returned. It waits for one that runs, so it
+/// hangs if the caller holds a lock that this one takes, or if two callbacks free each other's feeds. From inside a
+/// callback of the same feed it waits for nothing, and that call of it is the last. Calls that wait on other threads
+/// return `LIVEFEED_CLOSED`; new ones must not be made, as with any memory that was freed: close the feed first, let
+/// the other threads end, then free.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn livefeed_free(feed: *mut livefeed_feed) {
-    // SAFETY: see above.
+    // SAFETY: what the header asks of C, under "Pointers".
     let caller = unsafe { Caller::promises() };
     guard(|| {
         if feed.is_null() {

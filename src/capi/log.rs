@@ -20,18 +20,19 @@ pub const LIVEFEED_LOG_ERROR: i32 = 1;
 pub const LIVEFEED_LOG_WARN: i32 = 2;
 /// What is good to know afterwards: connections that are made, gaps, the end.
 pub const LIVEFEED_LOG_INFO: i32 = 3;
-/// Each event but messages.
+/// Each event but messages, and what was done.
 pub const LIVEFEED_LOG_DEBUG: i32 = 4;
-/// Everything.
+/// For later versions: there is nothing yet that `LIVEFEED_LOG_DEBUG` has not. Messages are never logged.
 pub const LIVEFEED_LOG_TRACE: i32 = 5;
 
 /// Is called with each log record, on whichever thread logs, at times on several at once. `level` is `LIVEFEED_LOG_..`;
-/// `target` says which part of livefeed it is from (`livefeed`, `livefeed::transport`), `text` begins with the feed's name.
-/// Both are NUL-terminated UTF-8, their lengths without the NUL, and valid until it returns. No secret is in them.
+/// `target` says which part of livefeed it is from. `text` begins with the feed's name; from `livefeed::transport` it begins
+/// with the URL, which several feeds may share. Both are NUL-terminated UTF-8, their lengths without the NUL, and valid until
+/// it returns. No secret is in them.
 ///
 /// It should be quick, as it holds up the feed. It may call any function; those that would wait for the feed's own thread
-/// fail with `LIVEFEED_WOULD_DEADLOCK`. What is logged meanwhile on the same thread is not told. It must return: no C++
-/// exception and no `longjmp` may leave it.
+/// fail with `LIVEFEED_WOULD_DEADLOCK`, and what they log is not told. It must return: no C++ exception and no `longjmp` may
+/// leave it.
 pub type livefeed_log_callback = Option<
     unsafe extern "C-unwind" fn(
         userdata: *mut c_void,
@@ -148,29 +149,19 @@ fn replace(sink: Option<Sink>) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Has a callback told what livefeed logs, up to a level, `LIVEFEED_LOG_..`: that of all feeds in the process, and of no
-/// other library. It belongs to the process and not to a feed. It takes the place of the one before;
-/// NULL, or `LIVEFEED_LOG_OFF`, ends it.
+/// Has a callback told what livefeed logs, up to a level, `LIVEFEED_LOG_..`: that of all feeds in the process, and of
+/// no other library. It belongs to the process and not to a feed. It takes the place of the one before; NULL, or
+/// `LIVEFEED_LOG_OFF`, ends it.
 ///
-/// A Rust program that links livefeed and has a logger of its own keeps that: `LIVEFEED_UNSUPPORTED`.
+/// Ownership: `userdata` is given to the callback as it is. It stays yours, and must be good until another callback
+/// was set.
 ///
-/// # Ownership
+/// Threads: any. When it has returned, the callback before does not run any more: it waits for those calls that do.
+/// From inside a callback, of whichever kind, it does not wait: calls that run then on other threads may still go on.
 ///
-/// `userdata` is given to the callback as it is. It stays yours, and must be good until another callback was set.
-///
-/// # Threads
-///
-/// Any. When it has returned, the callback before does not run any more: it waits for those calls that do. From inside a
-/// callback, of whichever kind, it does not wait: calls that run then on other threads may still go on.
-///
-/// # Errors
-///
-/// `LIVEFEED_CONFIG` for a level that is none; `LIVEFEED_UNSUPPORTED`; `LIVEFEED_FORKED` in a child of a process that called
-/// it, where nothing is told. The callback is as before then.
-///
-/// # Safety
-///
-/// `callback` is NULL or can be called with `userdata`, from any thread, until this was called again and has returned.
+/// Errors: `LIVEFEED_CONFIG` for a level that is none; `LIVEFEED_UNSUPPORTED` if the program is one in Rust with a
+/// logger of its own, which stays; `LIVEFEED_FORKED` in a child of a process that called it, where nothing is told.
+/// The callback is as before then.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn livefeed_set_log_callback(
     level: i32,
@@ -185,7 +176,12 @@ pub unsafe extern "C" fn livefeed_set_log_callback(
             LIVEFEED_LOG_INFO => LevelFilter::Info,
             LIVEFEED_LOG_DEBUG => LevelFilter::Debug,
             LIVEFEED_LOG_TRACE => LevelFilter::Trace,
-            _ => return Err(Failure::fixed(LIVEFEED_CONFIG, c"level is no LIVEFEED_LOG_..")),
+            _ => {
+                return Err(Failure::fixed(
+                    LIVEFEED_CONFIG,
+                    c"level is none of LIVEFEED_LOG_OFF (0) to LIVEFEED_LOG_TRACE (5)",
+                ));
+            }
         };
         let callback = callback.filter(|_| level != LevelFilter::Off);
         replace(callback.map(|call| Sink {

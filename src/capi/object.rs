@@ -5,6 +5,7 @@ use super::provider::Draft;
 use super::reading::{livefeed_view, view};
 use crate::config::Attempt;
 use crate::event::Event;
+use std::collections::VecDeque;
 use std::ffi::CString;
 use std::fmt;
 use std::ptr::NonNull;
@@ -66,9 +67,24 @@ impl livefeed_event {
         Box::new(Self { tag, event, feed: Label::Owned(feed), json: OnceLock::new() })
     }
 
+    /// A copy for its holder to free. The payload is shared.
+    pub(super) fn copy(&self) -> Box<Self> {
+        let feed = match &self.feed {
+            Label::Owned(feed) => Arc::clone(feed),
+            Label::Lent(_) => self.feed.as_str().into(),
+        };
+        Self::owned(self.event.clone(), feed)
+    }
+
     /// One that belongs to somebody else.
     pub(super) fn lent(event: Event, feed: Label) -> Self {
         Self { tag: Tag::new(Tag::LENT_EVENT), event, feed, json: OnceLock::new() }
+    }
+}
+
+impl Drop for livefeed_event {
+    fn drop(&mut self) {
+        self.tag.0.store(Tag::DEAD, Ordering::Relaxed);
     }
 }
 
@@ -79,26 +95,26 @@ pub struct livefeed_batch {
     /// Never grows: `views` points into it.
     pub(super) events: Vec<livefeed_event>,
     pub(super) views: Vec<livefeed_view>,
-    /// Where it goes when it is freed. What the labels of the events point to is there, too.
-    pub(super) pool: Arc<Pool>,
+    /// Where it goes when it is freed; `None` while it is there. What the labels of the events point to is there, too.
+    pool: Option<Arc<Pool>>,
 }
 
-/// The room of a batch that was freed, to be filled again: new memory for each would cost more than all the rest.
+// SAFETY: its views are pointers into its own events and their payloads, which never change.
+unsafe impl Send for livefeed_batch {}
+
+/// Batches that were freed, to be filled again: new memory for each would cost more than all the rest.
+///
+/// There are some, so that one who still looks at a batch that was freed does not find the next one there at once.
 pub(super) struct Pool {
     feed: Arc<str>,
-    spare: Mutex<Room>,
+    #[allow(clippy::vec_box, reason = "C has pointers to them")]
+    spare: Mutex<VecDeque<Box<livefeed_batch>>>,
 }
 
-#[derive(Default)]
-struct Room {
-    events: Vec<livefeed_event>,
-    views: Vec<livefeed_view>,
-}
+/// So many batches rest before the first of them is filled again.
+const RESTING: usize = 2;
 
-// SAFETY: it is empty: there is no view in it, and so no pointer.
-unsafe impl Send for Room {}
-
-/// Room for more events than this is not kept.
+/// A batch with room for more events than this is not kept.
 const SPARE: usize = 8 * 1024;
 
 impl Pool {
@@ -108,37 +124,45 @@ impl Pool {
 
     /// A batch of these events.
     pub(super) fn fill(self: &Arc<Self>, events: impl Iterator<Item = Event>) -> Box<livefeed_batch> {
-        let Room { events: mut made, mut views } =
-            self.spare().map(|mut room| std::mem::take(&mut *room)).unwrap_or_default();
+        let rested =
+            self.spare().and_then(|mut spare| if spare.len() >= RESTING { spare.pop_front() } else { None });
+        let mut batch = rested.unwrap_or_else(|| {
+            let tag = Tag::new(Tag::DEAD);
+            Box::new(livefeed_batch { tag, events: Vec::new(), views: Vec::new(), pool: None })
+        });
         // SAFETY: the batch keeps the pool and with it the name, and its events do not outlive it.
         let label = || unsafe { Label::lent(&self.feed) };
-        made.extend(events.map(|event| livefeed_event::lent(event, label())));
-        views.extend(made.iter().map(view));
-        Box::new(livefeed_batch { tag: Tag::new(Tag::BATCH), events: made, views, pool: Arc::clone(self) })
+        batch.events.extend(events.map(|event| livefeed_event::lent(event, label())));
+        let livefeed_batch { events, views, .. } = &mut *batch;
+        views.extend(events.iter().map(view));
+        batch.pool = Some(Arc::clone(self));
+        batch.tag.0.store(Tag::BATCH, Ordering::Release);
+        batch
     }
 
     /// Never waits: it is a convenience, and in a child that was forked the lock may be held for ever.
-    fn spare(&self) -> Option<MutexGuard<'_, Room>> {
+    fn spare(&self) -> Option<MutexGuard<'_, VecDeque<Box<livefeed_batch>>>> {
         match self.spare.try_lock() {
-            Ok(room) => Some(room),
-            Err(TryLockError::Poisoned(room)) => Some(room.into_inner()),
+            Ok(spare) => Some(spare),
+            Err(TryLockError::Poisoned(spare)) => Some(spare.into_inner()),
             Err(TryLockError::WouldBlock) => None,
         }
     }
 }
 
 impl livefeed_batch {
-    /// Lets go of its events, and leaves their room for the next ones.
-    pub(super) fn end(self) {
-        let Self { mut events, mut views, pool, .. } = self;
-        views.clear();
-        events.clear();
-        if events.capacity() <= SPARE
-            && let Some(mut spare) = pool.spare()
+    /// Lets go of its events, and leaves their room for later ones. Till then those who look show that they were late.
+    #[allow(clippy::boxed_local, reason = "its address is kept")]
+    pub(super) fn end(mut self: Box<Self>) {
+        let pool = self.pool.take();
+        self.views.fill(livefeed_view::EMPTY);
+        self.views.clear();
+        self.events.clear();
+        if self.events.capacity() <= SPARE
+            && let Some(mut spare) = pool.as_ref().and_then(|pool| pool.spare())
+            && spare.len() <= RESTING
         {
-            let old = std::mem::replace(&mut *spare, Room { events, views });
-            drop(spare);
-            drop(old);
+            spare.push_back(self);
         }
     }
 }
@@ -236,7 +260,7 @@ mod tests {
         let (done, is_done) = channel();
         let other = Arc::clone(&pool);
         std::thread::spawn(move || {
-            other.fill(std::iter::empty()).end();
+            livefeed_batch::end(other.fill(std::iter::empty()));
             done.send(()).unwrap();
         });
         is_done.recv_timeout(Duration::from_secs(10)).unwrap();

@@ -10,7 +10,7 @@ use std::ffi::{CStr, CString, c_char};
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-/// A caller that has promised to keep what stands under `# Safety` of the function that it calls.
+/// A caller that has promised to keep what the header asks of it under "Pointers".
 ///
 /// What is borrowed through it is good for as long as the call.
 pub(super) struct Caller(());
@@ -69,7 +69,12 @@ impl Caller {
             return Err(null(name));
         }
         if isize::try_from(length).is_err() {
-            return Err(Failure::new(LIVEFEED_CONFIG, format!("the length of {name} is no length")));
+            let hint = if length == usize::MAX {
+                "only text may be LIVEFEED_NUL_TERMINATED"
+            } else {
+                "it is too large"
+            };
+            return Err(Failure::new(LIVEFEED_CONFIG, format!("the length of {name} is no length: {hint}")));
         }
         // SAFETY: the caller promised that so many bytes can be read.
         Ok(unsafe { std::slice::from_raw_parts(data, length) })

@@ -71,7 +71,7 @@ impl Draft {
     fn set_variable(&mut self, name: &str, json: &str) -> Result<(), Error> {
         config::check_given(name)?;
         let value = serde_json::from_str(json)
-            .map_err(|error| Error::config("json", format!("is no JSON value: {error}")))?;
+            .map_err(|_| Error::config("json", "is no JSON value: a text stands in quotes, \"like this\""))?;
         self.variables.insert(name.to_owned(), value);
         Ok(())
     }
@@ -153,35 +153,26 @@ impl Provider {
     }
 }
 
-/// Has a callback asked before each attempt to connect: for tokens and signatures that age, and URLs that change. What it
-/// does not set is taken from the configuration, whose `url` may be left out if the provider always sets one. To be
-/// called between `livefeed_prepare` and `livefeed_start`; the last one set counts.
+/// Has a callback asked before each attempt to connect: for tokens and signatures that age, and URLs that change.
+/// What it does not set is taken from the configuration, whose `url` may be left out if the provider always sets one.
+/// To be called between `livefeed_prepare` and `livefeed_start`; the last one set counts, and none can be taken back.
 ///
 /// With a provider, placeholders such as `${token}` are not checked before they are used: it may know them.
 ///
-/// # Ownership
+/// Ownership: `userdata` is given to the callback as it is. It stays yours, and must be good until `livefeed_free`
+/// has returned.
 ///
-/// `userdata` is given to the callback as it is. It stays yours, and must be good until `livefeed_free` has returned.
+/// Threads: the provider runs on a thread of livefeed, never on two at once, nor beside the callback for events of
+/// its feed.
 ///
-/// # Threads
-///
-/// Any. The provider runs on a thread of livefeed, never on two at once, nor beside the callback for events of its feed.
-///
-/// # Errors
-///
-/// `LIVEFEED_NULL_POINTER` (also for a provider that is NULL), `LIVEFEED_INVALID_HANDLE`, `LIVEFEED_FORKED`,
-/// `LIVEFEED_ALREADY_STARTED`.
-///
-/// # Safety
-///
-/// `feed` is NULL or a feed. `provider` is NULL or can be called with `userdata` until `livefeed_free` has returned.
+/// Errors: `LIVEFEED_ALREADY_STARTED`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn livefeed_set_token_provider(
     feed: *mut livefeed_feed,
     provider: livefeed_token_provider,
     userdata: *mut c_void,
 ) -> livefeed_result {
-    // SAFETY: see above.
+    // SAFETY: what the header asks of C, under "Pointers".
     let caller = unsafe { Caller::promises() };
     guard(|| {
         let inner = caller.feed(feed)?;
@@ -193,103 +184,42 @@ pub unsafe extern "C" fn livefeed_set_token_provider(
 }
 
 /// Returns the number of the attempt, counted from 1 since the last connection; 0 for NULL.
-///
-/// # Ownership
-///
-/// Nothing changes hands.
-///
-/// # Threads
-///
-/// Any, until the provider has returned.
-///
-/// # Errors
-///
-/// None.
-///
-/// # Safety
-///
-/// `attempt` is NULL or the one that a provider was called with, which has not returned.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn livefeed_attempt_number(attempt: *const livefeed_attempt) -> u32 {
-    // SAFETY: see above.
+    // SAFETY: what the header asks of C, under "Pointers".
     let caller = unsafe { Caller::promises() };
     guard_value(0, || Ok(caller.attempt(attempt)?.attempt.number))
 }
 
 /// Returns the epoch that the connection will have, counted from 1; 0 for NULL.
-///
-/// # Ownership
-///
-/// Nothing changes hands.
-///
-/// # Threads
-///
-/// Any, until the provider has returned.
-///
-/// # Errors
-///
-/// None.
-///
-/// # Safety
-///
-/// `attempt` is NULL or the one that a provider was called with, which has not returned.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn livefeed_attempt_epoch(attempt: *const livefeed_attempt) -> u64 {
-    // SAFETY: see above.
+    // SAFETY: what the header asks of C, under "Pointers".
     let caller = unsafe { Caller::promises() };
     guard_value(0, || Ok(caller.attempt(attempt)?.attempt.epoch))
 }
 
-/// Returns which endpoint is meant: 0 for `url` of the configuration, then those of `endpoints`, one further after each
-/// attempt that failed; 0 for NULL.
-///
-/// # Ownership
-///
-/// Nothing changes hands.
-///
-/// # Threads
-///
-/// Any, until the provider has returned.
-///
-/// # Errors
-///
-/// None.
-///
-/// # Safety
-///
-/// `attempt` is NULL or the one that a provider was called with, which has not returned.
+/// Returns which endpoint is meant: 0 for `url` of the configuration, then those of `endpoints`, one further after
+/// each attempt that failed; 0 for NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn livefeed_attempt_endpoint(attempt: *const livefeed_attempt) -> usize {
-    // SAFETY: see above.
+    // SAFETY: what the header asks of C, under "Pointers".
     let caller = unsafe { Caller::promises() };
     guard_value(0, || Ok(caller.attempt(attempt)?.attempt.endpoint))
 }
 
 /// Says how the attempt or the connection before ended, in the words of the event `LIVEFEED_EVENT_DISCONNECTED`.
 ///
-/// # Ownership
+/// Ownership: `*text` belongs to the attempt and is valid until the provider returns. It is not NUL-terminated.
 ///
-/// `*text` belongs to the attempt and is valid until the provider returns. It is not NUL-terminated.
-///
-/// # Threads
-///
-/// Any, until the provider has returned.
-///
-/// # Errors
-///
-/// `LIVEFEED_NO_VALUE` if it is the first attempt; `LIVEFEED_NULL_POINTER`, `LIVEFEED_INVALID_HANDLE`.
-///
-/// # Safety
-///
-/// `attempt` is NULL or the one that a provider was called with, which has not returned; `text` and `length` are NULL or
-/// can be written to.
+/// Errors: `LIVEFEED_NO_VALUE` if it is the first attempt.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn livefeed_attempt_previous(
     attempt: *const livefeed_attempt,
     text: *mut *const c_char,
     length: *mut usize,
 ) -> livefeed_result {
-    // SAFETY: see above.
+    // SAFETY: what the header asks of C, under "Pointers".
     let caller = unsafe { Caller::promises() };
     guard(|| {
         let (text, length) = (caller.out(text, "text")?, caller.out(length, "length")?);
@@ -303,30 +233,14 @@ pub unsafe extern "C" fn livefeed_attempt_previous(
 
 /// Sets the URL to connect to, in place of the configured one.
 ///
-/// # Ownership
-///
-/// `url` is copied.
-///
-/// # Threads
-///
-/// Any, until the provider has returned.
-///
-/// # Errors
-///
-/// `LIVEFEED_CONFIG` if it can't be used, `LIVEFEED_INVALID_UTF8`, `LIVEFEED_NULL_POINTER`, `LIVEFEED_INVALID_HANDLE`. The
-/// target is as before then.
-///
-/// # Safety
-///
-/// `target` is NULL or the one that a provider was called with, which has not returned; `url` is NULL or can be read for
-/// its length.
+/// Errors: `LIVEFEED_CONFIG` if it can't be used. The target is as before then.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn livefeed_target_set_url(
     target: *mut livefeed_target,
     url: *const c_char,
     url_length: usize,
 ) -> livefeed_result {
-    // SAFETY: see above.
+    // SAFETY: what the header asks of C, under "Pointers".
     let caller = unsafe { Caller::promises() };
     guard(|| {
         let target = caller.target(target)?;
@@ -335,26 +249,10 @@ pub unsafe extern "C" fn livefeed_target_set_url(
     })
 }
 
-/// Adds a header to the upgrade request. It takes the place of one of the same name, here and in the configuration. Its
-/// value is kept out of logs, events and errors.
+/// Adds a header to the upgrade request. It takes the place of one of the same name, here and in the configuration.
+/// Its value is kept out of logs, events and errors.
 ///
-/// # Ownership
-///
-/// `name` and `value` are copied.
-///
-/// # Threads
-///
-/// Any, until the provider has returned.
-///
-/// # Errors
-///
-/// `LIVEFEED_CONFIG` if it is no header, or one that livefeed makes itself; `LIVEFEED_INVALID_UTF8`,
-/// `LIVEFEED_NULL_POINTER`, `LIVEFEED_INVALID_HANDLE`. The target is as before then.
-///
-/// # Safety
-///
-/// `target` is NULL or the one that a provider was called with, which has not returned; `name` and `value` are NULL or can
-/// be read for their lengths.
+/// Errors: `LIVEFEED_CONFIG` if it is no header, or one that livefeed makes itself. The target is as before then.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn livefeed_target_add_header(
     target: *mut livefeed_target,
@@ -363,7 +261,7 @@ pub unsafe extern "C" fn livefeed_target_add_header(
     value: *const c_char,
     value_length: usize,
 ) -> livefeed_result {
-    // SAFETY: see above.
+    // SAFETY: what the header asks of C, under "Pointers".
     let caller = unsafe { Caller::promises() };
     guard(|| {
         let target = caller.target(target)?;
@@ -376,30 +274,14 @@ pub unsafe extern "C" fn livefeed_target_add_header(
 /// Adds a subprotocol to offer; the first is the preferred one. If there is one, those of the configuration are not
 /// offered.
 ///
-/// # Ownership
-///
-/// `name` is copied.
-///
-/// # Threads
-///
-/// Any, until the provider has returned.
-///
-/// # Errors
-///
-/// `LIVEFEED_CONFIG` if it is no name of a subprotocol, or is there already; `LIVEFEED_INVALID_UTF8`,
-/// `LIVEFEED_NULL_POINTER`, `LIVEFEED_INVALID_HANDLE`. The target is as before then.
-///
-/// # Safety
-///
-/// `target` is NULL or the one that a provider was called with, which has not returned; `name` is NULL or can be read for
-/// its length.
+/// Errors: `LIVEFEED_CONFIG` if it is no name of a subprotocol, or is there already. The target is as before then.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn livefeed_target_add_subprotocol(
     target: *mut livefeed_target,
     name: *const c_char,
     name_length: usize,
 ) -> livefeed_result {
-    // SAFETY: see above.
+    // SAFETY: what the header asks of C, under "Pointers".
     let caller = unsafe { Caller::promises() };
     guard(|| {
         let target = caller.target(target)?;
@@ -409,27 +291,14 @@ pub unsafe extern "C" fn livefeed_target_add_subprotocol(
 }
 
 /// Sets a variable of the connection that is about to be made: it stands for `"${name}"` in login steps, and in
-/// `subscribe` and all else that is sent on that connection. A variable of the same name that a subscription has, or that
-/// is captured from a message, goes before it. What is not set again is not known on the next connection. Its value is
-/// kept out of logs, events and errors.
+/// `subscribe` and all else that is sent on that connection. A variable of the same name that a subscription has, or
+/// that is captured from a message, goes before it. What is not set again is not known on the next connection. Its
+/// value is kept out of logs, events and errors.
 ///
-/// # Ownership
+/// `json` is any JSON value: a string stands in quotes.
 ///
-/// `name` and `json` are copied. `json` is any JSON value: a string stands in quotes.
-///
-/// # Threads
-///
-/// Any, until the provider has returned.
-///
-/// # Errors
-///
-/// `LIVEFEED_CONFIG` if `json` is none, or `name` is no name or means something already (`id`, `name`, `epoch`, `time_ms`
-/// and the like); `LIVEFEED_INVALID_UTF8`, `LIVEFEED_NULL_POINTER`, `LIVEFEED_INVALID_HANDLE`. The target is as before then.
-///
-/// # Safety
-///
-/// `target` is NULL or the one that a provider was called with, which has not returned; `name` and `json` are NULL or can
-/// be read for their lengths.
+/// Errors: `LIVEFEED_CONFIG` if `json` is none, or `name` is no name or means something already (`id`, `name`,
+/// `epoch`, `time_ms` and the like). The target is as before then.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn livefeed_target_set_variable(
     target: *mut livefeed_target,
@@ -438,7 +307,7 @@ pub unsafe extern "C" fn livefeed_target_set_variable(
     json: *const c_char,
     json_length: usize,
 ) -> livefeed_result {
-    // SAFETY: see above.
+    // SAFETY: what the header asks of C, under "Pointers".
     let caller = unsafe { Caller::promises() };
     guard(|| {
         let target = caller.target(target)?;
@@ -448,31 +317,17 @@ pub unsafe extern "C" fn livefeed_target_set_variable(
     })
 }
 
-/// Sets what the feed says of an attempt for which the provider has nothing: with `LIVEFEED_PROVIDER_RETRY` or `_FATAL`.
+/// Sets what the feed says of an attempt for which the provider has nothing: with `LIVEFEED_PROVIDER_RETRY` or
+/// `_FATAL`.
 ///
-/// # Ownership
-///
-/// `text` is copied. It appears in events and logs: put no secret into it.
-///
-/// # Threads
-///
-/// Any, until the provider has returned.
-///
-/// # Errors
-///
-/// `LIVEFEED_INVALID_UTF8`, `LIVEFEED_NULL_POINTER`, `LIVEFEED_INVALID_HANDLE`.
-///
-/// # Safety
-///
-/// `target` is NULL or the one that a provider was called with, which has not returned; `text` is NULL or can be read for
-/// its length.
+/// `text` appears in events and logs: put no secret into it.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn livefeed_target_set_error(
     target: *mut livefeed_target,
     text: *const c_char,
     text_length: usize,
 ) -> livefeed_result {
-    // SAFETY: see above.
+    // SAFETY: what the header asks of C, under "Pointers".
     let caller = unsafe { Caller::promises() };
     guard(|| {
         let target = caller.target(target)?;

@@ -1,6 +1,6 @@
 //! Reading events, one by one or many at once.
 
-use super::event::{kind_of, message_of};
+use super::event::{LIVEFEED_EVENT_OTHER, kind_of, message_of};
 use super::feed::{Open, patience};
 use super::object::{livefeed_batch, livefeed_event, livefeed_feed};
 use super::pointers::Caller;
@@ -14,8 +14,8 @@ use std::time::SystemTime;
 /// `livefeed_view.flags`: the payload is a binary message, not text.
 pub const LIVEFEED_VIEW_BINARY: u32 = 1;
 
-/// An event of a batch at a glance. `event` is the event itself, for the accessors; all that is here belongs to the batch
-/// and is valid until that is freed.
+/// An event at a glance. What it points to belongs to the batch or event that it was got from, and is valid until that is
+/// freed.
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]
 pub struct livefeed_view {
@@ -25,11 +25,10 @@ pub struct livefeed_view {
     pub data: *const u8,
     /// Its length in bytes.
     pub length: usize,
-    /// Stands for the subscriptions that a message is data of: NULL for none. Where it is the same in two views of a batch, so
-    /// are they, and their names need be asked for only once (see `livefeed_event_subscription`). It is to be compared, and no
-    /// more.
+    /// Stands for the list of subscriptions that a message is data of (see `livefeed_event_subscription`), NULL for none: two
+    /// messages of one batch with the same pointer have the same list. Compare it, don't follow it.
     pub subscriptions: *const c_void,
-    /// The connection it belongs to, counted from 1.
+    /// The connection it belongs to: see `livefeed_event_epoch`.
     pub epoch: u64,
     /// When it happened or was received, in nanoseconds since 1970 (UTC).
     pub time_ns: i64,
@@ -37,34 +36,44 @@ pub struct livefeed_view {
     pub kind: i32,
     /// `LIVEFEED_VIEW_..`, added up.
     pub flags: u32,
+    /// 0, until a later version says more here.
+    pub reserved: u64,
+}
+
+/// Programs were built with it: what is added comes out of what is reserved.
+#[cfg(target_pointer_width = "64")]
+const _: () = assert!(size_of::<livefeed_view>() == 64, "a view has another size than it always had");
+
+impl livefeed_view {
+    /// One of nothing.
+    pub(super) const EMPTY: Self = Self {
+        event: std::ptr::null(),
+        data: std::ptr::null(),
+        length: 0,
+        subscriptions: std::ptr::null(),
+        epoch: 0,
+        time_ns: 0,
+        kind: LIVEFEED_EVENT_OTHER,
+        flags: 0,
+        reserved: 0,
+    };
 }
 
 /// Reads the next event, and waits for it: `timeout_ms` milliseconds at most, 0 not at all, less than 0 for ever.
 ///
-/// # Ownership
+/// Ownership: `*event` is to be freed by `livefeed_event_free`. It stays valid when the feed is freed.
 ///
-/// What `*event` is set to is to be freed by `livefeed_event_free`. It stays valid when the feed is freed.
+/// Threads: any, and several at once: then each event goes to one of them.
 ///
-/// # Threads
-///
-/// Any, and several at once: then each event goes to one of them.
-///
-/// # Errors
-///
-/// `LIVEFEED_TIMEOUT` if none came; `LIVEFEED_CLOSED` after the last event, for ever; `LIVEFEED_TAKEN` if there is a
-/// callback; `LIVEFEED_WOULD_DEADLOCK` in a callback of the feed; `LIVEFEED_NULL_POINTER`, `LIVEFEED_INVALID_HANDLE`,
-/// `LIVEFEED_FORKED`, `LIVEFEED_NOT_STARTED`.
-///
-/// # Safety
-///
-/// `feed` is NULL or a feed; `event` is NULL or can be written to.
+/// Errors: `LIVEFEED_TIMEOUT` if none came; `LIVEFEED_CLOSED` after the last event, for ever; `LIVEFEED_TAKEN` if
+/// there is a callback; `LIVEFEED_WOULD_DEADLOCK` in the feed's provider, if it would have to wait.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn livefeed_next(
     feed: *mut livefeed_feed,
     timeout_ms: i64,
     event: *mut *mut livefeed_event,
 ) -> livefeed_result {
-    // SAFETY: see above.
+    // SAFETY: what the header asks of C, under "Pointers".
     let caller = unsafe { Caller::promises() };
     guard(|| {
         let event = caller.out(event, "event")?;
@@ -78,26 +87,11 @@ pub unsafe extern "C" fn livefeed_next(
     })
 }
 
-/// Frees an event. NULL is fine, and an event that is borrowed, from a batch or in a callback, is left alone.
-///
-/// # Ownership
-///
-/// Takes the event, and all that belongs to it.
-///
-/// # Threads
-///
-/// Any.
-///
-/// # Errors
-///
-/// None.
-///
-/// # Safety
-///
-/// `event` is NULL or an event that was not freed before.
+/// Frees an event, and all that belongs to it. NULL is fine. One that is borrowed, from a batch or in a callback, is
+/// not to be freed, and is left alone.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn livefeed_event_free(event: *mut livefeed_event) {
-    // SAFETY: see above.
+    // SAFETY: what the header asks of C, under "Pointers".
     let caller = unsafe { Caller::promises() };
     guard(|| {
         if !event.is_null() {
@@ -107,25 +101,34 @@ pub unsafe extern "C" fn livefeed_event_free(event: *mut livefeed_event) {
     });
 }
 
+/// Copies an event, to keep it or hand it to another thread: a borrowed one too, from a batch or in a callback. The
+/// payload is shared, not copied.
+///
+/// Ownership: `*copy` is to be freed by `livefeed_event_free`. It stays valid when the event, its batch and its feed
+/// are freed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn livefeed_event_clone(
+    event: *const livefeed_event,
+    copy: *mut *mut livefeed_event,
+) -> livefeed_result {
+    // SAFETY: what the header asks of C, under "Pointers".
+    let caller = unsafe { Caller::promises() };
+    guard(|| {
+        let copy = caller.out(copy, "copy")?;
+        copy.set(Box::into_raw(caller.event(event)?.copy()));
+        Ok(())
+    })
+}
+
 /// Reads all events that wait, `most` at most (0: however many there are), and waits for the first as `livefeed_next`
 /// does: one call for many events.
 ///
-/// # Ownership
-///
-/// What `*batch` is set to is to be freed by `livefeed_batch_free`, and holds at least one event. It stays valid when the
+/// Ownership: `*batch` is to be freed by `livefeed_batch_free`, and holds at least one event. It stays valid when the
 /// feed is freed.
 ///
-/// # Threads
+/// Threads: any, and several at once: then each event goes to one of them.
 ///
-/// Any, and several at once: then each event goes to one of them.
-///
-/// # Errors
-///
-/// As `livefeed_next`.
-///
-/// # Safety
-///
-/// `feed` is NULL or a feed; `batch` is NULL or can be written to.
+/// Errors: as `livefeed_next`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn livefeed_next_batch(
     feed: *mut livefeed_feed,
@@ -133,7 +136,7 @@ pub unsafe extern "C" fn livefeed_next_batch(
     timeout_ms: i64,
     batch: *mut *mut livefeed_batch,
 ) -> livefeed_result {
-    // SAFETY: see above.
+    // SAFETY: what the header asks of C, under "Pointers".
     let caller = unsafe { Caller::promises() };
     guard(|| {
         let batch = caller.out(batch, "batch")?;
@@ -166,6 +169,7 @@ pub(super) fn view(event: &livefeed_event) -> livefeed_view {
         time_ns: nanos(&event.event),
         kind: kind_of(&event.event),
         flags,
+        reserved: 0,
     }
 }
 
@@ -183,28 +187,14 @@ pub(super) fn nanos(event: &Event) -> i64 {
 
 /// Gives all events of a batch, in order, as an array of plain structs: for a whole batch by one call.
 ///
-/// # Ownership
-///
-/// `*views` and all that it points to belong to the batch, and are valid until that is freed.
-///
-/// # Threads
-///
-/// Any. A batch may be looked at from several threads at once.
-///
-/// # Errors
-///
-/// `LIVEFEED_NULL_POINTER`, `LIVEFEED_INVALID_HANDLE`.
-///
-/// # Safety
-///
-/// `batch` is NULL or a batch; `views` and `count` are NULL or can be written to.
+/// Ownership: `*views` and all that it points to belong to the batch, and are valid until that is freed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn livefeed_batch_views(
     batch: *const livefeed_batch,
     views: *mut *const livefeed_view,
     count: *mut usize,
 ) -> livefeed_result {
-    // SAFETY: see above.
+    // SAFETY: what the header asks of C, under "Pointers".
     let caller = unsafe { Caller::promises() };
     guard(|| {
         let (views, count) = (caller.out(views, "views")?, caller.out(count, "count")?);
@@ -217,59 +207,30 @@ pub unsafe extern "C" fn livefeed_batch_views(
 
 /// Gives an event at a glance: all of it by one call, as `livefeed_batch_views` does for many.
 ///
-/// # Ownership
-///
-/// What the view points to belongs to the event, and is valid until that is freed.
-///
-/// # Threads
-///
-/// Any, and several at once.
-///
-/// # Errors
-///
-/// `LIVEFEED_NULL_POINTER`, `LIVEFEED_INVALID_HANDLE`.
-///
-/// # Safety
-///
-/// `event` is NULL or an event; `found` is NULL or can be written to.
+/// Ownership: what the view points to belongs to the event, and is valid until that is freed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn livefeed_event_view(
     event: *const livefeed_event,
-    found: *mut livefeed_view,
+    view: *mut livefeed_view,
 ) -> livefeed_result {
-    // SAFETY: see above.
+    // SAFETY: what the header asks of C, under "Pointers".
     let caller = unsafe { Caller::promises() };
     guard(|| {
-        let found = caller.out(found, "found")?;
-        found.set(view(caller.event(event)?));
+        let view = caller.out(view, "view")?;
+        view.set(self::view(caller.event(event)?));
         Ok(())
     })
 }
 
-/// Frees a batch, and its events with it. NULL is fine.
-///
-/// # Ownership
-///
-/// Takes the batch, and all that belongs to it.
-///
-/// # Threads
-///
-/// Any, once nobody looks at its events any more.
-///
-/// # Errors
-///
-/// None.
-///
-/// # Safety
-///
-/// `batch` is NULL or a batch that was not freed before.
+/// Frees a batch, its views and its events. NULL is fine. What is to be kept of it is to be copied before: see
+/// `livefeed_event_clone`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn livefeed_batch_free(batch: *mut livefeed_batch) {
-    // SAFETY: see above.
+    // SAFETY: what the header asks of C, under "Pointers".
     let caller = unsafe { Caller::promises() };
     guard(|| {
         if !batch.is_null() {
-            caller.take_batch(batch)?.end();
+            livefeed_batch::end(caller.take_batch(batch)?);
         }
         Ok(())
     });

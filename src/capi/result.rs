@@ -10,51 +10,51 @@ use std::ffi::{CStr, CString, c_char};
 pub type livefeed_result = i32;
 
 /// It worked.
-pub const LIVEFEED_OK: livefeed_result = 0;
+pub const LIVEFEED_OK: i32 = 0;
 /// Nothing came, or it was not done, in the time given. To read or wait again is fine; what was sent is sent, and goes on.
-pub const LIVEFEED_TIMEOUT: livefeed_result = 1;
-/// The feed is over. From a reading function: and every event was read. Final.
-pub const LIVEFEED_CLOSED: livefeed_result = 2;
+pub const LIVEFEED_TIMEOUT: i32 = 1;
+/// The feed is over; a function that reads says it once all events were read. Final.
+pub const LIVEFEED_CLOSED: i32 = 2;
 /// A pointer that must not be NULL is NULL.
-pub const LIVEFEED_NULL_POINTER: livefeed_result = 3;
+pub const LIVEFEED_NULL_POINTER: i32 = 3;
 /// A text is not UTF-8.
-pub const LIVEFEED_INVALID_UTF8: livefeed_result = 4;
+pub const LIVEFEED_INVALID_UTF8: i32 = 4;
 /// A pointer is none to what it should be: of another kind, freed, or not from livefeed. Not every wrong pointer can be
 /// told.
-pub const LIVEFEED_INVALID_HANDLE: livefeed_result = 5;
+pub const LIVEFEED_INVALID_HANDLE: i32 = 5;
 /// The configuration, some JSON, or another argument is wrong; `livefeed_error_message` names it. Final.
-pub const LIVEFEED_CONFIG: livefeed_result = 6;
+pub const LIVEFEED_CONFIG: i32 = 6;
 /// There is no connection at the moment, and nothing is kept for a later one: try again once connected.
-pub const LIVEFEED_NOT_CONNECTED: livefeed_result = 7;
+pub const LIVEFEED_NOT_CONNECTED: i32 = 7;
 /// Too much waits to be written (`limits.send_bytes`): try again later.
-pub const LIVEFEED_OUTBOX_FULL: livefeed_result = 8;
+pub const LIVEFEED_OUTBOX_FULL: i32 = 8;
 /// The message is larger than what may be sent. Final.
-pub const LIVEFEED_TOO_LARGE: livefeed_result = 9;
-/// There is no subscription of that name. Final.
-pub const LIVEFEED_UNKNOWN_SUBSCRIPTION: livefeed_result = 10;
+pub const LIVEFEED_TOO_LARGE: i32 = 9;
+/// There is no subscription with that `id`. Final.
+pub const LIVEFEED_UNKNOWN_SUBSCRIPTION: i32 = 10;
 /// Called from a callback of this feed, whose thread it would wait for.
-pub const LIVEFEED_WOULD_DEADLOCK: livefeed_result = 11;
+pub const LIVEFEED_WOULD_DEADLOCK: i32 = 11;
 /// The feed's events go to its callback. Final.
-pub const LIVEFEED_TAKEN: livefeed_result = 12;
+pub const LIVEFEED_TAKEN: i32 = 12;
 /// The operating system refused a thread or a file descriptor: its limit was met.
-pub const LIVEFEED_SYSTEM: livefeed_result = 13;
+pub const LIVEFEED_SYSTEM: i32 = 13;
 /// The feed was made in the parent of this process and can't be used here. Final.
-pub const LIVEFEED_FORKED: livefeed_result = 14;
+pub const LIVEFEED_FORKED: i32 = 14;
 /// A bug of livefeed, or a logger that panicked. The feed may go on.
-pub const LIVEFEED_PANIC: livefeed_result = 15;
+pub const LIVEFEED_PANIC: i32 = 15;
 /// This platform does not have it. Final.
-pub const LIVEFEED_UNSUPPORTED: livefeed_result = 16;
+pub const LIVEFEED_UNSUPPORTED: i32 = 16;
 /// This event has no such thing.
-pub const LIVEFEED_NO_VALUE: livefeed_result = 17;
+pub const LIVEFEED_NO_VALUE: i32 = 17;
 /// The feed was prepared and is not started.
-pub const LIVEFEED_NOT_STARTED: livefeed_result = 18;
+pub const LIVEFEED_NOT_STARTED: i32 = 18;
 /// The feed is started: it is too late for that. Final.
-pub const LIVEFEED_ALREADY_STARTED: livefeed_result = 19;
+pub const LIVEFEED_ALREADY_STARTED: i32 = 19;
 /// The message was not written, or not all of it: the connection ended before. It is not sent again.
-pub const LIVEFEED_DROPPED: livefeed_result = 20;
+pub const LIVEFEED_DROPPED: i32 = 20;
 
 /// The version of the ABI that this header describes. It changes when a program that was built with an older header
-/// would not work any more, and then the name of the shared library changes with it.
+/// would not work any more.
 pub const LIVEFEED_ABI_VERSION: u32 = 1;
 
 /// Why a call fails.
@@ -103,6 +103,15 @@ impl Failure {
 
     pub(super) const TIMEOUT: Self = Self::fixed(LIVEFEED_TIMEOUT, c"timed out");
     pub(super) const FREED: Self = Self::fixed(LIVEFEED_CLOSED, c"the feed is closed: it was freed");
+
+    /// With more to say.
+    pub(super) fn and(self, more: &str) -> Self {
+        let said = match &self.message {
+            Text::Fixed(text) => text.to_string_lossy(),
+            Text::Made(text) => text.to_string_lossy(),
+        };
+        Self::new(self.code, format!("{said}{more}"))
+    }
 
     /// Keeps the message for `livefeed_error_message`.
     fn tell(self) -> livefeed_result {
@@ -158,18 +167,11 @@ pub(super) fn guard_value<T>(otherwise: T, call: impl FnOnce() -> Result<T, Fail
 /// Says in English why the last call that failed on this thread did so: for people, not to be compared. It shows no
 /// secret.
 ///
-/// # Ownership
+/// Ownership: NUL-terminated UTF-8, never NULL; empty if no call has failed yet. It belongs to livefeed and is valid
+/// on this thread until the next call that fails here, `LIVEFEED_TIMEOUT` and the like included, or until the thread
+/// ends.
 ///
-/// NUL-terminated UTF-8, never NULL; empty if no call has failed yet. It belongs to livefeed and is valid on this thread
-/// until the next call that fails here, `LIVEFEED_TIMEOUT` and the like included, or until the thread ends.
-///
-/// # Threads
-///
-/// Each thread has its own.
-///
-/// # Errors
-///
-/// None.
+/// Threads: each thread has its own.
 #[unsafe(no_mangle)]
 pub extern "C" fn livefeed_error_message() -> *const c_char {
     LAST.try_with(|last| last.try_borrow().map_or(c"".as_ptr(), |last| last.as_ptr()))
@@ -178,17 +180,7 @@ pub extern "C" fn livefeed_error_message() -> *const c_char {
 
 /// Returns the name of a result code, such as `"LIVEFEED_TIMEOUT"`.
 ///
-/// # Ownership
-///
-/// NUL-terminated, never NULL, and valid for ever; `"unknown"` for a number that is no code.
-///
-/// # Threads
-///
-/// Any.
-///
-/// # Errors
-///
-/// None.
+/// Ownership: NUL-terminated, never NULL, and valid for ever; `"unknown"` for a number that is no code.
 #[unsafe(no_mangle)]
 pub extern "C" fn livefeed_result_name(result: livefeed_result) -> *const c_char {
     let name = match result {
@@ -220,17 +212,7 @@ pub extern "C" fn livefeed_result_name(result: livefeed_result) -> *const c_char
 
 /// Returns the version of the library, such as `"0.1.0"`.
 ///
-/// # Ownership
-///
-/// NUL-terminated, never NULL, and valid for ever.
-///
-/// # Threads
-///
-/// Any.
-///
-/// # Errors
-///
-/// None.
+/// Ownership: NUL-terminated, never NULL, and valid for ever.
 #[unsafe(no_mangle)]
 pub extern "C" fn livefeed_version() -> *const c_char {
     const VERSION: &CStr =
@@ -243,18 +225,6 @@ pub extern "C" fn livefeed_version() -> *const c_char {
 
 /// Returns the version of the ABI that the library has. A program that loads it at run time compares it with
 /// `LIVEFEED_ABI_VERSION`, and uses no other.
-///
-/// # Ownership
-///
-/// Nothing changes hands.
-///
-/// # Threads
-///
-/// Any.
-///
-/// # Errors
-///
-/// None.
 #[unsafe(no_mangle)]
 pub extern "C" fn livefeed_abi_version() -> u32 {
     LIVEFEED_ABI_VERSION

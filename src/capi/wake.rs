@@ -7,33 +7,22 @@ use super::result::{Failure, LIVEFEED_UNSUPPORTED};
 use super::result::{guard, livefeed_result};
 use std::ffi::c_int;
 
-/// Gives a file descriptor that is readable while events wait to be read by `livefeed_next` or `livefeed_next_batch`, and
-/// from the end of the feed on for ever: for `poll`, `epoll`, `kqueue` and the event loops built on them. Unix only.
+/// Gives a file descriptor that is readable while events wait to be read by `livefeed_next` or `livefeed_next_batch`,
+/// and from the end of the feed on for ever: for `poll`, `epoll`, `kqueue` and the event loops built on them. Unix
+/// only.
 ///
-/// Do nothing with it but wait until it is readable, then call `livefeed_next` or `livefeed_next_batch` with a timeout of 0
-/// until one says `LIVEFEED_TIMEOUT`. (Once is enough too: what is left keeps it readable.) With several threads that read,
-/// it may be readable when another one was faster. The same one is given each time.
+/// Do nothing with it but wait until it is readable, then call `livefeed_next` or `livefeed_next_batch` with a
+/// timeout of 0 until one says `LIVEFEED_TIMEOUT`. (Once is enough too: what is left keeps it readable.) After
+/// `LIVEFEED_CLOSED` take it out of what you wait for, or your loop spins. With several threads that read, it may be
+/// readable when another one was faster. The same one is given each time.
 ///
-/// # Ownership
-///
-/// It belongs to the feed, and is closed with it: don't close it, don't read from it, and forget it before
+/// Ownership: it belongs to the feed, and is closed with it: don't close it, don't read from it, and forget it before
 /// `livefeed_free`.
 ///
-/// # Threads
-///
-/// Any.
-///
-/// # Errors
-///
-/// `LIVEFEED_NULL_POINTER`, `LIVEFEED_INVALID_HANDLE`, `LIVEFEED_FORKED`, `LIVEFEED_NOT_STARTED`, `LIVEFEED_TAKEN`,
-/// `LIVEFEED_SYSTEM`, `LIVEFEED_UNSUPPORTED`.
-///
-/// # Safety
-///
-/// `feed` is NULL or a feed; `fd` is NULL or can be written to.
+/// Errors: `LIVEFEED_TAKEN`, `LIVEFEED_SYSTEM`, `LIVEFEED_UNSUPPORTED`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn livefeed_fd(feed: *mut livefeed_feed, fd: *mut c_int) -> livefeed_result {
-    // SAFETY: see above.
+    // SAFETY: what the header asks of C, under "Pointers".
     let caller = unsafe { Caller::promises() };
     guard(|| {
         let fd = caller.out(fd, "fd")?;

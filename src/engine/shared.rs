@@ -366,7 +366,7 @@ impl Shared {
         timeout: Duration,
         mut ready: impl FnMut(&Core) -> Option<Result<R, Error>>,
     ) -> Result<R, Error> {
-        if self.is_own_thread() {
+        if !timeout.is_zero() && self.is_own_thread() {
             return Err(Error::WouldDeadlock);
         }
         let deadline = clock::mono().checked_add(timeout);

@@ -79,7 +79,8 @@ impl Pull {
     ///
     /// # Errors
     ///
-    /// [`Error::Timeout`], [`Error::Closed`] after the last event, [`Error::WouldDeadlock`] on a thread of the feed.
+    /// [`Error::Timeout`], [`Error::Closed`] after the last event, [`Error::WouldDeadlock`] on a thread of the feed
+    /// that would have to wait.
     pub(crate) fn next(&self, timeout: Option<Duration>) -> Result<Event, Error> {
         match self.take(false) {
             Some(event) => Ok(event),
@@ -134,11 +135,11 @@ impl Pull {
             if shared.is_over() {
                 return take(false).ok_or_else(|| shared.closed_error());
             }
-            if shared.is_own_thread() {
-                return Err(Error::WouldDeadlock);
-            }
             if timeout.is_some_and(|timeout| timeout.is_zero()) {
                 return Err(Error::Timeout);
+            }
+            if shared.is_own_thread() {
+                return Err(Error::WouldDeadlock);
             }
             self.waiting.fetch_add(1, Ordering::SeqCst);
             // Once more, now that whoever leaves something here rings for this thread.

@@ -117,7 +117,8 @@ fn a_batch_is_read_by_one_call_and_what_is_left_comes_next() {
 
 /// All of a view, by what it was made from.
 fn glance(view: &livefeed_view) -> impl PartialEq + std::fmt::Debug + use<> {
-    let livefeed_view { event, data, length, subscriptions, epoch, time_ns, kind, flags } = *view;
+    let livefeed_view { event, data, length, subscriptions, epoch, time_ns, kind, flags, reserved } = *view;
+    assert_eq!(reserved, 0);
     (event, data, length, subscriptions, epoch, time_ns, kind, flags)
 }
 
@@ -173,7 +174,20 @@ fn a_view_says_what_the_accessors_say_and_tells_subscriptions_apart() {
             assert!(view.subscriptions.is_null(), "kind {}", view.kind);
         }
     }
+    // What is kept of it outlives it.
+    let kept = unsafe { *views.add(count - 1) };
+    let mut copy = null_mut();
+    ok(unsafe { livefeed_event_clone(kept.event, &mut copy) }).unwrap();
+    let copy = Taken(copy);
+    let view = glance_at(copy.0);
+    assert_eq!((view.data, view.length), (kept.data, 2), "the payload is shared");
+    let was = json(kept.event);
     unsafe { livefeed_batch_free(batch) };
+    assert_eq!(copy.payload().unwrap(), [7, 8]);
+    let mut again = null_mut();
+    ok(unsafe { livefeed_event_clone(copy.0, &mut again) }).unwrap();
+    drop(copy);
+    assert_eq!(Taken(again).json(), was);
     let names: Vec<_> = seen.iter().map(|(names, _)| names.join("+")).collect();
     assert_eq!(names, ["a", "b", "a", "", "b", "a+b", ""]);
     for (names, stands_for) in &seen {
@@ -182,6 +196,53 @@ fn a_view_says_what_the_accessors_say_and_tells_subscriptions_apart() {
             assert_eq!(names == others, stands_for == other, "{names:?} and {others:?}");
         }
     }
+}
+
+/// A batch that was freed rests until others were, and says meanwhile that it is none: so do its events and views.
+#[test]
+fn who_looks_at_a_batch_that_was_freed_is_told_so() {
+    let lab = Lab::start(Script::new()).unwrap();
+    let feed = Handle::open(&config(&lab, "")).unwrap();
+    ok(unsafe { livefeed_wait_connected(feed.0, CEILING_MS) }).unwrap();
+    let read = || {
+        let (mut batch, mut views, mut count) = (null_mut(), null(), 0);
+        ok(unsafe { livefeed_next_batch(feed.0, 1, CEILING_MS, &mut batch) }).unwrap();
+        ok(unsafe { livefeed_batch_views(batch, &mut views, &mut count) }).unwrap();
+        assert_eq!(count, 1);
+        (batch, views)
+    };
+    for number in 0..6 {
+        lab.control().all(Command::Send(number.to_string()));
+    }
+    let (batch, views) = read();
+    let event = unsafe { (*views).event };
+    assert_eq!(unsafe { livefeed_event_kind(event) }, LIVEFEED_EVENT_CONNECTING);
+    unsafe { livefeed_batch_free(batch) };
+    let (next, its_views) = read();
+    assert_ne!(next, batch, "it rests");
+    let mut copy = null_mut();
+    assert_eq!(unsafe { livefeed_event_clone(event, &mut copy) }, LIVEFEED_INVALID_HANDLE);
+    let view = unsafe { &*views };
+    assert!(view.event.is_null() && view.data.is_null() && view.kind == 0 && view.epoch == 0);
+    assert_eq!(
+        unsafe { livefeed_batch_views(batch, &mut null(), &mut 0) },
+        LIVEFEED_INVALID_HANDLE,
+        "{}",
+        message()
+    );
+    unsafe { livefeed_batch_free(batch) }; // once more: the next one is none the worse for it
+    assert_eq!(unsafe { livefeed_event_kind((*its_views).event) }, LIVEFEED_EVENT_CONNECTED);
+    unsafe { livefeed_batch_free(next) };
+    // Their memory is used again, and in turn.
+    let seen: Vec<_> = (0..4)
+        .map(|_| {
+            let (batch, _) = read();
+            unsafe { livefeed_batch_free(batch) };
+            batch.addr()
+        })
+        .collect();
+    assert_eq!((seen[0], seen[1]), (batch.addr(), next.addr()));
+    assert_eq!((seen[2], seen[3]), (seen[0], seen[1]));
 }
 
 /// What was taken from the queue and not given out yet can't be dropped any more: it is little, whatever the bound.
@@ -432,4 +493,106 @@ fn what_fails_leaves_its_outputs_alone_and_says_why() {
     let prepared = Handle::prepare(r#"{"queue": {"messages": 0}}"#).unwrap();
     assert_eq!(unsafe { livefeed_start(prepared.0) }, LIVEFEED_CONFIG);
     assert_eq!(unsafe { livefeed_start(prepared.0) }, LIVEFEED_CONFIG, "as before");
+}
+
+/// What a beginner gets wrong first, and what is to be read then.
+#[test]
+fn messages_say_what_to_do() {
+    let mut feed = null_mut();
+    for (config, says) in [
+        ("https://a/", "is no WebSocket URL: it begins with ws:// or wss://"),
+        (
+            "feed.json",
+            "neither a URL (ws://, wss://) nor a JSON object {..}; of a file its content is wanted",
+        ),
+        ("127.0.0.1:9702", "neither a URL"),
+        (" \n", "is empty"),
+        ("ws://127.0.0.1:9/\0", "ends with a NUL: leave it out of the length"),
+        (r#"{"url": "ws://h/", "subscriptions": [{"subscribe": "x"}]}"#, "subscriptions[0]: has no `id`"),
+        (r#"{"url": "ws://h/", "subscriptions": [{"name": "x"}]}"#, "did you mean `id`?"),
+    ] {
+        let result = unsafe { livefeed_open(config.as_ptr().cast(), config.len(), &mut feed) };
+        assert_eq!(name(result), "LIVEFEED_CONFIG", "{config}");
+        assert!(message().contains(says), "{config}: {}", message());
+    }
+    // As it is read from a file.
+    drop(Handle::prepare("  ws://127.0.0.1:9/\n").unwrap());
+
+    let refused = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let feed =
+        Handle::open(&format!(r#"{{"url": "ws://{refused}/", "reconnect": {{"first": "10s"}}}}"#)).unwrap();
+    feed.until(LIVEFEED_EVENT_DISCONNECTED);
+    for wait in [livefeed_wait_connected, livefeed_wait_fresh] {
+        assert_eq!(unsafe { wait(feed.0, 1) }, LIVEFEED_TIMEOUT);
+        assert!(message().starts_with("timed out: ") && message().contains("refused"), "{}", message());
+    }
+    assert_eq!(unsafe { livefeed_send(feed.0, LIVEFEED_TEXT, null(), 0) }, LIVEFEED_NOT_CONNECTED);
+    let said = message();
+    assert!(said.contains("refused") && said.ends_with("wait with livefeed_wait_connected"), "{said}");
+    let result = unsafe { livefeed_send(feed.0, LIVEFEED_BINARY, c"x".as_ptr().cast(), usize::MAX) };
+    assert_eq!(name(result), "LIVEFEED_CONFIG");
+    assert!(message().ends_with("only text may be LIVEFEED_NUL_TERMINATED"), "{}", message());
+    let result = unsafe { livefeed_set_callback(feed.0, Some(hear), null_mut()) };
+    assert_eq!(name(result), "LIVEFEED_ALREADY_STARTED");
+    assert!(message().contains("use livefeed_prepare"), "{}", message());
+    assert_eq!(unsafe { livefeed_set_log_callback(9, None, null_mut()) }, LIVEFEED_CONFIG);
+    assert!(message().contains("LIVEFEED_LOG_TRACE (5)"), "{}", message());
+
+    let lab = Lab::start(Script::new()).unwrap();
+    let feed = Handle::open(&config(&lab, "")).unwrap();
+    ok(unsafe { livefeed_wait_connected(feed.0, CEILING_MS) }).unwrap();
+    for (question, expected, says) in [
+        (c"1", LIVEFEED_TIMEOUT, "no message met the matcher within 5 ms"),
+        (c"hello", LIVEFEED_CONFIG, "stands in quotes"),
+    ] {
+        let (question, matcher) = (question.as_ptr(), c"{\"text\": \"a\"}".as_ptr());
+        let result = unsafe {
+            livefeed_request(feed.0, question, usize::MAX, matcher, usize::MAX, 5, &mut null_mut())
+        };
+        assert_eq!(name(result), name(expected), "{}", message());
+        assert!(message().contains(says), "{}", message());
+    }
+}
+
+/// In a callback nothing may wait, but what does not wait answers there.
+#[test]
+fn a_callback_may_ask_whether_there_is_a_connection_and_learns_what_became_of_its_calls() {
+    struct Asks {
+        feed: AtomicUsize,
+        told: Sender<[(&'static str, String); 5]>,
+    }
+    unsafe extern "C-unwind" fn asks(userdata: *mut c_void, event: *const livefeed_event) {
+        let Asks { feed, told } = unsafe { &*userdata.cast::<Asks>() };
+        if unsafe { livefeed_event_kind(event) } == LIVEFEED_EVENT_MESSAGE {
+            let feed = feed.load(Ordering::SeqCst) as *mut livefeed_feed;
+            let said = |result| (name(result), message());
+            unsafe {
+                let _ = told.send([
+                    said(livefeed_wait_connected(feed, 0)),
+                    said(livefeed_wait_fresh(feed, 0)),
+                    said(livefeed_wait_connected(feed, 1)),
+                    said(livefeed_send_wait(feed, LIVEFEED_TEXT, c"x".as_ptr().cast(), 1, CEILING_MS)),
+                    said(livefeed_close(feed, CEILING_MS)),
+                ]);
+            }
+        }
+    }
+    let lab = Lab::start(Script::new().send("a")).unwrap();
+    let feed = Handle::prepare(&config(&lab, "")).unwrap();
+    let (told, hear) = channel();
+    let asked = Asks { feed: AtomicUsize::new(feed.0 as usize), told };
+    let userdata = (&raw const asked).cast_mut().cast();
+    ok(unsafe { livefeed_set_callback(feed.0, Some(asks), userdata) }).unwrap();
+    ok(unsafe { livefeed_start(feed.0) }).unwrap();
+    let [connected, fresh, waits, sends, closes] = hear.recv_timeout(CEILING).unwrap();
+    assert_eq!((connected.0, fresh.0), ("LIVEFEED_OK", "LIVEFEED_OK"));
+    for ((result, said), end) in [
+        (waits, "wait for"),
+        (sends, "the message was admitted, though, don't send it again"),
+        (closes, "it is closing, but can't be waited for here"),
+    ] {
+        assert_eq!(result, "LIVEFEED_WOULD_DEADLOCK");
+        assert!(said.ends_with(end), "{said}");
+    }
+    drop(feed);
 }

@@ -166,6 +166,26 @@ fn each_result_has_its_name() {
     }
 }
 
+/// What any function may return: the rules on top say so once.
+const GENERAL: &[&str] = &[
+    "LIVEFEED_NULL_POINTER",
+    "LIVEFEED_INVALID_HANDLE",
+    "LIVEFEED_INVALID_UTF8",
+    "LIVEFEED_FORKED",
+    "LIVEFEED_NOT_STARTED",
+    "LIVEFEED_PANIC",
+];
+
+/// These fail in no other way.
+const PLAIN: &[&str] = &[
+    "livefeed_health_json",
+    "livefeed_event_clone",
+    "livefeed_batch_views",
+    "livefeed_event_view",
+    "livefeed_event_json",
+    "livefeed_target_set_error",
+];
+
 #[test]
 fn each_function_says_who_owns_what_on_which_threads_and_how_it_fails() {
     let functions = functions(&committed());
@@ -176,14 +196,41 @@ fn each_function_says_who_owns_what_on_which_threads_and_how_it_fails() {
         .collect();
     for (name, comment) in &functions {
         assert!(comment.trim_start_matches([' ', '*', '\n']).len() > 40, "{name} says nothing");
-        for section in ["# Ownership", "# Threads", "# Errors"] {
-            assert!(comment.contains(section), "{name} has no section {section}");
-        }
+        assert!(!comment.contains("# "), "{name}: a heading of Rust");
         let (_, source) = sources.split_once(&format!("fn {name}(")).expect("it is in the sources");
-        if source.split('{').next().unwrap().contains("-> livefeed_result") {
-            let codes = comment.split("# Errors").nth(1).unwrap();
-            assert!(codes.contains("LIVEFEED_") || codes.contains("As `livefeed_"), "{name} names no code");
+        let signature = source.split('{').next().unwrap();
+        let names = |code: &&&str| comment.contains(&format!("`{code}`"));
+        let errors = comment.split("Errors: ").nth(1);
+        if signature.contains("-> livefeed_result") {
+            let said =
+                errors.is_some_and(|codes| codes.contains("`LIVEFEED_") || codes.contains("as `livefeed_"));
+            assert_eq!(
+                said,
+                !PLAIN.contains(&name.as_str()),
+                "{name} names its codes, or fails as any function"
+            );
         }
+        if name != "livefeed_set_log_callback" {
+            assert_eq!(GENERAL.iter().find(names), None, "{name}: the rules on top have it");
+        }
+        if signature.contains("*mut *mut ") || signature.contains("userdata: ") {
+            assert!(
+                comment.contains("Ownership: "),
+                "{name} does not say who frees what it gives, or keeps userdata"
+            );
+        }
+        if signature.contains("timeout_ms") || signature.contains("userdata: ") || name == "livefeed_free" {
+            let told = ["Threads: ", "callback", "as `livefeed_"].iter().any(|word| comment.contains(word));
+            assert!(told, "{name} may wait, and does not say what it does in callbacks");
+        }
+    }
+    let header = committed();
+    let rules = header.split("*/").find(|comment| comment.contains("Rules, for all functions")).unwrap();
+    for code in GENERAL {
+        assert!(rules.contains(code), "the rules do not name {code}");
+    }
+    for rule in ["Errors.", "Pointers.", "Ownership.", "Threads.", "Callbacks", "fork()."] {
+        assert!(rules.contains(&format!(" - {rule}")), "no rule {rule}");
     }
     // What a comment speaks of is there.
     let constants = constants(&committed());
@@ -197,7 +244,6 @@ fn each_function_says_who_owns_what_on_which_threads_and_how_it_fails() {
     ];
     let typedefs =
         ["livefeed_result", "livefeed_callback", "livefeed_token_provider", "livefeed_log_callback"];
-    let header = committed();
     for word in header.split(|c: char| !c.is_ascii_alphanumeric() && c != '_') {
         let known = match word {
             "LIVEFEED_H" | "livefeed_" => true,
@@ -212,6 +258,31 @@ fn each_function_says_who_owns_what_on_which_threads_and_how_it_fails() {
         };
         assert!(known, "the header speaks of {word}, which it does not have");
     }
+}
+
+/// What a comment shows is what the library takes.
+#[test]
+fn the_examples_of_json_can_be_used() {
+    let header = committed();
+    let shown = |before: &str| -> String {
+        let (_, after) = header.split_once(before).unwrap_or_else(|| panic!("{before} is not there"));
+        let lines = after.lines().skip(2).map(|line| line.trim_start().trim_start_matches('*'));
+        lines.take_while(|line| line.starts_with("    ")).collect()
+    };
+    let config = shown("`livefeed schema` prints:");
+    let mut config: livefeed::FeedConfig = livefeed::FeedConfig::from_json(&config).expect(&config);
+    config.validate().unwrap();
+    let subscription = shown("as an entry of `subscriptions` in the configuration:");
+    config.subscriptions = vec![serde_json::from_str(&subscription).expect(&subscription)];
+    config.validate().unwrap();
+    let matchers = shown("as matchers in the configuration:");
+    let matchers = matchers.split("{").filter_map(|part| Some(format!("{{{}}}", part.split_once('}')?.0)));
+    let read: Vec<_> =
+        matchers.filter(|text| serde_json::from_str::<livefeed::Matcher>(text).is_ok()).collect();
+    assert!(
+        read.iter().any(|text| text.contains("text")) && read.iter().any(|text| text.contains("prefix")),
+        "{read:?}"
+    );
 }
 
 /// The symbols that a program can link with.

@@ -258,7 +258,10 @@ pub(super) fn check_subprotocols(subprotocols: &[String]) -> Checked {
     for (index, subprotocol) in subprotocols.iter().enumerate() {
         let path = || format!("subprotocols[{index}]");
         if !is_token(subprotocol) {
-            return refuse(path(), "is no token: use letters, digits, - and . (RFC 6455 section 4.1)");
+            return refuse(
+                path(),
+                "is no token: use letters, digits, and !#$%&'*+-.^_`|~ (RFC 6455 section 4.1)",
+            );
         }
         if subprotocols[..index].contains(subprotocol) {
             return refuse(path(), "is there twice: RFC 6455 section 4.1 wants each once");
