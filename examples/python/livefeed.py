@@ -510,8 +510,8 @@ _fd = _function("fd", _handle, _out(ctypes.c_int))
 _close = _function("close", _handle, _ms_type)
 _free = _function("free", _handle, result=None)
 
-# livefeed_view: event, data, length, subscriptions, epoch, time_ns, kind, flags, and 8 bytes that are reserved.
-_VIEW = struct.Struct("@PPNPQqiI8x")
+# livefeed_view: event, data, length, subscriptions, epoch, time_ns, kind, flags, reserved.
+_VIEW = struct.Struct("@PPNPQqiIQ")
 
 
 class _ByCopy:
@@ -1090,7 +1090,7 @@ class Feed:
         events: list[Event] = []
         append = events.append
         array = memory[views : views + count * _VIEW.size]
-        for event, start, length, names, epoch, time_ns, kind, flags in _VIEW.iter_unpack(array):
+        for event, start, length, names, epoch, time_ns, kind, flags, _ in _VIEW.iter_unpack(array):
             if kind != _MESSAGE:
                 append(_told(event, epoch, time_ns, kind))
                 continue
