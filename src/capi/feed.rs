@@ -231,14 +231,16 @@ fn handle(inner: Inner) -> *mut livefeed_feed {
 /// `config` is a URL alone (`ws://..` or `wss://..`), or the JSON object that livefeed's README describes ("Speaking
 /// a protocol", "Timing") and `livefeed schema` prints:
 ///
-///     {
-///         "url": "wss://feed.example/ws",
-///         "stale_after": "5s",
-///         "subscriptions": [
-///             {"id": "btc", "subscribe": {"op": "subscribe", "channel": "${name}"},
-///              "data": {"pointer": "/channel", "equals": "${name}"}}
-///         ]
-///     }
+/// ```text
+/// {
+///     "url": "wss://feed.example/ws",
+///     "stale_after": "5s",
+///     "subscriptions": [
+///         {"id": "btc", "subscribe": {"op": "subscribe", "channel": "${name}"},
+///          "data": {"pointer": "/channel", "equals": "${name}"}}
+///     ]
+/// }
+/// ```
 ///
 /// In what is sent and matched for a subscription `${name}` stands for its `id`, and `${id}` for a number that each
 /// message has for itself, by which its answer is known.

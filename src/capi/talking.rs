@@ -97,8 +97,10 @@ pub unsafe extern "C" fn livefeed_send_wait(
 /// Adds a subscription, now and on each connection to come. One with the same `id` is replaced. Never waits. `json`
 /// is an object as an entry of `subscriptions` in the configuration:
 ///
-///     {"id": "btc", "subscribe": {"op": "subscribe", "channel": "${name}", "id": "${id}"},
-///      "data": {"pointer": "/channel", "equals": "${name}"}, "stale_after": "5s"}
+/// ```text
+/// {"id": "btc", "subscribe": {"op": "subscribe", "channel": "${name}", "id": "${id}"},
+///  "data": {"pointer": "/channel", "equals": "${name}"}, "stale_after": "5s"}
+/// ```
 ///
 /// Only `id` is needed: without `subscribe` nothing is sent, and without `data` each message of the feed is its data.
 ///
@@ -145,10 +147,12 @@ pub unsafe extern "C" fn livefeed_unsubscribe(
 /// `question` is JSON: an object, or a string in quotes for text that is sent as it is. `${id}` in it, and in the
 /// matcher, stands for a number that is used once. `matcher` is JSON as matchers in the configuration:
 ///
-///     {"method": "time", "id": "${id}"}              a question
-///     {"pointer": "/id", "equals": "${id}"}          its matcher: the value at this place of the answer
-///     {"text": "pong"}   {"prefix": "pong"}          other matchers: the whole text, and how it begins
-///     {"all": [..]}   {"any": [..]}   {"not": ..}    of matchers
+/// ```text
+/// {"method": "time", "id": "${id}"}              a question
+/// {"pointer": "/id", "equals": "${id}"}          its matcher: the value at this place of the answer
+/// {"text": "pong"}   {"prefix": "pong"}          other matchers: the whole text, and how it begins
+/// {"all": [..]}   {"any": [..]}   {"not": ..}    of matchers
+/// ```
 ///
 /// Ownership: `*answer` is a message, to be freed by `livefeed_event_free`.
 ///
