@@ -665,8 +665,9 @@ class Callbacks(Case):
             try:
                 if isinstance(event, livefeed.Message):
                     feeds[0].health()
+                    feeds[0].wait_fresh(CEILING)  # It is: there is nothing to wait for.
                     with self.assertRaises(livefeed.WouldDeadlock):
-                        feeds[0].wait_fresh(CEILING)
+                        feeds[0].request({}, {"pointer": "/id", "equals": 1}, CEILING)
                     feeds[0].close()
                 elif isinstance(event, livefeed.Closed):
                     feeds.clear()  # Nothing holds it any more, inside of its own callback.
