@@ -126,6 +126,8 @@
 //! figure to watch. With the feature `monitor` a `Monitor` answers over HTTP for any number of feeds: `/health` for
 //! probes and monitors, `/metrics` for Prometheus, and a page for people.
 //!
+//! [`FeedBuilder::on_frame`] shows each frame as it goes over the wire, to those who record it or debug a protocol.
+//!
 //! # Alerts
 //!
 //! An [`Alert`] says what a person should know. What goes on (too many reconnects, no data, no connection, a subscription
@@ -155,12 +157,19 @@
 //! | `schedule` | no | named hours in any time zone: [`FeedConfig::hours`] and [`FeedConfig::by_hours`] |
 //! | `lab` | no | the module `lab`: a feed server that misbehaves on demand, for tests |
 //! | `monitor` | no | `Monitor`: an HTTP endpoint that says how feeds are, for probes, monitors and people |
+//! | `capi` | no | the C ABI, for libraries that are built from this crate: see `include/livefeed.h`; nothing for Rust |
+//! | `cli` | no | the program `livefeed`; nothing for the library but `gzip`, `lab`, `monitor` and `schedule` |
 //!
 //! Logging goes through the `log` crate, with targets that begin with `livefeed`. At the level `trace` the crate
 //! `tungstenite` logs what is received, and with it any token that a server sends: keep its targets below that where
 //! logs are kept.
-#![forbid(unsafe_code)]
+#![cfg_attr(not(feature = "capi"), forbid(unsafe_code))]
+#![cfg_attr(feature = "capi", deny(unsafe_code))]
 
+#[cfg(feature = "capi")]
+#[allow(unsafe_code, reason = "pointers from C")]
+#[doc(hidden)]
+pub mod capi;
 mod class;
 mod clock;
 mod config;
@@ -170,6 +179,7 @@ mod engine;
 mod error;
 mod event;
 mod feed;
+mod frame;
 mod health;
 mod measures;
 mod message;
@@ -207,6 +217,7 @@ pub use event::{
     Refused, Repair, Stale, Subscribed,
 };
 pub use feed::{Feed, FeedSet, Iter, Receipt, SetIter};
+pub use frame::{Direction, Frame, FrameKind};
 pub use health::{Health, LimitSource, State, SubscriptionHealth, SubscriptionState};
 pub use message::{Message, Payload, Sendable, SubscriptionId};
 #[cfg(feature = "monitor")]

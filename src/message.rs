@@ -235,6 +235,12 @@ impl Message {
         SystemTime::UNIX_EPOCH + Duration::from_nanos(self.received.wall)
     }
 
+    /// When it was received, by the wall clock, in nanoseconds since 1970.
+    #[cfg(feature = "capi")]
+    pub(crate) fn received_nanos(&self) -> u64 {
+        self.received.nanos()
+    }
+
     /// The subscriptions whose data matcher it met; empty if none did.
     pub fn subscriptions(&self) -> &[SubscriptionId] {
         self.subscriptions.as_ref().map_or(&[], |names| names.as_slice())

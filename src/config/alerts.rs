@@ -1,6 +1,7 @@
 //! What a person is told of, beyond what happens once.
 
 use super::limit::{self, Limit};
+use super::none;
 use crate::table;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -27,9 +28,9 @@ use std::time::Duration;
 #[serde(deny_unknown_fields, default)]
 #[non_exhaustive]
 pub struct Alerts {
-    /// How often connections may end. In data null for as often as they like.
+    /// How often connections may end; `none` for as often as they like.
     /// Default: `{"more_than": 5, "within": "10m"}`.
-    #[serde(deserialize_with = "table::maybe")]
+    #[serde(serialize_with = "none::or", deserialize_with = "none::or_table")]
     pub reconnects: Option<ReconnectAlert>,
     /// How long the feed may be without data, and in which hours. At most 64. Default: `[]`.
     #[serde(deserialize_with = "table::many")]

@@ -8,6 +8,7 @@ use super::{
 use crate::dialect::{Codec, Dialect, LoginStep, Matcher, Rule, SequenceRule};
 use crate::error::{EndReason, Error};
 use crate::event::{Alert, Event};
+use crate::frame::Frame;
 use crate::policy::verdict::Decision;
 use crate::secret::Secret;
 use std::path::PathBuf;
@@ -308,6 +309,30 @@ impl FeedBuilder {
     /// ```
     pub fn on_alert(mut self, tell: impl Fn(&Alert) + Send + Sync + 'static) -> Self {
         self.hooks.on_alert = Some(Box::new(tell));
+        self
+    }
+
+    /// Calls this with each message and control frame that goes over the wire, received and sent, to record or to
+    /// debug a protocol: before codecs, rules and the queue, logins included.
+    ///
+    /// It is called on the feed's two threads, at times on both at once, and holds them up: what it does with a frame
+    /// should be quick, such as to copy it into a bounded buffer. Frames of one direction come in order; those of both are
+    /// put in order by [`Frame::at`]. It may call any method of the feed; those that wait for its own thread return
+    /// [`Error::WouldDeadlock`]. A panic in it is caught and reported.
+    ///
+    /// What is sent may hold secrets: keep what it is copied to as safe as them.
+    ///
+    /// ```
+    /// use livefeed::{Direction, Feed};
+    ///
+    /// let builder = Feed::builder("wss://feed.example/ws").on_frame(|frame| {
+    ///     let arrow = if frame.direction == Direction::Sent { '>' } else { '<' };
+    ///     println!("{arrow} {:?}, {} bytes", frame.kind, frame.payload.len());
+    /// });
+    /// # drop(builder);
+    /// ```
+    pub fn on_frame(mut self, see: impl Fn(&Frame<'_>) + Send + Sync + 'static) -> Self {
+        self.hooks.on_frame = Some(Arc::new(see));
         self
     }
 

@@ -4,6 +4,7 @@ use super::{FeedUrl, validate};
 use crate::dialect::Dialect;
 use crate::error::{EndReason, Error};
 use crate::event::{Alert, Event};
+use crate::frame::OnFrame;
 use crate::policy::verdict::Decision;
 use crate::secret::Secret;
 use crate::transport::Endpoint;
@@ -24,6 +25,7 @@ pub(crate) struct Hooks {
     pub(crate) handler: Option<Handler>,
     pub(crate) on_wake: Option<Wake>,
     pub(crate) on_alert: Option<OnAlert>,
+    pub(crate) on_frame: Option<OnFrame>,
     pub(crate) provider: Option<Provider>,
     pub(crate) retry_policy: Option<RetryPolicy>,
     pub(crate) dialect: Option<Box<dyn Dialect>>,
@@ -35,6 +37,7 @@ impl fmt::Debug for Hooks {
             .field("handler", &self.handler.is_some())
             .field("on_wake", &self.on_wake.is_some())
             .field("on_alert", &self.on_alert.is_some())
+            .field("on_frame", &self.on_frame.is_some())
             .field("provider", &self.provider.is_some())
             .field("retry_policy", &self.retry_policy.is_some())
             .field("dialect", &self.dialect.is_some())

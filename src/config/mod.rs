@@ -3,11 +3,14 @@
 mod alerts;
 mod builder;
 mod ends;
+#[cfg(feature = "capi")]
+mod given;
 mod hooks;
 mod hours;
 mod keepalive;
 mod ladder;
 mod limit;
+mod none;
 mod pacing;
 mod pem;
 mod reading;
@@ -22,6 +25,8 @@ mod vars;
 pub use alerts::{Alerts, NoDataAlert, ReconnectAlert};
 pub use builder::FeedBuilder;
 pub use ends::{CodeRange, EndRule};
+#[cfg(feature = "capi")]
+pub(crate) use given::{check_given, without_given};
 pub use hooks::{Attempt, ProviderError, RetryContext, Target};
 pub(crate) use hooks::{Hooks, Provider};
 pub use hours::{HourLimit, Hours, Window};
@@ -130,15 +135,16 @@ pub struct FeedConfig {
     pub pacing: Vec<Pacing>,
     /// How many subscriptions one message may ask for. Needs a `subscribe` template with a place for more than one
     /// (`$each`, `$join`). Default: `none`, one each.
-    #[serde(deserialize_with = "table::maybe")]
+    #[serde(serialize_with = "none::or", deserialize_with = "none::or_table")]
     pub batch: Option<Batching>,
     /// What is done after certain ends. The first that fits counts, in front of the default policy; a
     /// [`retry_policy`](FeedBuilder::retry_policy) comes before it. Default: `[]`.
     #[serde(deserialize_with = "table::many")]
     pub ends: Vec<EndRule>,
     /// How often a subscription may be to blame for it that the server hung up (written, unanswered, and nothing else
-    /// was in question) before it is set aside, with an alert, to be tried later and alone. At least 1; null for never.
-    /// Default: `3`.
+    /// was in question) before it is set aside, with an alert, to be tried later and alone. At least 1, or `none` for
+    /// never. Default: `3`.
+    #[serde(serialize_with = "none::or", deserialize_with = "none::or_number")]
     pub quarantine_after: Option<u32>,
     /// How a connection is made.
     #[serde(deserialize_with = "table::one")]
@@ -165,6 +171,21 @@ pub struct FeedConfig {
     /// 1 ms to 365 days. Default: `2s`.
     #[serde(with = "limit::duration")]
     pub close_timeout: Duration,
+}
+
+/// Reads a part of a configuration from JSON; `what` stands in the error for the part as a whole.
+#[cfg(feature = "capi")]
+pub(crate) fn read_part<T: serde::de::DeserializeOwned>(what: &str, json: &str) -> Result<T, Error> {
+    let mut deserializer = serde_json::Deserializer::from_str(json);
+    let part = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
+        let path = match reading::path(error.path()) {
+            path if path == reading::ROOT => what.to_owned(),
+            path => format!("{what}.{path}"),
+        };
+        Error::config(path, reading::problem(error.inner()))
+    })?;
+    deserializer.end().map_err(|error| Error::config(what, reading::problem(&error)))?;
+    Ok(part)
 }
 
 impl Default for FeedConfig {

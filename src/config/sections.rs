@@ -1,6 +1,7 @@
 //! The sections of a configuration.
 
 use super::limit::{self, Limit};
+use super::none;
 use super::pacing::ConnectPacing;
 use crate::table;
 use serde::{Deserialize, Serialize};
@@ -130,7 +131,8 @@ pub struct Reconnect {
     #[serde(with = "limit::duration")]
     pub stable_after: Duration,
     /// The feed closes after this many attempts in a row that led to no data: they failed, or their connections
-    /// ended without any. At least 1. Default: `none`.
+    /// ended without any. At least 1, or `none`. Default: `none`.
+    #[serde(serialize_with = "none::or", deserialize_with = "none::or_number")]
     pub max_attempts: Option<u32>,
     /// The feed closes after this long without a connection. From 1 ms to 365 days, or `none`.
     /// Default: `none`.
@@ -186,7 +188,8 @@ impl Default for Queue {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Overflow {
-    /// Nothing more is read until there is room. Nothing is lost, but meanwhile pings go unanswered, and the
+    /// Nothing more is read until there is room, but for the end of a feed that is being [closed](crate::Feed::close).
+    /// Nothing is lost before that, but while nothing is read pings go unanswered, and the
     /// server may hang up. In JSON `"block"`.
     Block,
     /// The oldest messages are dropped, counted, and marked by a gap. In JSON `"drop_oldest"`.

@@ -206,6 +206,8 @@ impl<'de> Deserialize<'de> for Subscription {
     }
 }
 
+const NO_ID: &str = "has no `id`: give it a name, such as \"id\": \"btc\"";
+
 /// Takes `id` out and leaves the other fields to [`Terms`]. serde's own `flatten` would neither refuse unknown
 /// fields nor keep the path to what is wrong.
 struct SubscriptionVisitor;
@@ -220,7 +222,7 @@ impl<'de> Visitor<'de> for SubscriptionVisitor {
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Subscription, A::Error> {
         let mut id = None;
         let terms = Terms::deserialize(MapAccessDeserializer::new(WithoutId { map, id: &mut id }))?;
-        Ok(Subscription { id: id.ok_or_else(|| A::Error::missing_field("id"))?, terms })
+        Ok(Subscription { id: id.ok_or_else(|| A::Error::custom(NO_ID))?, terms })
     }
 }
 
@@ -269,6 +271,9 @@ impl<'de, S: DeserializeSeed<'de>> DeserializeSeed<'de> for OtherThanId<S> {
         let key = String::deserialize(deserializer)?;
         if key == "id" {
             return Ok(Key::Id(self.0));
+        }
+        if key == "name" {
+            return Err(D::Error::custom("is no field: did you mean `id`?"));
         }
         self.0.deserialize(key.into_deserializer()).map(Key::Other)
     }

@@ -1,10 +1,13 @@
 //! From bytes to messages: tungstenite over the reading half, one `recv` at a time.
 
+use super::shared::Shared;
 use crate::clock::Stamp;
 use crate::error::{EndReason, Stage};
+use crate::frame::FrameKind;
 use crate::policy::approach;
 use crate::transport::{Outcome, ReadHalf, Wait};
 use std::io::{ErrorKind, Read};
+use std::sync::Arc;
 use std::time::Duration;
 use tungstenite::error::{CapacityError, ProtocolError};
 use tungstenite::protocol::{Role, WebSocketConfig};
@@ -33,6 +36,8 @@ pub(super) struct Decoder {
     socket: WebSocket<ReadHalf>,
     /// After a Close or a violation there is nothing to decode: what still comes is thrown away.
     discarding: bool,
+    /// Who is told of each frame, and of which connection it is.
+    watched: Option<(Arc<Shared>, u64)>,
 }
 
 impl Decoder {
@@ -43,7 +48,33 @@ impl Decoder {
             .write_buffer_size(0)
             .max_message_size(Some(message_bytes))
             .max_frame_size(Some(message_bytes));
-        Self { socket: WebSocket::from_raw_socket(half, Role::Client, Some(config)), discarding: false }
+        let socket = WebSocket::from_raw_socket(half, Role::Client, Some(config));
+        Self { socket, discarding: false, watched: None }
+    }
+
+    /// Tells of each frame that is decoded from now on, if anybody wants to hear of it.
+    pub(super) fn watch(&mut self, shared: &Arc<Shared>, epoch: u64) {
+        self.watched = shared.is_watched().then(|| (Arc::clone(shared), epoch));
+    }
+
+    #[cold]
+    fn tell(&self, message: &Message) {
+        let Some((shared, epoch)) = &self.watched else { return };
+        let close;
+        let (kind, payload) = match message {
+            Message::Text(text) => (FrameKind::Text, text.as_bytes()),
+            Message::Binary(bytes) => (FrameKind::Binary, bytes.as_ref()),
+            Message::Ping(payload) => (FrameKind::Ping, payload.as_ref()),
+            Message::Pong(payload) => (FrameKind::Pong, payload.as_ref()),
+            Message::Close(Some(frame)) => {
+                let code = u16::from(frame.code).to_be_bytes();
+                close = [&code[..], frame.reason.as_bytes()].concat();
+                (FrameKind::Close, close.as_slice())
+            }
+            Message::Close(None) => (FrameKind::Close, &[][..]),
+            Message::Frame(_) => return,
+        };
+        shared.received(kind, payload, *epoch, self.socket.get_ref().received_at());
     }
 
     pub(super) fn armed(&self) -> Option<Duration> {
@@ -73,7 +104,13 @@ impl Decoder {
 
     fn decode(&mut self, sink: &mut impl Sink) -> Result<(), Broken> {
         let error = loop {
-            match self.socket.read() {
+            let read = self.socket.read();
+            if self.watched.is_some()
+                && let Ok(message) = &read
+            {
+                self.tell(message);
+            }
+            match read {
                 Ok(Message::Text(text)) => sink.text(text, self.socket.get_ref().received_at()),
                 Ok(Message::Binary(bytes)) => sink.binary(bytes, self.socket.get_ref().received_at()),
                 Ok(Message::Ping(payload)) => sink.ping(payload),

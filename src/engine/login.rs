@@ -8,11 +8,12 @@ use super::decoder::{Broken, Decoder, Sink};
 use super::governor::Governor;
 use super::routes::Routes;
 use super::shared::Shared;
-use super::writer::{encode_content, encode_pong};
+use super::writer::{encode_content, encode_pong, kind_of};
 use crate::class::ErrorClass;
 use crate::clock::{self, Stamp};
 use crate::dialect::{Class, Login, LoginNext, LoginStep, LoginVerdict, Variables};
 use crate::error::{EndReason, Stage};
+use crate::frame::FrameKind;
 use crate::message::Content;
 use crate::panics;
 use crate::policy::approach::Wait;
@@ -196,6 +197,7 @@ impl Desk<'_> {
             (Ok(()), Outcome::Bytes(_) | Outcome::Nothing | Outcome::Unused) => {}
         }
         if let Some(payload) = &inbox.ping {
+            self.shared.sending(Caller::Reader, FrameKind::Pong, payload, self.epoch);
             let mut frame = Vec::new();
             encode_pong(&mut frame, payload);
             self.half.enqueue(&frame);
@@ -208,6 +210,8 @@ impl Desk<'_> {
 
     fn write(&mut self, content: &Content) -> Result<(), EndReason> {
         let _ = self.governor.sends(clock::mono(), Kind::Control);
+        let payload = content.payload().as_bytes();
+        self.shared.sending(Caller::Reader, kind_of(content), payload, self.epoch);
         let mut frame = Vec::new();
         encode_content(&mut frame, content);
         self.half.enqueue(&frame);

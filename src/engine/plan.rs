@@ -8,6 +8,7 @@ use crate::dialect::{
 };
 use crate::error::EndReason;
 use crate::event::{Alert, Event};
+use crate::frame::OnFrame;
 use crate::policy::schedule::Mode;
 use crate::policy::session;
 use crate::policy::subscriptions::Want;
@@ -155,6 +156,7 @@ pub(crate) struct Plan {
     pub(crate) handler: Option<Handler>,
     pub(crate) on_wake: Option<OnWake>,
     pub(crate) on_alert: Option<OnAlert>,
+    pub(crate) on_frame: Option<OnFrame>,
     pub(crate) provider: Provider,
     pub(crate) retry_policy: Option<RetryPolicy>,
 }

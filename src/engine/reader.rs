@@ -115,6 +115,7 @@ impl Reader {
         let Dialed { mut read, mut write, peer, subprotocol } = transport::dial(&request, &budget, stop)?;
         read.watch(Arc::clone(&self.shared.turns));
         let mut decoder = Decoder::new(read, self.plan.read_buffer_bytes, self.plan.message_bytes);
+        decoder.watch(&self.shared, epoch);
         self.routes.begin(epoch, attempt);
         let mut desk = Desk {
             shared: &self.shared,

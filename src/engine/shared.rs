@@ -13,6 +13,7 @@ use super::snapshot::LastWords;
 use crate::clock::{self, Stamp};
 use crate::error::{CloseReason, Error};
 use crate::event::Event;
+use crate::frame::{Direction, Frame, FrameKind, OnFrame};
 use crate::health::Health;
 use crate::panics;
 use crate::transport::{self, Stop};
@@ -64,6 +65,7 @@ pub(crate) struct Shared {
     tell: Sender<()>,
     orders: Sender<Order>,
     on_wake: Option<OnWake>,
+    on_frame: Option<OnFrame>,
     /// Events go to a handler on the reader thread.
     handled: bool,
     lot: (usize, usize),
@@ -96,6 +98,7 @@ impl Shared {
             tell,
             orders,
             on_wake: plan.on_wake.clone(),
+            on_frame: plan.on_frame.take(),
             handled: plan.handler.is_some(),
             // An eighth of the bounds: the reader need not wait until a whole claim is consumed.
             lot: ((plan.queue.messages / 8).clamp(1, 1024), (plan.queue.bytes / 8).max(1)),
@@ -200,6 +203,31 @@ impl Shared {
         }
     }
 
+    /// Whether somebody watches the wire.
+    pub(super) fn is_watched(&self) -> bool {
+        self.on_frame.is_some()
+    }
+
+    /// Calls `on_frame` with a frame that was received.
+    pub(super) fn received(self: &Arc<Self>, kind: FrameKind, payload: &[u8], epoch: u64, stamp: &Stamp) {
+        self.watch(Caller::Reader, &Frame::new(Direction::Received, kind, payload, epoch, stamp));
+    }
+
+    /// Calls `on_frame` with a frame that is about to be written.
+    pub(super) fn sending(self: &Arc<Self>, caller: Caller, kind: FrameKind, payload: &[u8], epoch: u64) {
+        if self.is_watched() {
+            self.watch(caller, &Frame::new(Direction::Sent, kind, payload, epoch, &Stamp::now()));
+        }
+    }
+
+    fn watch(self: &Arc<Self>, caller: Caller, frame: &Frame<'_>) {
+        if let Some(on_frame) = &self.on_frame
+            && let Err(message) = panics::caught(|| on_frame(frame))
+        {
+            self.report_panic(caller, "on_frame", message);
+        }
+    }
+
     /// A callback panicked: logged, and raised as an alert, but not more often than people want to hear it.
     pub(super) fn report_panic(self: &Arc<Self>, caller: Caller, callback: &'static str, message: String) {
         let _ = panics::caught(|| {
@@ -219,6 +247,25 @@ impl Shared {
     /// Takes the next `most` events that wait.
     pub(super) fn claim_some(&self, most: usize) -> VecDeque<Event> {
         self.lock().claim_some(most)
+    }
+
+    /// Takes the next `most` events that wait. `spare` is an empty buffer, taken in exchange.
+    #[cfg(feature = "capi")]
+    pub(crate) fn claim_into(&self, most: usize, spare: VecDeque<Event>) -> VecDeque<Event> {
+        self.lock().queue.claim_some(most, spare)
+    }
+
+    /// Rings the bell for somebody who waits, though nothing new has come.
+    #[cfg(feature = "capi")]
+    pub(crate) fn ring(self: &Arc<Self>) {
+        self.bell.ring(self);
+    }
+
+    /// Whether a reader would find something: an event, or the end.
+    #[cfg(feature = "capi")]
+    pub(crate) fn has_events_or_end(&self) -> bool {
+        let core = self.lock();
+        core.session.closed().is_some() || !core.queue.is_empty()
     }
 
     /// Has `listener` called whenever the bell rings; `false` if the events go to a handler, or there is one already.
@@ -257,7 +304,7 @@ impl Shared {
     }
 
     /// So much of what was claimed was consumed, and, if `done`, all of that claim.
-    pub(super) fn consumed(self: &Arc<Self>, messages: usize, bytes: usize, done: bool) {
+    pub(crate) fn consumed(self: &Arc<Self>, messages: usize, bytes: usize, done: bool) {
         let over = self.with(Caller::User, |core| {
             core.queue.release(messages, bytes);
             core.is_read_to_the_end()
@@ -273,7 +320,7 @@ impl Shared {
     }
 
     /// How much is consumed before room is given back, in messages and bytes.
-    pub(super) fn lot(&self) -> (usize, usize) {
+    pub(crate) fn lot(&self) -> (usize, usize) {
         self.lot
     }
 
@@ -319,7 +366,7 @@ impl Shared {
         timeout: Duration,
         mut ready: impl FnMut(&Core) -> Option<Result<R, Error>>,
     ) -> Result<R, Error> {
-        if self.is_own_thread() {
+        if !timeout.is_zero() && self.is_own_thread() {
             return Err(Error::WouldDeadlock);
         }
         let deadline = clock::mono().checked_add(timeout);

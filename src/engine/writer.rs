@@ -8,6 +8,7 @@ use crate::clock::{self, Stamp};
 use crate::dialect::FrameVars;
 use crate::error::EndReason;
 use crate::event::AlertKind;
+use crate::frame::FrameKind;
 use crate::message::Content;
 use crate::policy::outbox::Out;
 use std::collections::VecDeque;
@@ -135,7 +136,7 @@ impl Writer {
             let Some(made) = shared.with(Caller::Controller, |core| core.next_out(now, epoch)) else {
                 return;
             };
-            let frame = match self.make(&made, now) {
+            let frame = match self.make(shared, &made, now) {
                 Ok(frame) => frame,
                 Err(problem) => {
                     self.report(shared, made, problem);
@@ -154,19 +155,24 @@ impl Writer {
     }
 
     /// Makes the frame, from templates afresh.
-    fn make(&mut self, made: &Made, now: Stamp) -> Result<Vec<u8>, Problem> {
+    fn make(&mut self, shared: &Arc<Shared>, made: &Made, now: Stamp) -> Result<Vec<u8>, Problem> {
         let mut frame = Vec::new();
+        let epoch = self.link.epoch;
+        let sending = |kind, payload: &[u8]| shared.sending(Caller::Controller, kind, payload, epoch);
         let spec = made.spec.as_ref();
         let (id, template) = match &made.out {
             Out::Pong(payload) => {
+                sending(FrameKind::Pong, payload);
                 encode_pong(&mut frame, payload);
                 return Ok(frame);
             }
             Out::Ping => {
+                sending(FrameKind::Ping, &[]);
                 encode(&mut frame, OpCode::Control(Control::Ping), &[]);
                 return Ok(frame);
             }
             Out::App { content, .. } | Out::Reply { content, .. } | Out::Answer(content) => {
+                sending(kind_of(content), content.payload().as_bytes());
                 encode_content(&mut frame, content);
                 return Ok(frame);
             }
@@ -174,12 +180,14 @@ impl Writer {
                 self.closing = true;
                 let code = code.map(u16::to_be_bytes);
                 let payload = code.as_ref().map_or(&[][..], |code| code);
+                sending(FrameKind::Close, payload);
                 encode(&mut frame, OpCode::Control(Control::Close), payload);
                 return Ok(frame);
             }
             Out::Keepalive { frame: id, index } => {
                 let Some(beat) = self.beats.get(*index) else { return Ok(frame) };
                 let Some(send) = &beat.send else {
+                    sending(FrameKind::Ping, &[]);
                     encode(&mut frame, OpCode::Control(Control::Ping), &[]);
                     return Ok(frame);
                 };
@@ -205,6 +213,7 @@ impl Writer {
             let detail = format!("{size} bytes are over the limit of {limit} (limits.subscribe_bytes)");
             return Err(Problem::Render(detail));
         }
+        sending(kind_of(&content), content.payload().as_bytes());
         encode_content(&mut frame, &content);
         Ok(frame)
     }
@@ -281,6 +290,14 @@ impl Writer {
                 core.session.handle_lost(epoch, out);
             }
         });
+    }
+}
+
+/// What kind of frame a message is.
+pub(super) fn kind_of(content: &Content) -> FrameKind {
+    match content {
+        Content::Text(_) => FrameKind::Text,
+        Content::Binary(_) => FrameKind::Binary,
     }
 }
 

@@ -2,6 +2,8 @@
 
 mod alert;
 mod alert_text;
+#[cfg(test)]
+mod schema_tests;
 
 pub use alert::{Alert, AlertKind, AlertStatus};
 
@@ -338,7 +340,7 @@ impl Event {
         let rest = match self {
             Self::Connecting(e) => json!({"attempt": e.attempt, "endpoint": e.endpoint}),
             Self::Connected(e) => json!({
-                "took_ms": e.took.as_secs_f64() * 1e3,
+                "took_ms": e.took.as_micros() as f64 / 1e3,
                 "peer": e.peer.to_string(),
                 "subprotocol": e.subprotocol,
             }),

@@ -1,6 +1,10 @@
 //! The feed: what applications hold.
 
+#[cfg(feature = "capi")]
+mod json;
 mod open;
+#[cfg(feature = "capi")]
+mod pull;
 mod request;
 mod send;
 mod set;
@@ -18,7 +22,11 @@ use crate::error::Error;
 use crate::event::Event;
 use crate::health::Health;
 use crate::message::{Message, Sendable, SubscriptionId};
+#[cfg(feature = "capi")]
+pub(crate) use crate::policy::session::Outcome;
 use crossbeam_channel::{Receiver, RecvTimeoutError};
+#[cfg(feature = "capi")]
+pub(crate) use pull::Pull;
 pub use send::Receipt;
 pub use set::{FeedSet, SetIter};
 #[cfg(feature = "monitor")]
@@ -296,6 +304,10 @@ impl Feed {
     /// Closes the feed: the close handshake of RFC 6455 section 7.1.2, within `timeout` (and `close_timeout` of the
     /// configuration), then the end of both threads. Idempotent, callable from any thread. What was queued
     /// before stays readable, and [`Closed`](Event::Closed) is the last.
+    ///
+    /// The server's Close frame stands behind all that it sent before it, so messages go on coming until then. They are
+    /// queued while there is room. What finds none is dropped, whatever [`Overflow`](crate::Overflow) says, and marked by a
+    /// gap, as nothing is waited for at the end.
     ///
     /// # Errors
     ///

@@ -79,6 +79,7 @@ pub(crate) fn plan(config: &FeedConfig, hooks: Hooks) -> Result<Plan, Error> {
         handler: hooks.handler,
         on_wake: hooks.on_wake,
         on_alert: hooks.on_alert,
+        on_frame: hooks.on_frame,
         provider: provider(config, hooks.provider)?,
         retry_policy: hooks.retry_policy.map(|policy| -> plan::RetryPolicy {
             Box::new(move |reason, context| {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::flood::Flood;
+use super::playback::Playback;
 use super::topic::{Callback, Topic};
 
 /// A breach of RFC 6455, written as bytes.
@@ -55,16 +56,20 @@ pub enum Command {
     Drop(String),
     /// Lets one topic go on.
     Unmute(String),
-    /// Stops all topics and floods; heartbeats and pings go on.
+    /// Passes over sequence numbers of a topic, as [`Control::skip`](super::Control::skip) does.
+    Skip(String, u64),
+    /// Stops all topics, playbacks and floods; heartbeats and pings go on.
     MuteAll,
-    /// Lets all topics and floods go on, those stopped by [`Mute`](Self::Mute) too.
+    /// Lets all topics, playbacks and floods go on, those stopped by [`Mute`](Self::Mute) too.
     UnmuteAll,
-    /// Stops all that is sent by itself: topics, floods, heartbeats, pings. Pings are still answered.
+    /// Stops all that is sent by itself: topics, playbacks, floods, heartbeats, pings. Pings are still answered.
     Silence,
     /// Takes back [`Silence`](Self::Silence), [`MuteAll`](Self::MuteAll) and the stall of [`HalfFrame`](Self::HalfFrame).
     Resume,
     /// Sends messages as fast as they go.
     Flood(Flood),
+    /// Plays cues at their times, in place of an earlier playback.
+    Play(Playback),
     /// Sends pings as fast as they go, and stops reading.
     PingFlood,
     /// Sends a text at a steady interval that is not data; several can run side by side.
@@ -93,8 +98,8 @@ pub enum Command {
     Ping(Vec<u8>),
     /// Sends one pong.
     Pong(Vec<u8>),
-    /// Sends a Close frame and ends the connection properly, at the latest after 5 seconds. With code 1005 the Close
-    /// frame has no payload.
+    /// Sends a Close frame and ends the connection properly, at the latest when the client has neither answered nor
+    /// taken more of what was sent before for 5 seconds, and after a minute in any case. With code 1005 the Close frame has no payload.
     Close(u16, String),
     /// Resets the TCP connection (RST), after an attempt to write what is queued.
     Reset,
@@ -210,11 +215,13 @@ impl Command {
             Self::Mute(_) => "mute",
             Self::Drop(_) => "drop",
             Self::Unmute(_) => "unmute",
+            Self::Skip(..) => "skip",
             Self::MuteAll => "mute all",
             Self::UnmuteAll => "unmute all",
             Self::Silence => "silence",
             Self::Resume => "resume",
             Self::Flood(_) => "flood",
+            Self::Play(_) => "play",
             Self::PingFlood => "ping flood",
             Self::Heartbeats(..) => "heartbeats",
             Self::Pings(_) => "pings",

@@ -13,7 +13,7 @@
 //! # Limits
 //!
 //! The transcript keeps the latest 65,536 entries ([`Builder::transcript_limit`]), 64 KiB of one payload and 64 MiB of all. A
-//! client's message may have 256 MiB, its upgrade request 64 KiB. Topics and heartbeats pause while more than 256 KiB are
+//! client's message may have 256 MiB, its upgrade request 64 KiB. Topics, playbacks and heartbeats pause while more than 256 KiB are
 //! unsent on a connection, and pings go unanswered while more than 1 MiB are. Commands are queued without a bound.
 //!
 //! # Closing
@@ -45,6 +45,7 @@ mod flood;
 mod frames;
 mod listener;
 mod output;
+mod playback;
 mod schedule;
 mod script;
 mod stream;
@@ -69,6 +70,7 @@ use std::time::Duration;
 pub use command::{Command, Incoming, Outgoing, Reaction, Violation};
 pub use control::Control;
 pub use flood::Flood;
+pub use playback::{Cue, Playback};
 pub use script::Script;
 #[cfg(feature = "native-tls")]
 pub use tls::Certificate;

@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use super::command::Command;
+use super::playback::Player;
 use super::topic::{Sequences, Topic, Wish};
 use super::transcript::Sent;
 
@@ -34,6 +36,8 @@ pub(super) enum Due {
     Data(Vec<u8>),
     /// A heartbeat's or a ping's frame.
     Beat(Sent, Vec<u8>),
+    /// What a playback wants done.
+    Cue(Command),
 }
 
 /// The topics, heartbeats and pings of one connection.
@@ -41,6 +45,7 @@ pub(super) enum Due {
 pub(super) struct Schedule {
     topics: Vec<Running>,
     beats: Vec<Beat>,
+    player: Option<Player>,
     data_muted: bool,
     silent: bool,
 }
@@ -67,6 +72,10 @@ impl Schedule {
         self.beats.push(Beat { frame, kind, every, due: now + every });
     }
 
+    pub(super) fn play(&mut self, player: Player) {
+        self.player = Some(player);
+    }
+
     pub(super) fn mute(&mut self, topic: &str, muted: bool, now: Instant) {
         for running in self.topics.iter_mut().filter(|r| *r.topic.name == *topic) {
             running.muted = muted;
@@ -90,6 +99,13 @@ impl Schedule {
         self.silent = silent;
         for beat in &mut self.beats {
             beat.due = beat.due.max(now);
+        }
+    }
+
+    /// A text or binary message of the client has come.
+    pub(super) fn heard_message(&mut self, now: Instant) {
+        if let Some(player) = &mut self.player {
+            player.heard(now);
         }
     }
 
@@ -122,7 +138,8 @@ impl Schedule {
             return None;
         }
         let topics = self.topics.iter().filter(|r| self.runs(r)).map(|r| r.due);
-        topics.chain(self.beats.iter().map(|b| b.due)).min()
+        let played = self.player.as_ref().filter(|_| !self.data_muted).and_then(Player::due);
+        topics.chain(self.beats.iter().map(|b| b.due)).chain(played).min()
     }
 
     /// Takes the thing that is due first, if one is due by now.
@@ -131,6 +148,11 @@ impl Schedule {
         if let Some(beat) = self.beats.iter_mut().find(|b| b.due == first) {
             beat.due = next(first, beat.every, now);
             return Some(Due::Beat(beat.kind, beat.frame.clone()));
+        }
+        let played = self.player.as_mut().filter(|_| !self.data_muted);
+        if let Some(player) = played.filter(|player| player.due() == Some(first)) {
+            // There may be nothing yet, where it was not known what is next: then the next turn comes when it is due.
+            return player.take(now).map(Due::Cue).or_else(|| self.take(now, connection));
         }
         let index = self.topics.iter().position(|r| r.due == first && self.runs(r))?;
         let running = &mut self.topics[index];

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::command::{Command, Incoming, Violation};
 use super::flood::Flood;
+use super::playback::Playback;
 use super::topic::{Callback, Topic};
 use super::transcript::Request;
 
@@ -231,6 +232,11 @@ impl Script {
     /// Sends messages as fast as they go. See [`Command::Flood`].
     pub fn flood(self, flood: Flood) -> Self {
         self.then(Command::Flood(flood))
+    }
+
+    /// Plays cues at their times. See [`Command::Play`].
+    pub fn play(self, playback: Playback) -> Self {
+        self.then(Command::Play(playback))
     }
 
     /// Sends a text at a steady interval. See [`Command::Heartbeats`].

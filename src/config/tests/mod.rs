@@ -134,9 +134,9 @@ fn json_round_trips() {
         "deliver_control": true,
         "keepalives": [{"idle_sent": "5s", "ping": true}],
         "pacing": [{"sends": 5, "per": "1s", "of": "subscribes", "shared": true}],
-        "batch": null,
+        "batch": "none",
         "ends": [{"codes": [1008, "4000-4099"], "then": "fatal"}],
-        "quarantine_after": null,
+        "quarantine_after": "none",
         "connect": {
             "timeout": "3s", "stagger": "100ms", "nodelay": false, "pacing": [{"attempts": 3, "per": "5m"}]
         },
@@ -170,6 +170,21 @@ fn json_round_trips() {
 }
 
 #[test]
+fn none_and_null_switch_off() {
+    for off in [json!("none"), json!(null)] {
+        let data = json!({
+            "url": URL, "batch": off, "quarantine_after": off, "reconnect": {"max_attempts": off},
+            "alerts": {"reconnects": off}
+        });
+        let config = FeedConfig::from_json(&data.to_string()).unwrap();
+        assert!(config.batch.is_none() && config.quarantine_after.is_none());
+        assert!(config.reconnect.max_attempts.is_none() && config.alerts.reconnects.is_none());
+    }
+    let config = FeedConfig::new(URL);
+    assert!(config.quarantine_after.is_some() && config.alerts.reconnects.is_some());
+}
+
+#[test]
 fn wrong_data_is_refused_with_its_path() {
     for (data, path) in [
         (json!({"stale_after": 60}), "stale_after"),
@@ -178,6 +193,10 @@ fn wrong_data_is_refused_with_its_path() {
         (json!({"stale_afetr": "60s"}), "stale_afetr"),
         (json!({"endpoints": "ws://h"}), "endpoints"),
         (json!({"quarantine_after": -1}), "quarantine_after"),
+        (json!({"quarantine_after": 4_294_967_296_u64}), "quarantine_after"),
+        (json!({"quarantine_after": "never"}), "quarantine_after"),
+        (json!({"reconnect": {"max_attempts": "4"}}), "reconnect.max_attempts"),
+        (json!({"alerts": {"reconnects": "never"}}), "alerts.reconnects"),
         (json!({"alerts": []}), "alerts"),
         (json!({"alerts": {"unmatchd": true}}), "alerts.unmatchd"),
         (json!({"alerts": {"reconnects": [5, "10m"]}}), "alerts.reconnects"),

@@ -59,7 +59,7 @@ pub(super) fn validate(config: &FeedConfig, hooks: &Hooks) -> Checked {
     talk::check_pacing(config)?;
     talk::check_ends(&config.ends)?;
     if config.quarantine_after == Some(0) {
-        return refuse("quarantine_after", "is 0: must be at least 1, or null for never");
+        return refuse("quarantine_after", "is 0: must be at least 1, or none for never");
     }
     duration("connect.timeout", config.connect.timeout)?;
     duration("connect.stagger", config.connect.stagger)?;
@@ -212,7 +212,7 @@ pub(super) fn check_headers(headers: &BTreeMap<String, Secret>) -> Checked {
         let path = || format!("headers[{name:?}]");
         if !is_token(name) {
             // Not shown: a whole header line in place of a name is a common slip, with the secret in it.
-            let problem = "the name of a header is none: use letters, digits and - (RFC 9110 section 5.6.2), and \
+            let problem = "one has a name that no header may have: use letters, digits and - (RFC 9110 section 5.6.2), and \
                            give the value apart";
             return refuse("headers", problem);
         }
@@ -258,7 +258,10 @@ pub(super) fn check_subprotocols(subprotocols: &[String]) -> Checked {
     for (index, subprotocol) in subprotocols.iter().enumerate() {
         let path = || format!("subprotocols[{index}]");
         if !is_token(subprotocol) {
-            return refuse(path(), "is no token: use letters, digits, - and . (RFC 6455 section 4.1)");
+            return refuse(
+                path(),
+                "is no token: use letters, digits, and !#$%&'*+-.^_`|~ (RFC 6455 section 4.1)",
+            );
         }
         if subprotocols[..index].contains(subprotocol) {
             return refuse(path(), "is there twice: RFC 6455 section 4.1 wants each once");

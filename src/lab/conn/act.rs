@@ -15,6 +15,7 @@ impl Conn {
             Command::Mute(topic) => self.schedule.mute(&topic, true, now),
             Command::Drop(topic) => self.schedule.remove(&topic),
             Command::Unmute(topic) => self.schedule.mute(&topic, false, now),
+            Command::Skip(topic, messages) => self.shared.sequences.skip(&topic, messages),
             Command::MuteAll => {
                 self.schedule.mute_all();
                 self.out.mute_flood(true);
@@ -34,6 +35,7 @@ impl Conn {
                 self.out.release();
             }
             Command::Flood(flood) => self.out.start_flood(flood),
+            Command::Play(playback) => self.schedule.play(playback.start(self.number, now)),
             Command::PingFlood => {
                 self.reading = false;
                 self.out.start_flood(Flood::of_pings());

@@ -22,6 +22,8 @@ use crate::lab::wait::{Ready, Wanted};
 
 /// How long an end may take when the client does not do its part.
 const END_LIMIT: Duration = Duration::from_secs(5);
+/// How long it may take when the client goes on taking what was queued before.
+const LONGEST_END: Duration = Duration::from_secs(60);
 /// Above this, in bytes, nothing more is sent by itself.
 const FULL: usize = 256 << 10;
 /// Above this, in bytes, pings go unanswered.
@@ -77,6 +79,8 @@ pub(super) struct Conn {
     answer_close: bool,
     close_sent: Option<Instant>,
     ending: Option<Ending>,
+    /// Over by then, whatever the client still takes.
+    end_by: Option<Instant>,
     /// The connection is over, for this reason.
     pub(super) over: Option<End>,
     blocked: bool,
@@ -107,6 +111,7 @@ impl Conn {
             answer_close: true,
             close_sent: None,
             ending: None,
+            end_by: None,
             over: None,
             blocked: false,
             again: false,
@@ -187,7 +192,13 @@ impl Conn {
             }
             match self.stream.read(scratch) {
                 Ok(0) => {
-                    self.over = Some(self.ending.take().map_or(End::Eof, |ending| ending.how));
+                    // A client that says goodbye and ends its direction with it is answered all the same.
+                    if self.ending.is_some() {
+                        self.write(now);
+                    }
+                    if self.over.is_none() {
+                        self.over = Some(self.ending.take().map_or(End::Eof, |ending| ending.how));
+                    }
                     return;
                 }
                 Ok(count) => self.take_in(&scratch[..count], now),
@@ -249,6 +260,7 @@ impl Conn {
     fn handle(&mut self, received: Received, now: Instant) {
         match received {
             Received::Text(text) => {
+                self.schedule.heard_message(now);
                 // Heard before the reaction, so that a topic that it adds does not hear of it too.
                 let acks = self.schedule.heard(&text, now);
                 self.react(Incoming::Text(&text), now);
@@ -260,7 +272,10 @@ impl Conn {
                     self.advance(now);
                 }
             }
-            Received::Binary(bytes) => self.react(Incoming::Binary(&bytes), now),
+            Received::Binary(bytes) => {
+                self.schedule.heard_message(now);
+                self.react(Incoming::Binary(&bytes), now);
+            }
             Received::Ping(payload) if self.answer_pings && self.out.len() < FULL_FOR_PONGS => {
                 self.send(Sent::Pong, &frames::frame(frames::PONG, &payload));
             }
@@ -340,6 +355,12 @@ impl Conn {
             match self.schedule.take(now, self.number) {
                 None => return,
                 Some(Due::Beat(kind, frame)) => self.send(kind, &frame),
+                Some(Due::Cue(command)) => {
+                    if !command.is_send() {
+                        self.note(What::Command(command.name()));
+                    }
+                    self.act(command, now);
+                }
                 Some(Due::Data(frame)) => {
                     self.send(Sent::Data, &frame);
                     if let Waiting::Sent(left) = &mut self.waiting {
@@ -364,6 +385,7 @@ impl Conn {
         self.out.end_flood();
         self.send(Sent::Close, &frames::frame(frames::CLOSE, payload));
         self.close_sent.get_or_insert(now);
+        self.end_by.get_or_insert(now + LONGEST_END);
     }
 
     fn start_topic(&mut self, topic: crate::lab::Topic, now: Instant) {
@@ -377,6 +399,7 @@ impl Conn {
         {
             return;
         }
+        let before = self.out.len();
         let stream = &mut self.stream;
         let outcome = self.out.write(now, |bytes| stream.write(bytes)).and_then(|mut progress| {
             progress.blocked |= !self.stream.flush()?;
@@ -385,6 +408,9 @@ impl Conn {
         match outcome {
             Ok(progress) => {
                 self.blocked = progress.blocked;
+                if self.out.len() < before {
+                    self.taken(now);
+                }
                 self.again |= progress.more;
                 if progress.flooded > 0 {
                     self.note(What::Sent { kind: Sent::Flood, count: progress.flooded });
@@ -394,9 +420,23 @@ impl Conn {
         }
     }
 
+    /// A client that still takes what was queued before the end has not left its part undone.
+    fn taken(&mut self, now: Instant) {
+        if self.end_by.is_some_and(|by| now + END_LIMIT > by) {
+            return;
+        }
+        if let Some(sent) = &mut self.close_sent {
+            *sent = now;
+        }
+        if let Some(ending) = &mut self.ending {
+            ending.limit = now + END_LIMIT;
+        }
+    }
+
     /// Ends the connection when what is queued is written.
     fn end_soon(&mut self, how: End, now: Instant) {
         self.out.end_flood();
+        self.end_by.get_or_insert(now + LONGEST_END);
         if self.ending.is_none() {
             self.ending = Some(Ending { how, limit: now + END_LIMIT, fin_sent: false });
         }

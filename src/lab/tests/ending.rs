@@ -17,6 +17,23 @@ fn it_closes_with_code_and_reason_and_waits_for_the_answer() {
 }
 
 #[test]
+fn a_slow_client_gets_all_of_it_and_the_close_frame() {
+    const BYTES: usize = 32 << 20;
+    let lab = Lab::start(Script::new().then(Command::SendSized(BYTES)).close(4000, "enough")).unwrap();
+    let mut stream = raw(&lab);
+    // So slowly that the end would be cut off if its limit did not count from what is taken last.
+    let mut chunk = vec![0; BYTES / 64];
+    for _ in 0..64 {
+        stream.read_exact(&mut chunk).unwrap();
+        std::thread::sleep(ms(110));
+    }
+    assert_eq!(&take(&mut stream, 20)[10..], b"\x88\x08\x0f\xa0enough");
+    stream.write_all(&masked(8, "")).unwrap();
+    drop(stream);
+    await_end(&lab, &End::Closed);
+}
+
+#[test]
 fn it_answers_close() {
     let lab = Lab::start(Script::of_topics([Topic::new("btc").every(ms(1))])).unwrap();
     let mut socket = client(&lab);
@@ -94,4 +111,16 @@ fn dropping_the_lab_ends_everything_and_handles_outlive_it() {
     assert!(matches!((&idle).read(&mut [0]), Ok(0) | Err(_)));
     control.all(Command::Reset);
     assert!(control.stop_listening().is_err());
+}
+
+#[test]
+fn a_close_is_answered_also_where_the_client_ends_its_direction_at_once() {
+    for _ in 0..200 {
+        let lab = Lab::start(Script::new()).unwrap();
+        let mut stream = raw(&lab);
+        stream.write_all(&masked(8, "")).unwrap();
+        stream.shutdown(std::net::Shutdown::Write).unwrap();
+        assert_eq!(take(&mut stream, 2), [0x88, 0]);
+        await_end(&lab, &End::Closed);
+    }
 }

@@ -3,6 +3,7 @@
 
 mod ending;
 mod opening;
+mod playback;
 mod running;
 mod sending;
 #[cfg(feature = "native-tls")]

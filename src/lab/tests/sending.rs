@@ -16,6 +16,11 @@ fn topics_are_numbered_without_a_hole_over_connections() {
     assert_eq!(lab.published("btc"), 40);
     lab.control().skip("btc", 2);
     assert_eq!(data(&text(&mut client(&lab))).1, 43);
+    let script = Script::of_topics([Topic::new("btc").every(ms(1))]).until_sent(1);
+    lab.control().script(script.then(Command::Skip("btc".into(), 10)));
+    let mut socket = client(&lab);
+    let first = data(&text(&mut socket)).1;
+    assert_eq!(data(&text(&mut socket)).1, first + 11);
 }
 
 #[test]

@@ -124,8 +124,9 @@ impl fmt::Debug for Tls {
 }
 
 fn refused(error: &native_tls::Error) -> EndReason {
-    let mut detail = error.to_string();
-    let untrusted = is_untrusted(error, &detail);
+    let text = error.to_string();
+    let untrusted = is_untrusted(error, &text);
+    let mut detail = words(&text);
     if detail.contains("wrong version number") {
         detail.push_str("; the server does not seem to speak TLS on this port (ws:// instead of wss://?)");
     }
@@ -158,7 +159,26 @@ fn is_untrusted(error: &native_tls::Error, _text: &str) -> bool {
 }
 
 fn failed(error: &io::Error) -> EndReason {
-    EndReason::Tls { detail: error.to_string(), untrusted: false }
+    EndReason::Tls { detail: words(&error.to_string()), untrusted: false }
+}
+
+/// What an error of OpenSSL says, without the numbers and the places in its source that stand around it:
+/// `error:NUMBER:LIBRARY:FUNCTION:REASON:FILE:LINE:DATA`, and behind it in parentheses what is wrong with the
+/// certificate. What other libraries say stays as it is.
+fn words(text: &str) -> String {
+    let Some(reason) = text.strip_prefix("error:").and_then(|text| text.split(':').nth(3)) else {
+        return text.to_owned();
+    };
+    if reason != "certificate verify failed" {
+        return reason.to_owned();
+    }
+    match text.rsplit_once('(').and_then(|(_, rest)| rest.strip_suffix(')')) {
+        Some("certificate has expired") => "the certificate has expired".to_owned(),
+        Some("certificate is not yet valid") => "the certificate is not yet valid".to_owned(),
+        Some(what) if what.ends_with("mismatch") => format!("the certificate is for another host ({what})"),
+        Some(what) => format!("the certificate is not trusted: {what}"),
+        None => reason.to_owned(),
+    }
 }
 
 /// The two directions of ciphertext, between the TLS library and the threads that move it.
@@ -320,5 +340,35 @@ impl Session {
         self.waits.store(true, Ordering::Relaxed);
         drop(self.turn.wait_timeout(stream, limit).unwrap_or_else(PoisonError::into_inner));
         self.waits.store(false, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::words;
+
+    #[test]
+    fn errors_are_words() {
+        let failed = |what: &str| {
+            words(&format!(
+                "error:0A000086:SSL routines:tls_post_process_server_certificate:certificate verify \
+                 failed:../ssl/statem/statem_clnt.c:1889: ({what})"
+            ))
+        };
+        assert_eq!(failed("certificate has expired"), "the certificate has expired");
+        assert_eq!(
+            failed("IP address mismatch"),
+            "the certificate is for another host (IP address mismatch)"
+        );
+        assert_eq!(
+            failed("self-signed certificate"),
+            "the certificate is not trusted: self-signed certificate"
+        );
+        let alert = "error:0A000410:SSL routines:ssl3_read_bytes:sslv3 alert handshake failure:../ssl/record/\
+                     rec_layer_s3.c:1584:SSL alert number 40";
+        assert_eq!(words(alert), "sslv3 alert handshake failure");
+        for text in ["errSSLProtocol", "error:1", "unexpected EOF"] {
+            assert_eq!(words(text), text);
+        }
     }
 }
