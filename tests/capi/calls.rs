@@ -433,38 +433,6 @@ fn free_waits_for_the_callback_that_runs() {
 }
 
 #[test]
-fn those_who_wait_learn_that_the_feed_was_freed() {
-    let lab = Lab::start(Script::new()).unwrap();
-    let feed = Handle::open(&config(&lab, "")).unwrap();
-    drop(feed.until(LIVEFEED_EVENT_CONNECTED));
-    let address = feed.0 as usize;
-    std::thread::scope(|scope| {
-        let (began, begun) = channel();
-        let waits: [fn(*mut livefeed_feed) -> livefeed_result; 3] = [
-            |feed| unsafe { livefeed_next(feed, -1, &mut null_mut()) },
-            |feed| unsafe { livefeed_next_batch(feed, 0, -1, &mut null_mut()) },
-            |feed| unsafe { livefeed_wait_fresh(feed, -1) },
-        ];
-        let waiting: Vec<_> = waits
-            .into_iter()
-            .map(|wait| {
-                let began = began.clone();
-                scope.spawn(move || {
-                    began.send(()).unwrap();
-                    wait(address as *mut livefeed_feed)
-                })
-            })
-            .collect();
-        waiting.iter().for_each(|_| begun.recv().unwrap());
-        std::thread::sleep(Duration::from_millis(200)); // a call that has not begun by then is the test's fault
-        drop(feed);
-        for thread in waiting {
-            assert_eq!(name(thread.join().unwrap()), "LIVEFEED_CLOSED");
-        }
-    });
-}
-
-#[test]
 fn what_fails_leaves_its_outputs_alone_and_says_why() {
     let mut feed = std::ptr::without_provenance_mut::<livefeed_feed>(8);
     let open = |text: &[u8], feed: &mut *mut livefeed_feed| unsafe {

@@ -7,11 +7,12 @@ use livefeed::capi::*;
 use livefeed::lab::{Command, Flood, Lab, Script};
 use std::collections::BTreeSet;
 use std::ffi::{c_char, c_void};
+use std::path::{Path, PathBuf};
 use std::ptr::{null, null_mut};
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const CEILING: Duration = Duration::from_secs(10);
 
@@ -669,6 +670,28 @@ fn eight_threads_on_one_handle_lose_and_double_nothing() {
     assert_eq!((all.len(), all.into_iter().collect::<BTreeSet<_>>().len()), (MESSAGES, MESSAGES));
 }
 
+/// Where the system tells of this thread, if it does.
+fn this_thread() -> Option<PathBuf> {
+    Some(Path::new("/proc").join(std::fs::read_link("/proc/thread-self").ok()?).join("stat"))
+}
+
+/// Waits until a thread has been seen asleep some times in a row: it is where it waits, and not on its way there.
+fn until_it_sleeps(thread: &Option<PathBuf>) {
+    let deadline = Instant::now() + CEILING;
+    let mut seen = 0;
+    while seen < 5 {
+        assert!(Instant::now() < deadline, "it does not wait");
+        std::thread::park_timeout(Duration::from_millis(2));
+        let Some(thread) = thread else {
+            return std::thread::park_timeout(Duration::from_millis(200)); // the system does not tell
+        };
+        // Behind the name, which is in parentheses: proc(5).
+        let told = std::fs::read_to_string(thread).unwrap();
+        let asleep = told.rsplit_once(") ").is_some_and(|(_, state)| state.starts_with('S'));
+        seen = if asleep { seen + 1 } else { 0 };
+    }
+}
+
 #[test]
 fn freeing_wakes_all_who_wait() {
     for _ in 0..20 {
@@ -693,17 +716,15 @@ fn freeing_wakes_all_who_wait() {
                 let (raw, at_it) = (Arc::clone(&raw), at_it.clone());
                 std::thread::spawn(move || {
                     let feed = raw.load(Ordering::SeqCst);
-                    at_it.send(()).unwrap();
+                    at_it.send(this_thread()).unwrap();
                     wait(feed)
                 })
             })
             .collect();
-        for _ in 0..waits.len() {
-            wait_at_it.recv_timeout(CEILING).unwrap();
-        }
-        // No new call may begin: the question was sent, and the others had the time that took.
+        let waiting: Vec<_> = waits.iter().map(|_| wait_at_it.recv_timeout(CEILING).unwrap()).collect();
         lab.wait_for(|entry| matches!(entry.what, livefeed::lab::What::Received(_)), CEILING).unwrap();
-        std::thread::park_timeout(Duration::from_millis(20));
+        // No new call may begin once the feed is freed: each must be within its own by then.
+        waiting.iter().for_each(until_it_sleeps);
         drop(feed);
         for thread in threads {
             assert_eq!(name(thread.join().unwrap()), "LIVEFEED_CLOSED");
@@ -776,9 +797,9 @@ fn a_feed_may_be_freed_at_any_moment() {
                     }
                     std::mem::forget(feed);
                     if at > 0 && round % 7 > 0 {
-                        let deadline = std::time::Instant::now() + CEILING;
+                        let deadline = Instant::now() + CEILING;
                         while !own.freed.load(Ordering::SeqCst) {
-                            assert!(std::time::Instant::now() < deadline, "call {at} does not come");
+                            assert!(Instant::now() < deadline, "call {at} does not come");
                             std::thread::yield_now();
                         }
                     } else {
