@@ -171,6 +171,9 @@ pub struct FeedConfig {
     /// 1 ms to 365 days. Default: `2s`.
     #[serde(with = "limit::duration")]
     pub close_timeout: Duration,
+    /// What editors look for in a file.
+    #[serde(rename = "$schema", skip_serializing)]
+    schema: Option<String>,
 }
 
 /// Reads a part of a configuration from JSON; `what` stands in the error for the part as a whole.
@@ -221,6 +224,7 @@ impl Default for FeedConfig {
             alerts: Alerts::default(),
             limits: Limits::default(),
             close_timeout: Duration::from_secs(2),
+            schema: None,
         }
     }
 }

@@ -127,7 +127,7 @@ fn objects(schema: &Value) -> BTreeSet<Names> {
         if let Some(properties) = object.get("properties").and_then(Value::as_object)
             && object.get("additionalProperties") == Some(&Value::Bool(false))
         {
-            found.insert(properties.keys().filter(|name| *name != "$schema").cloned().collect());
+            found.insert(properties.keys().cloned().collect());
         }
     }
     found
@@ -161,7 +161,7 @@ fn it_has_the_fields_that_the_program_knows_and_no_others() {
         &["retry_after"],
         &["$env"],
         &["$file"],
-        &["feeds", "health", "on_alert", "output"],
+        &["$schema", "feeds", "health", "on_alert", "output"],
         &["allowed_hosts", "listen"],
         &["command"],
         &["every", "file", "keep", "max_bytes"],
@@ -276,7 +276,7 @@ fn files_for_run_keep_to_it() {
         (feed.clone(), true),
         (json!({"$schema": "x", "url": "ws://h/"}), true),
         (json!({"$schema": "x", "feeds": [{"url": "ws://h/"}]}), true),
-        (json!({"feeds": [{"$schema": "x", "url": "ws://h/"}]}), false),
+        (json!({"feeds": [{"$schema": "x", "url": "ws://h/"}]}), true),
         (json!({"feeds": []}), false),
         (json!({}), false),
         (json!([]), false),

@@ -107,6 +107,13 @@ fn a_bare_url_is_enough() {
     assert_eq!(FeedConfig::new("wss://u:p@feed.example:1/ws").feed_name(), "feed.example:1");
 }
 
+#[test]
+fn what_editors_look_for_in_a_file_is_left_alone() {
+    let config = FeedConfig::from_json(r#"{"$schema": "./config.schema.json", "url": "ws://h/"}"#).unwrap();
+    config.validate().unwrap();
+    assert!(serde_json::to_value(&config).unwrap().get("$schema").is_none());
+}
+
 #[cfg(feature = "native-tls")]
 #[test]
 fn json_round_trips() {

@@ -125,7 +125,7 @@ fn range(path: &str, value: usize, min: usize, max: usize) -> Checked {
 
 fn check_name(path: &str, name: &str) -> Checked {
     if name.is_empty() {
-        return refuse(path, "is empty: give a name or leave it out");
+        return refuse(path, "is empty: give a name");
     }
     if name.chars().any(char::is_control) {
         return refuse(path, "contains a control character: remove it");

@@ -29,13 +29,13 @@ fn check_rate(path: &str, field: &str, count: u32, per: Duration) -> Checked {
 pub(super) fn check_batch(config: &FeedConfig) -> Checked {
     let Some(batch) = &config.batch else { return Ok(()) };
     range("batch.members", batch.members, 1, 100_000)?;
-    range("batch.bytes", batch.bytes, 125, 1 << 30)?;
     if batch.bytes > config.limits.subscribe_bytes {
         return refuse(
             "batch.bytes",
             "is more than limits.subscribe_bytes: lower the one or raise the other",
         );
     }
+    range("batch.bytes", batch.bytes, 125, config.limits.subscribe_bytes)?;
     let terms = config.subscriptions.iter().map(|subscription| &subscription.terms).chain([&config.defaults]);
     let mut templates = terms.filter_map(|terms| terms.subscribe.as_ref()).peekable();
     if templates.peek().is_some() && !templates.any(Template::is_batchable) {
