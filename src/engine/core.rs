@@ -2,7 +2,7 @@
 //!
 //! What a change calls for comes out as [`Effects`], to be done once the lock is released.
 
-use super::book::Book;
+use super::book::{Book, Left};
 use super::governor::Governor;
 use super::plan::{Plan, Spec};
 use super::queue::Queue;
@@ -17,6 +17,7 @@ use crate::event::{AlertKind, Event};
 use crate::health::Health;
 use crate::message::{Content, Message, SubscriptionId};
 use crate::policy::approach::{self, Wait};
+use crate::policy::freshness::Key;
 use crate::policy::outbox::{Out, OutKind};
 use crate::policy::pacing;
 use crate::policy::session::{Cycle, Outcome, Session};
@@ -134,7 +135,7 @@ impl Core {
             recent: Recent::default(),
         };
         for spec in std::mem::take(&mut plan.specs) {
-            core.subscribe(Stamp::now(), spec);
+            drop(core.subscribe(Stamp::now(), spec)); // it is not closed
         }
         core
     }
@@ -222,19 +223,34 @@ impl Core {
         Deadlines { timer: self.session.next_deadline(), judge_at: self.judge_at() }
     }
 
-    pub(crate) fn subscribe(&mut self, now: Stamp, spec: Spec) {
+    pub(crate) fn subscribe(&mut self, now: Stamp, spec: Spec) -> Result<(), Error> {
+        if let Some(reason) = self.session.closed() {
+            let closed = Error::Closed(Box::new(reason.clone()));
+            self.book.bury(spec);
+            return Err(closed);
+        }
         let (key, replaced) = self.session.handle_subscribe(now, spec.want.clone());
         if let Some((old, to_write)) = replaced {
-            self.book.remove(old, to_write);
+            self.let_go(old, to_write);
         }
         self.book.insert(key, Arc::new(spec));
+        Ok(())
+    }
+
+    fn let_go(&mut self, key: Key, to_write: bool) {
+        let left = match to_write {
+            false => Left::Nothing,
+            true if self.session.is_parting(key) => Left::Answer,
+            true => Left::Message,
+        };
+        self.book.remove(key, left);
     }
 
     pub(crate) fn unsubscribe(&mut self, id: &SubscriptionId) -> Result<(), Error> {
         let Some((key, to_write)) = self.session.handle_unsubscribe(Stamp::now(), id) else {
             return Err(Error::UnknownSubscription(id.clone()));
         };
-        self.book.remove(key, to_write);
+        self.let_go(key, to_write);
         self.book.forget_name(id);
         Ok(())
     }
@@ -263,7 +279,13 @@ impl Core {
         answer: Sender<Message>,
     ) -> Result<u64, Error> {
         // The route first: the answer may be here before the report that the question was written.
-        let ticket = self.session.handle_send(content)?;
+        let ticket = match self.session.handle_send(content) {
+            Ok(ticket) => ticket,
+            Err(refused) => {
+                self.book.bury(reply);
+                return Err(refused);
+            }
+        };
         self.book.ask(ticket, reply, answer);
         Ok(ticket)
     }
@@ -394,6 +416,9 @@ impl Core {
             self.report_slow(Stamp::now(), false);
         }
         self.take_in();
+        while let Some(key) = self.session.poll_settled() {
+            self.book.forget(key);
+        }
         let mut effects = Effects { log: std::mem::take(&mut self.log), ..Effects::default() };
         while let Some((ticket, outcome)) = self.session.poll_outcome() {
             if let Some(sender) = self.receipts.remove(&ticket) {

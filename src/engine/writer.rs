@@ -226,7 +226,7 @@ impl Writer {
             (Out::Subscribe { frame, keys }, problem)
                 if keys.len() > 1 || matches!(problem, Problem::Split) =>
             {
-                shared.with(Caller::Controller, |core| core.session.handle_split(frame, &keys));
+                shared.with(Caller::Controller, |core| core.session.handle_split(Stamp::now(), frame, &keys));
             }
             (Out::Subscribe { keys, .. }, Problem::Render(detail)) => {
                 shared.with(Caller::Controller, |core| {

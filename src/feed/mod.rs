@@ -243,13 +243,7 @@ impl Feed {
     pub fn subscribe(&self, subscription: Subscription) -> Result<(), Error> {
         self.config.check_subscription("subscription", &subscription, self.dialect)?;
         let spec = open::spec(&self.config, &subscription);
-        self.engine.shared.with(Caller::User, |core| {
-            if let Some(reason) = core.session.closed() {
-                return Err(Error::Closed(Box::new(reason.clone())));
-            }
-            core.subscribe(Stamp::now(), spec);
-            Ok(())
-        })
+        self.engine.shared.with(Caller::User, |core| core.subscribe(Stamp::now(), spec))
     }
 
     /// Ends a subscription: its unsubscribe message is sent, if it has one and is in force.

@@ -114,6 +114,12 @@ pub(super) fn spec(config: &FeedConfig, subscription: &Subscription) -> Spec {
         name => terms.vars.get(name).cloned(),
     };
     let topic = terms.topic.as_deref().and_then(|topic| placeholder::text(topic, &own).ok());
+    // Its own variables hide what is bound by the same name.
+    let is_bound = |name: &str| {
+        terms.vars.get(name).is_none() && config.rules.iter().any(|rule| rule.bind.contains_key(name))
+    };
+    let binds = config.rules.iter().any(|rule| !rule.bind.is_empty());
+    let ends_by_answer = binds && terms.unsubscribe.as_ref().is_some_and(|end| end.may_use(is_bound));
     let batch = terms.subscribe.as_ref().and_then(|subscribe| subscribe.batch_group(&own));
     let rungs = terms.repair.unwrap_or_default();
     Spec {
@@ -126,6 +132,7 @@ pub(super) fn spec(config: &FeedConfig, subscription: &Subscription) -> Spec {
             frozen: terms.frozen.as_ref().map(|rule| rule.after),
             payload: terms.subscribe.is_some(),
             can_end: terms.unsubscribe.is_some(),
+            ends_by_answer,
             batch,
             ack,
             repair: rungs.into_iter().map(rung).collect(),

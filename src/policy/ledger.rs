@@ -126,10 +126,22 @@ impl Ledger {
 
     /// One member is wanted no more, or asked for anew: its answer may still come, and keeps its place.
     pub(crate) fn let_go(&mut self, frame: u64, key: Key) {
-        let Some(asked) = self.subscribes.get_mut(&frame) else { return };
-        let Some(at) = asked.keys.iter().position(|member| *member == key) else { return };
+        if self.keep_place(frame, key) {
+            self.give_up(frame);
+        }
+    }
+
+    /// The same where the answer is waited for all the same. Says whether it was to come.
+    pub(crate) fn keep_place(&mut self, frame: u64, key: Key) -> bool {
+        let Some(asked) = self.subscribes.get_mut(&frame) else { return false };
+        let Some(at) = asked.keys.iter().position(|member| *member == key) else { return false };
         asked.gone.push(asked.keys.remove(at));
-        if asked.keys.is_empty() {
+        true
+    }
+
+    /// The answer to this message is waited for no more, unless it is for others, too.
+    pub(crate) fn give_up(&mut self, frame: u64) {
+        if self.subscribes.get(&frame).is_some_and(|asked| asked.keys.is_empty()) {
             self.orphans.push_back(frame);
             while self.orphans.len() > KEPT {
                 if let Some(oldest) = self.orphans.pop_front() {

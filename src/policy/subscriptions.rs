@@ -46,6 +46,8 @@ pub(crate) struct Want {
     pub(crate) payload: bool,
     /// Whether there is a message that ends it.
     pub(crate) can_end: bool,
+    /// Whether that message is made from what the answer to the subscribe message binds.
+    pub(crate) ends_by_answer: bool,
     /// Neighbours of one group may share a subscribe message; `None`: it is alone in its.
     pub(crate) batch: Option<u64>,
     pub(crate) ack: AckPolicy,
@@ -83,8 +85,8 @@ pub(crate) struct Entry {
     pub(crate) in_force: bool,
     /// It is confirmed only because nothing said otherwise.
     pub(crate) assumed: bool,
-    /// Its latest subscribe message on this connection; 0: none.
-    pub(crate) frame: u64,
+    /// Its latest subscribe message on this connection; 0: none. Set by [`Subscriptions::set_frame`].
+    frame: u64,
     /// How often its message was written without an answer in time.
     pub(crate) tries: u32,
     /// When it is tried again, and as part of which lot.
@@ -114,6 +116,11 @@ impl Entry {
         self.want.topic.as_deref().unwrap_or(self.want.id.as_str())
     }
 
+    /// Its latest subscribe message on this connection; 0: none.
+    pub(crate) fn frame(&self) -> u64 {
+        self.frame
+    }
+
     /// The limits that hold for it now: others until the first data of a connection.
     pub(crate) fn limits(&self) -> Limits {
         use SubscriptionState::{Live, Quiet, Stale};
@@ -126,7 +133,7 @@ impl Entry {
     }
 
     /// Forgets the connection.
-    pub(crate) fn reset(&mut self) {
+    fn reset(&mut self) {
         self.state = SubscriptionState::Desired;
         self.gap = false;
         self.announced = false;
@@ -193,6 +200,8 @@ pub(crate) struct Subscriptions {
     by_id: HashMap<SubscriptionId, Key>,
     /// By what the server calls them: a short list is not to cost a look at all of them.
     by_topic: HashMap<Box<str>, BTreeSet<Key>>,
+    /// By their latest subscribe message: an answer is not to cost a look at all of them either.
+    by_frame: HashMap<u64, BTreeSet<Key>>,
     last_key: Key,
 }
 
@@ -235,6 +244,7 @@ impl Subscriptions {
 
     fn take(&mut self, key: Key) -> Option<Entry> {
         let entry = self.entries.remove(&key)?;
+        self.unlist(entry.frame, key);
         if let Some(keys) = self.by_topic.get_mut(entry.topic()) {
             keys.remove(&key);
             if keys.is_empty() {
@@ -242,6 +252,37 @@ impl Subscriptions {
             }
         }
         Some(entry)
+    }
+
+    fn unlist(&mut self, frame: u64, key: Key) {
+        if let Some(keys) = self.by_frame.get_mut(&frame) {
+            keys.remove(&key);
+            if keys.is_empty() {
+                self.by_frame.remove(&frame);
+            }
+        }
+    }
+
+    /// Notes which is its latest subscribe message on this connection; 0: none. The one before comes back.
+    pub(crate) fn set_frame(&mut self, key: Key, frame: u64) -> u64 {
+        let Some(entry) = self.entries.get_mut(&key) else { return 0 };
+        let before = std::mem::replace(&mut entry.frame, frame);
+        self.unlist(before, key);
+        if frame != 0 {
+            self.by_frame.entry(frame).or_default().insert(key);
+        }
+        before
+    }
+
+    /// Those whose latest subscribe message is this one, in their order.
+    pub(crate) fn of_frame(&self, frame: u64) -> impl Iterator<Item = Key> {
+        self.by_frame.get(&frame).into_iter().flatten().copied()
+    }
+
+    /// The connection is over: what belonged to it is forgotten.
+    pub(crate) fn reset(&mut self) {
+        self.by_frame.clear();
+        self.entries.values_mut().for_each(Entry::reset);
     }
 
     /// Those that the server calls by one of these names, in their order.
@@ -253,6 +294,11 @@ impl Subscriptions {
     pub(crate) fn remove(&mut self, id: &SubscriptionId) -> Option<(Key, Entry)> {
         let key = self.by_id.remove(id)?;
         Some((key, self.take(key)?))
+    }
+
+    /// The one of this name.
+    pub(crate) fn find(&self, id: &SubscriptionId) -> Option<Key> {
+        self.by_id.get(id).copied()
     }
 
     pub(crate) fn get(&self, key: Key) -> Option<&Entry> {

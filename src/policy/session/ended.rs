@@ -5,7 +5,6 @@ use crate::clock::Stamp;
 use crate::error::{CloseReason, EndReason};
 use crate::event::{AlertKind, Closed, Disconnected, Event};
 use crate::policy::quarantine;
-use crate::policy::subscriptions::Entry;
 use crate::policy::verdict::Decision;
 use std::time::{Duration, Instant};
 
@@ -56,7 +55,7 @@ impl Session {
         for ticket in self.outbox.clear() {
             self.outcomes.push_back((ticket, Outcome::Dropped { epoch }));
         }
-        self.subscriptions.values_mut().for_each(Entry::reset);
+        self.subscriptions.reset();
         self.ladder.handle_ended();
         if let Some(up) = &up {
             let lasted = now.mono.saturating_duration_since(up.since);

@@ -37,10 +37,10 @@ impl Session {
                     self.mark_gap(now, *key);
                     if let Some(entry) = self.subscriptions.get_mut(*key) {
                         entry.state = SubscriptionState::Sent;
-                        entry.frame = *frame;
                         entry.in_force = true;
                         entry.assumed = false;
                     }
+                    self.subscriptions.set_frame(*key, *frame);
                 }
             }
             Out::Unsubscribe { frame, key } => {
@@ -70,24 +70,25 @@ impl Session {
 
     /// The message of several subscriptions is over the bound: it is divided, and the parts are handed out next.
     /// For at least two; one alone that is too large is a case for [`Self::handle_render_failed`].
-    pub(crate) fn handle_split(&mut self, frame: u64, keys: &[Key]) {
+    pub(crate) fn handle_split(&mut self, now: Stamp, frame: u64, keys: &[Key]) {
         let Phase::Up(up) = &mut self.phase else { return };
-        if up.ledger.take(frame).is_none() {
-            return;
-        }
+        let Some(asked) = up.ledger.take(frame) else { return };
         let mut wanted = Vec::with_capacity(keys.len());
         let mut group = None;
         for key in keys {
-            let Some(entry) = self.subscriptions.get_mut(*key).filter(|entry| entry.frame == frame) else {
+            let Some(entry) = self.subscriptions.get_mut(*key).filter(|entry| entry.frame() == frame) else {
                 continue;
             };
             entry.state = SubscriptionState::Queued;
             entry.in_force = entry.tries > 0;
-            entry.frame = 0;
             group = entry.want.batch;
+            self.subscriptions.set_frame(*key, 0);
             wanted.push(*key);
         }
         self.outbox.push_parts(&wanted, group);
+        for key in asked.gone {
+            self.part_without_a_word(now, key); // it never got there
+        }
     }
 
     /// What `poll_out` handed out was written to the operating system, on the connection of this epoch. A keepalive
@@ -114,7 +115,7 @@ impl Session {
             }
             Out::Subscribe { frame, keys } => {
                 for key in keys {
-                    if self.subscriptions.get(*key).is_some_and(|entry| entry.frame == *frame) {
+                    if self.subscriptions.get(*key).is_some_and(|entry| entry.frame() == *frame) {
                         self.put_in_force(now, *key);
                     }
                 }
@@ -134,8 +135,11 @@ impl Session {
     /// A subscribe payload could not be made; the others of its message are written without it. The subscription is
     /// watched all the same: with a limit it goes stale, and that is repaired with a payload made afresh.
     pub(crate) fn handle_render_failed(&mut self, now: Stamp, key: Key, detail: String) {
+        if self.part_without_a_word(now, key) {
+            return; // that was the message whose answer its end waited for
+        }
+        let frame = self.subscriptions.set_frame(key, 0);
         let Some(entry) = self.subscriptions.get_mut(key) else { return };
-        let frame = std::mem::take(&mut entry.frame);
         entry.state = SubscriptionState::Desired;
         entry.in_force = entry.tries > 0;
         let kind = AlertKind::SubscribeFailed { subscription: entry.want.id.clone(), detail };
@@ -159,6 +163,15 @@ impl Session {
         self.outbox.cancel_subscribe(key);
         self.quarantine.forget(key);
         let Phase::Up(up) = &mut self.phase else { return false };
+        if up.partings.contains(key) {
+            up.forget(key, entry);
+            return true; // it was to be made again: now only its end is left of that
+        }
+        if entry.in_force && up.must_wait(key, &entry.want, entry.frame()) {
+            up.forget(key, entry);
+            up.hold(now, key, &entry.want, entry.frame());
+            return true;
+        }
         up.let_go(now, key, entry);
         let to_write = up.is_open() && entry.in_force && entry.want.can_end;
         // It may be on its way already, to make the subscription again.
@@ -172,11 +185,14 @@ impl Session {
     pub(super) fn enlist(&mut self, now: Stamp, key: Key, replay: bool) {
         let held = self.quarantine.is_held_back(key);
         let quarantined = self.quarantine.is_quarantined(key);
+        let blocked = self.is_blocked(key);
         let Some(entry) = self.subscriptions.get_mut(key) else { return };
         entry.state = SubscriptionState::Queued;
         if !entry.want.payload {
             self.mark_gap(now, key);
             self.put_in_force(now, key);
+        } else if blocked {
+            // Until the one before it has parted.
         } else if held {
             if quarantined {
                 entry.state = SubscriptionState::Quarantined;

@@ -69,6 +69,7 @@ fn want(id: &str, limit: Option<Duration>) -> Want {
         by_hours: Arc::new([]),
         payload: true,
         can_end: true,
+        ends_by_answer: false,
         batch: None,
         ack: AckPolicy::None,
         repair: Arc::new([]),
