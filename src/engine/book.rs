@@ -11,13 +11,19 @@ use crate::panics;
 use crate::policy::freshness::Key;
 use crossbeam_channel::Sender;
 use serde_json::Value;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 /// So many changes may wait for the reader; then all routes are told anew.
 const CHANGES: usize = 4096;
+
+/// So many questions are remembered whose answer may come late.
+const GIVEN_UP: usize = 16;
+
+/// So long each of them is.
+const LATE: Duration = Duration::from_secs(30);
 
 /// A change that the reader has to take over.
 #[derive(Debug)]
@@ -66,10 +72,21 @@ impl Drop for Dead {
     }
 }
 
-/// A question of the application that waits for its answer.
-struct Question {
-    matcher: Matcher,
-    answer: Sender<Message>,
+/// A question of the application.
+pub(super) struct Question {
+    pub(super) matcher: Matcher,
+    /// Only its own answer can meet the matcher.
+    pub(super) certain: bool,
+    /// Who waits for the answer; `None`: nobody any more.
+    pub(super) answer: Option<Sender<Message>>,
+}
+
+/// Whom an answer is for.
+pub(super) enum Answered {
+    Waiting(Sender<Message>),
+    /// Nobody waits for it any more.
+    Late,
+    Unknown,
 }
 
 /// What is still to be done for a subscription that is wanted no more.
@@ -87,10 +104,16 @@ pub(crate) struct Book {
     /// The keys that the reader knows, in the order of the subscriptions: those that data is routed to, and those that
     /// answers may still be about.
     routed: BTreeSet<Key>,
+    /// How many are wanted.
+    wanted: usize,
+    /// Of these, those that are [blind](Spec::is_blind).
+    blind: BTreeSet<Key>,
     /// The last message of subscriptions that take up where they were, from earlier connections too.
     last: HashMap<SubscriptionId, Message>,
     captures: Arc<Variables>,
     questions: BTreeMap<u64, Question>,
+    /// Those of them that nobody waits for any more, and until when an answer is taken for theirs.
+    given_up: VecDeque<(u64, Instant)>,
     /// The rules whose subscriptions are found by a matcher.
     by: Arc<[(u32, Matcher)]>,
     changes: Vec<RouteChange>,
@@ -104,9 +127,12 @@ impl Book {
         Self {
             entries: HashMap::new(),
             routed: BTreeSet::new(),
+            wanted: 0,
+            blind: BTreeSet::new(),
             last: HashMap::new(),
             captures: Arc::default(),
             questions: BTreeMap::new(),
+            given_up: VecDeque::new(),
             by,
             changes: Vec::new(),
             dead: Dead::default(),
@@ -121,6 +147,10 @@ impl Book {
         let late = self.late(&spec);
         let entry = Entry { spec: Arc::clone(&spec), local: Local::default(), late, wanted: true };
         let change = self.route(key, &entry);
+        self.wanted += 1;
+        if spec.is_blind() {
+            self.blind.insert(key);
+        }
         self.entries.insert(key, entry);
         self.routed.insert(key);
         self.push(RouteChange::Route(change));
@@ -131,6 +161,8 @@ impl Book {
 
     /// Data is routed to it no more.
     pub(super) fn remove(&mut self, key: Key, left: Left) {
+        self.wanted = self.wanted.saturating_sub(usize::from(self.entries.contains_key(&key)));
+        self.blind.remove(&key);
         match (left, self.entries.get_mut(&key)) {
             (Left::Nothing, _) | (_, None) => self.forget(key),
             (Left::Message, Some(entry)) => {
@@ -142,6 +174,18 @@ impl Book {
                 self.reroute(key);
             }
         }
+    }
+
+    /// Which subscription could not be seen to be mute if this one joined, in place of `replaced`.
+    pub(super) fn blind_beside(&self, spec: &Spec, replaced: Option<Key>) -> Option<SubscriptionId> {
+        if self.wanted == usize::from(replaced.is_some()) {
+            return None;
+        }
+        if spec.is_blind() {
+            return Some(spec.want.id.clone());
+        }
+        let blind = self.blind.iter().find(|key| Some(**key) != replaced)?;
+        self.entries.get(blind).map(|entry| entry.spec.want.id.clone())
     }
 
     /// Nothing is to be done for it any more.
@@ -337,6 +381,7 @@ impl Book {
         for key in late {
             self.refill(key);
         }
+        self.given_up.clear();
         for (ticket, question) in std::mem::take(&mut self.questions) {
             self.push(RouteChange::Route(Change::RequestDone { ticket }));
             self.bury(question.matcher);
@@ -345,17 +390,58 @@ impl Book {
 
     // ---- questions -----------------------------------------------------------------------------------------
 
-    pub(super) fn ask(&mut self, ticket: u64, matcher: Matcher, answer: Sender<Message>) {
-        self.push(RouteChange::Route(Change::Request { ticket, matcher: matcher.clone() }));
-        self.questions.insert(ticket, Question { matcher, answer });
+    pub(super) fn ask(&mut self, ticket: u64, question: Question) {
+        let matcher = question.matcher.clone();
+        self.push(RouteChange::Route(Change::Request { ticket, matcher }));
+        self.questions.insert(ticket, question);
     }
 
-    /// The one who waits for the answer, who waits no more.
-    pub(crate) fn answered(&mut self, ticket: u64) -> Option<Sender<Message>> {
-        let question = self.questions.remove(&ticket)?;
+    /// Its answer came: there is no other.
+    pub(super) fn answered(&mut self, ticket: u64) -> Answered {
+        match self.end_question(ticket) {
+            Some(Some(answer)) => Answered::Waiting(answer),
+            Some(None) => Answered::Late,
+            None => Answered::Unknown,
+        }
+    }
+
+    /// Nobody waits for the answer any more. One that comes late is no data, which is known as long as nothing but the
+    /// answer can meet the matcher: with any other the next message of some subscription might be taken for it.
+    pub(crate) fn give_up(&mut self, ticket: u64, now: Instant) {
+        self.tidy(now);
+        match self.questions.get_mut(&ticket) {
+            Some(question) if question.certain => {
+                question.answer = None;
+                if self.given_up.len() >= GIVEN_UP
+                    && let Some((oldest, _)) = self.given_up.pop_front()
+                {
+                    self.end_question(oldest);
+                }
+                self.given_up.extend(now.checked_add(LATE).map(|until| (ticket, until)));
+            }
+            _ => {
+                self.end_question(ticket);
+            }
+        }
+    }
+
+    /// What was given up too long ago is forgotten.
+    pub(super) fn tidy(&mut self, now: Instant) {
+        while let Some((ticket, _)) = self.given_up.front().copied().filter(|(_, until)| now >= *until) {
+            self.given_up.pop_front();
+            self.end_question(ticket);
+        }
+    }
+
+    /// Says who waited for it.
+    fn end_question(&mut self, ticket: u64) -> Option<Option<Sender<Message>>> {
+        let Question { matcher, answer, .. } = self.questions.remove(&ticket)?;
+        if answer.is_none() {
+            self.given_up.retain(|(given_up, _)| *given_up != ticket);
+        }
         self.push(RouteChange::Route(Change::RequestDone { ticket }));
-        self.bury(question.matcher);
-        Some(question.answer)
+        self.bury(matcher);
+        Some(answer)
     }
 
     // ---- the reader ----------------------------------------------------------------------------------------

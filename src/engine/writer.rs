@@ -241,6 +241,12 @@ impl Writer {
                     Out::Probe { .. } => "probe",
                     _ => "unsubscribe",
                 };
+                let left_over = if let Out::Unsubscribe { .. } = out {
+                    "; the server may go on with it until the connection ends"
+                } else {
+                    ""
+                };
+                let detail = detail + left_over;
                 let detail = match whose {
                     Some(name) => format!("subscription {name}: {detail}"),
                     None => detail,

@@ -124,6 +124,16 @@ impl Ledger {
         struck
     }
 
+    /// One that is wanted no more is answered.
+    pub(crate) fn strike_gone(&mut self, frame: u64, key: Key) {
+        let Some(asked) = self.subscribes.get_mut(&frame) else { return };
+        asked.gone.retain(|member| *member != key);
+        if asked.keys.is_empty() && asked.gone.is_empty() {
+            self.subscribes.remove(&frame);
+            self.settle(frame);
+        }
+    }
+
     /// One member is wanted no more, or asked for anew: its answer may still come, and keeps its place.
     pub(crate) fn let_go(&mut self, frame: u64, key: Key) {
         if self.keep_place(frame, key) {

@@ -25,6 +25,11 @@ pub(crate) enum AckPolicy {
     None,
 }
 
+/// What is wrong with one that has a limit, and beside others takes every message for its data.
+pub(crate) const BLIND: &str = "is missing, and there are other subscriptions: every message would count as its data, and \
+                                that it went mute would not be seen. Say what its data looks like, or that it has no \
+                                limit of its own (\"stale_after\": \"none\"): then only the limit of the connection holds";
+
 /// What the engine says of a subscription that is wanted.
 #[derive(Debug, Clone)]
 pub(crate) struct Want {

@@ -54,8 +54,16 @@ impl Session {
         self.settled.pop_front()
     }
 
-    /// The answer is here, or overdue: its end can be told, or at least be tried.
+    /// The answer is here: its end can be told.
     pub(super) fn part(&mut self, now: Stamp, key: Key) {
+        let Phase::Up(up) = &mut self.phase else { return };
+        if let Some(parting) = up.partings.get(key) {
+            up.ledger.strike_gone(parting.frame, key);
+            self.send_off(now, key);
+        }
+    }
+
+    fn send_off(&mut self, now: Stamp, key: Key) {
         let Phase::Up(up) = &mut self.phase else { return };
         let Some(parting) = up.partings.take(key) else { return };
         up.acks.disarm(key);
@@ -75,6 +83,7 @@ impl Session {
     pub(super) fn part_without_a_word(&mut self, now: Stamp, key: Key) -> bool {
         let Phase::Up(up) = &mut self.phase else { return false };
         let Some(parting) = up.partings.take(key) else { return false };
+        up.ledger.strike_gone(parting.frame, key);
         up.acks.disarm(key);
         match self.subscriptions.get_mut(key) {
             Some(entry) => entry.in_force = false,
@@ -126,7 +135,7 @@ impl Session {
         let Some(parting) = up.partings.get(key) else { return false };
         up.ledger.give_up(parting.frame);
         up.ledger.owe(parting.id.clone(), now.mono);
-        self.part(now, key);
+        self.send_off(now, key); // at least it is tried
         true
     }
 

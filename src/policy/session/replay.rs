@@ -4,6 +4,7 @@ use super::{Outcome, Phase, Session, report};
 use crate::clock::Stamp;
 use crate::event::{AlertKind, Event, Subscribed};
 use crate::health::SubscriptionState;
+use crate::message::SubscriptionId;
 use crate::policy::freshness::Key;
 use crate::policy::outbox::{Out, OutKind};
 use crate::policy::subscriptions::{AckPolicy, Entry};
@@ -15,6 +16,11 @@ impl Session {
         self.outbox.next_frame()
     }
 
+    /// The subscription of this name.
+    pub(crate) fn key_of(&self, id: &SubscriptionId) -> Option<Key> {
+        self.subscriptions.find(id)
+    }
+
     /// What kind of thing is next to be written.
     pub(crate) fn peek_out(&self) -> Option<OutKind> {
         self.outbox.peek().filter(|_| self.is_up())
@@ -23,6 +29,16 @@ impl Session {
     /// Whether something waits to be written.
     pub(crate) fn has_out(&self) -> bool {
         self.peek_out().is_some()
+    }
+
+    /// Whether a message of the application waits only for subscriptions that it did not ask for just now.
+    pub(crate) fn has_overtaking(&self) -> bool {
+        self.is_up() && self.outbox.has_overtaking()
+    }
+
+    /// That message is handed to the controller.
+    pub(crate) fn poll_overtaking(&mut self) -> Option<Out> {
+        self.outbox.pop_overtaking().filter(|_| self.is_up())
     }
 
     /// The next thing to write is handed to the controller.

@@ -16,6 +16,7 @@ mod doubts;
 mod judgement;
 mod measures;
 mod model;
+mod parting;
 mod repairs;
 mod simulation;
 
