@@ -300,6 +300,27 @@ fn keepalives_are_written_and_their_answers_awaited() {
 }
 
 #[test]
+fn an_answer_that_is_overdue_after_a_sleep_keeps_nobody_busy_while_the_probe_is_under_way() {
+    let mut world = World::new(settings());
+    world.dial();
+    let within = Some(2 * SECOND);
+    let times = Times { mode: Mode::Every, period: 5 * SECOND, first_after: None, within, ping: false };
+    let established =
+        Established { took: MS, peer: ([127, 0, 0, 1], 1).into(), subprotocol: None, schedules: vec![times] };
+    assert!(world.session.handle_connected(world.now, established, world.suspended));
+    world.idle(5 * SECOND);
+    world.suspended = Some(3600 * SECOND);
+    world.pass(2 * SECOND);
+    world.empty();
+    assert!(world.session.is_connected(), "the probe goes first");
+    assert!(world.session.recv_deadline().is_some_and(|at| at > world.now.mono), "a reader that spins");
+    world.bytes();
+    world.empty();
+    let reason = world.session.end_reason(EndReason::Eof);
+    assert_eq!(reason, EndReason::KeepaliveOverdue { waited: 2 * SECOND });
+}
+
+#[test]
 fn endpoints_take_turns_until_one_delivers() {
     let mut world = World::new(Settings { endpoints: 3, ..settings() });
     let dialed = |world: &mut World| {
