@@ -300,6 +300,36 @@ fn keepalives_are_written_and_their_answers_awaited() {
 }
 
 #[test]
+fn a_lively_subscription_is_not_made_again_for_the_seam_of_having_been_made_again() {
+    let mut world = World::new(Settings { stale_after: None, ..settings() });
+    world.connect();
+    let key = world.want(want("a", None));
+    let gap = |world: &mut World| {
+        world.data(&[key]);
+        world.session.handle_sequence_gap(world.now, Some(key), 1, 5, Some(3), OnGap::Resubscribe);
+        world.settle();
+        world.subscribed().len()
+    };
+    assert_eq!(gap(&mut world), 2, "made again");
+    // What was on its way comes, then the first of the new: its number is another.
+    world.pass(100 * MS);
+    assert_eq!(gap(&mut world), 2);
+    for _ in 0..20 {
+        world.idle(SECOND);
+        world.data(&[key]);
+    }
+    assert_eq!(world.subscribed().len(), 2);
+    // Others are repaired: the next one, and one that comes late after the first.
+    assert_eq!(gap(&mut world), 3);
+    world.pass(100 * MS);
+    assert_eq!(gap(&mut world), 3);
+    world.idle(2 * SECOND);
+    assert_eq!(gap(&mut world), 4);
+    world.idle(11 * SECOND);
+    assert_eq!(gap(&mut world), 5);
+}
+
+#[test]
 fn an_answer_that_is_overdue_after_a_sleep_keeps_nobody_busy_while_the_probe_is_under_way() {
     let mut world = World::new(settings());
     world.dial();
