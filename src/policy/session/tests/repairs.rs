@@ -216,15 +216,29 @@ fn notices() {
 
 #[test]
 fn r2_a_server_that_sends_everybody_away_is_not_hammered() {
-    let mut world = World::new(settings());
-    let mut longest = Duration::ZERO;
-    for _ in 0..20 {
-        world.connect();
-        world.notice(NoticeAction::Reconnect);
-        world.end(EndReason::Eof);
-        longest = longest.max(world.retry_in().unwrap());
+    for with_data in [false, true] {
+        let mut world = World::new(settings());
+        let mut longest = Duration::ZERO;
+        for _ in 0..20 {
+            world.connect();
+            if with_data {
+                world.data(&[]);
+            }
+            world.notice(NoticeAction::Reconnect);
+            world.end(EndReason::Eof);
+            longest = longest.max(world.retry_in().unwrap());
+        }
+        assert!(longest > 5 * SECOND, "{longest:?}, with data: {with_data}");
+        // One that is good for a while may send its clients elsewhere as often as it likes.
+        for _ in 0..20 {
+            world.connect();
+            world.pass(30 * SECOND);
+            world.data(&[]);
+            world.notice(NoticeAction::Reconnect);
+            world.end(EndReason::Eof);
+            assert!(world.retry_in().unwrap() <= 500 * MS);
+        }
     }
-    assert!(longest > 5 * SECOND, "{longest:?}");
 }
 
 #[test]
