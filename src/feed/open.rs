@@ -380,6 +380,7 @@ mod tests {
         config.defaults.by_hours = Some(config.by_hours.iter().rev().cloned().collect());
         config.subscriptions =
             vec![Subscription::new("a"), Subscription::new("b").by_hours([config.by_hours[0].clone()])];
+        config.defaults.data = Some(crate::dialect::Matcher::text("${name}"));
         config.validate().unwrap();
         let plan = plan(&config, Hooks::default()).unwrap();
         let open: Vec<_> = plan

@@ -201,7 +201,7 @@ impl Witness {
                         "what nobody wants is asked for"
                     );
                     let entry = session.subscriptions.get(*key).unwrap();
-                    assert_eq!((entry.frame, entry.state), (*frame, SubscriptionState::Sent));
+                    assert_eq!((entry.frame(), entry.state), (*frame, SubscriptionState::Sent));
                     self.begun(*key, Repair::Resubscribe);
                     let Phase::Up(up) = &session.phase else { continue };
                     if !up.freshness.is_armed(*key) {
@@ -221,7 +221,7 @@ impl Witness {
     pub(super) fn written(&mut self, out: &Out, now: Instant, session: &Session) {
         if let Out::Subscribe { keys, frame } = out {
             for key in keys {
-                if session.subscriptions.get(*key).is_some_and(|entry| entry.frame == *frame) {
+                if session.subscriptions.get(*key).is_some_and(|entry| entry.frame() == *frame) {
                     self.fed.entry(*key).or_insert(now);
                 }
             }
