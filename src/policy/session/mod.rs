@@ -131,6 +131,8 @@ pub(crate) struct Session {
     endpoint: usize,
     /// That of the last connection.
     connected_endpoint: usize,
+    /// The redacted URL that the last attempt went to.
+    place: Option<String>,
     /// The next attempt goes to the next endpoint, whatever becomes of this connection.
     switch: bool,
     /// Connections in a row that ended soon, or without data, by a notice of the server.
@@ -184,6 +186,7 @@ impl Session {
             ladder: Ladder::new(Arc::clone(&settings.repair)),
             endpoint: 0,
             connected_endpoint: 0,
+            place: None,
             switch: false,
             hasty: 0,
             hang_ups: 0,
@@ -305,6 +308,7 @@ impl Session {
     pub(crate) fn handle_connecting(&mut self, now: Stamp, endpoint: String) {
         if matches!(self.phase, Phase::Dialing) {
             let (time, epoch, attempt) = (now.wall, self.epoch + 1, self.attempt);
+            self.place = Some(endpoint.clone());
             self.events.push_back(Event::Connecting(Box::new(Connecting { time, epoch, attempt, endpoint })));
         }
     }
