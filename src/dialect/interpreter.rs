@@ -31,6 +31,13 @@ pub(crate) enum Change {
         /// For rules with `by: match`, by their index: the matcher, filled in for this subscription.
         by: Vec<(u32, Matcher)>,
     },
+    /// A subscription that gets no data any more; the server's answers may still be about it.
+    Part {
+        key: u64,
+        name: SubscriptionId,
+        /// As in `Insert`.
+        by: Vec<(u32, Matcher)>,
+    },
     Remove {
         key: u64,
     },
@@ -56,11 +63,22 @@ impl Change {
         by: &[(u32, Matcher)],
         vars: &dyn Vars,
     ) -> Self {
-        let fill = |matcher: &Matcher| matcher.render(vars).unwrap_or_else(|_| Matcher::any([]));
-        let data = data.map(fill);
-        let by = by.iter().map(|(rule, matcher)| (*rule, fill(matcher))).collect();
-        Self::Insert { key, name, data, by }
+        let data = data.map(|matcher| fill(matcher, vars));
+        Self::Insert { key, name, data, by: fill_all(by, vars) }
     }
+
+    /// The same for one that only answers may be about.
+    pub(crate) fn part(key: u64, name: SubscriptionId, by: &[(u32, Matcher)], vars: &dyn Vars) -> Self {
+        Self::Part { key, name, by: fill_all(by, vars) }
+    }
+}
+
+fn fill(matcher: &Matcher, vars: &dyn Vars) -> Matcher {
+    matcher.render(vars).unwrap_or_else(|_| Matcher::any([]))
+}
+
+fn fill_all(by: &[(u32, Matcher)], vars: &dyn Vars) -> Vec<(u32, Matcher)> {
+    by.iter().map(|(rule, matcher)| (*rule, fill(matcher, vars))).collect()
 }
 
 /// What a message is.
@@ -262,11 +280,12 @@ impl Interpreter {
                 self.remove(key);
                 self.keys.insert(key);
                 self.router.insert(Owner::Data(key), Some(&name), data.as_ref());
-                for (rule, matcher) in by {
-                    if let Some(router) = self.rules.get_mut(rule as usize).and_then(Compiled::router) {
-                        router.insert(Owner::Data(key), Some(&name), Some(&matcher));
-                    }
-                }
+                self.find_by(key, &name, &by);
+            }
+            Change::Part { key, name, by } => {
+                self.remove(key);
+                self.keys.insert(key);
+                self.find_by(key, &name, &by);
             }
             Change::Remove { key } => self.remove(key),
             Change::Request { ticket, matcher } => {
@@ -286,6 +305,15 @@ impl Interpreter {
                 while let Some(ticket) = self.tickets.pop_first() {
                     self.requests.remove(Owner::Request(ticket));
                 }
+            }
+        }
+    }
+
+    /// Rules find the subscription by these.
+    fn find_by(&mut self, key: u64, name: &SubscriptionId, by: &[(u32, Matcher)]) {
+        for (rule, matcher) in by {
+            if let Some(router) = self.rules.get_mut(*rule as usize).and_then(Compiled::router) {
+                router.insert(Owner::Data(key), Some(name), Some(matcher));
             }
         }
     }

@@ -5,15 +5,17 @@
 //! that is known and forgotten with the connection. Until then nothing is routed by it.
 
 use super::plan::Spec;
+use super::questions::{Answered, Question, Questions};
 use crate::dialect::{Change, FrameVars, Matcher, Member, Scope, Variables, value_at};
 use crate::message::{Message, SubscriptionId};
+use crate::panics;
 use crate::policy::freshness::Key;
 use crossbeam_channel::Sender;
 use serde_json::Value;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 /// So many changes may wait for the reader; then all routes are told anew.
 const CHANGES: usize = 4096;
@@ -42,26 +44,56 @@ struct Entry {
     local: Local,
     /// What its matchers depend on that is known only on a connection.
     late: Box<[String]>,
-    routed: bool,
+    wanted: bool,
 }
 
-/// A question of the application that waits for its answer.
-struct Question {
-    matcher: Matcher,
-    answer: Sender<Message>,
+/// What the book has let go of and the application's closures are in. Their captures may do anything when they are
+/// dropped, so that is not done under the lock.
+#[derive(Default)]
+pub(super) struct Dead(Vec<Box<dyn Send>>);
+
+impl Dead {
+    fn push(&mut self, dead: impl Send + 'static) {
+        self.0.push(Box::new(dead));
+    }
+}
+
+impl Drop for Dead {
+    fn drop(&mut self) {
+        while let Some(dead) = self.0.pop() {
+            // There is nobody to tell: it may be anybody's thread.
+            let _ = panics::caught(|| drop(dead));
+        }
+    }
+}
+
+/// What is still to be done for a subscription that is wanted no more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Left {
+    Nothing,
+    /// Its unsubscribe message is to be made.
+    Message,
+    /// The same once the answer to its subscribe message has come, which is still to be understood.
+    Answer,
 }
 
 pub(crate) struct Book {
     entries: HashMap<Key, Entry>,
-    /// The keys that data is routed to, in the order of the subscriptions.
+    /// The keys that the reader knows, in the order of the subscriptions: those that data is routed to, and those that
+    /// answers may still be about.
     routed: BTreeSet<Key>,
+    /// How many are wanted.
+    wanted: usize,
+    /// Of these, those that are [blind](Spec::is_blind).
+    blind: BTreeSet<Key>,
     /// The last message of subscriptions that take up where they were, from earlier connections too.
     last: HashMap<SubscriptionId, Message>,
     captures: Arc<Variables>,
-    questions: BTreeMap<u64, Question>,
+    questions: Questions,
     /// The rules whose subscriptions are found by a matcher.
     by: Arc<[(u32, Matcher)]>,
     changes: Vec<RouteChange>,
+    dead: Dead,
     /// Read by the reader without the lock, after each `recv`.
     version: Arc<AtomicU64>,
 }
@@ -71,11 +103,14 @@ impl Book {
         Self {
             entries: HashMap::new(),
             routed: BTreeSet::new(),
+            wanted: 0,
+            blind: BTreeSet::new(),
             last: HashMap::new(),
             captures: Arc::default(),
-            questions: BTreeMap::new(),
+            questions: Questions::default(),
             by,
             changes: Vec::new(),
+            dead: Dead::default(),
             version,
         }
     }
@@ -85,8 +120,12 @@ impl Book {
     pub(super) fn insert(&mut self, key: Key, spec: Arc<Spec>) {
         let watched = spec.is_watched();
         let late = self.late(&spec);
-        let entry = Entry { spec: Arc::clone(&spec), local: Local::default(), late, routed: true };
+        let entry = Entry { spec: Arc::clone(&spec), local: Local::default(), late, wanted: true };
         let change = self.route(key, &entry);
+        self.wanted += 1;
+        if spec.is_blind() {
+            self.blind.insert(key);
+        }
         self.entries.insert(key, entry);
         self.routed.insert(key);
         self.push(RouteChange::Route(change));
@@ -95,18 +134,57 @@ impl Book {
         }
     }
 
-    /// Data is routed to it no more. `to_write`: its unsubscribe message is still to be made.
-    pub(super) fn remove(&mut self, key: Key, to_write: bool) {
+    /// Data is routed to it no more.
+    pub(super) fn remove(&mut self, key: Key, left: Left) {
+        self.wanted = self.wanted.saturating_sub(usize::from(self.entries.contains_key(&key)));
+        self.blind.remove(&key);
+        match (left, self.entries.get_mut(&key)) {
+            (Left::Nothing, _) | (_, None) => self.forget(key),
+            (Left::Message, Some(entry)) => {
+                entry.wanted = false;
+                self.unroute(key);
+            }
+            (Left::Answer, Some(entry)) => {
+                entry.wanted = false;
+                self.reroute(key);
+            }
+        }
+    }
+
+    /// Which subscription could not be seen to be mute if this one joined, in place of `replaced`.
+    pub(super) fn blind_beside(&self, spec: &Spec, replaced: Option<Key>) -> Option<SubscriptionId> {
+        if self.wanted == usize::from(replaced.is_some()) {
+            return None;
+        }
+        if spec.is_blind() {
+            return Some(spec.want.id.clone());
+        }
+        let blind = self.blind.iter().find(|key| Some(**key) != replaced)?;
+        self.entries.get(blind).map(|entry| entry.spec.want.id.clone())
+    }
+
+    /// Nothing is to be done for it any more.
+    pub(super) fn forget(&mut self, key: Key) {
+        self.unroute(key);
+        if let Some(entry) = self.entries.remove(&key) {
+            self.bury(entry.spec);
+        }
+    }
+
+    fn unroute(&mut self, key: Key) {
         if self.routed.remove(&key) {
             self.push(RouteChange::Route(Change::Remove { key }));
         }
-        if to_write {
-            if let Some(entry) = self.entries.get_mut(&key) {
-                entry.routed = false;
-            }
-        } else {
-            self.entries.remove(&key);
-        }
+    }
+
+    /// Has something dropped after the lock.
+    pub(super) fn bury(&mut self, dead: impl Send + 'static) {
+        self.dead.push(dead);
+    }
+
+    /// What is to be dropped after the lock.
+    pub(super) fn take_dead(&mut self) -> Dead {
+        std::mem::take(&mut self.dead)
     }
 
     /// Nobody wants what had this name: where it was is forgotten.
@@ -123,8 +201,8 @@ impl Book {
     pub(super) fn retire(&mut self, key: Key) -> Option<(Arc<Spec>, Member)> {
         let member = self.member(key)?;
         let spec = self.spec(key)?;
-        if !self.routed.contains(&key) {
-            self.entries.remove(&key);
+        if !self.entries.get(&key)?.wanted {
+            self.forget(key);
         }
         Some((spec, member))
     }
@@ -158,7 +236,7 @@ impl Book {
         if entry.spec.is_followed() {
             self.push(RouteChange::Restart(key));
         }
-        self.reroute(key);
+        self.refill(key);
     }
 
     /// An acknowledgement told what the server calls these. `frame`: the message that it is for, if it says that. To an
@@ -174,15 +252,19 @@ impl Book {
             }
             let own = Arc::make_mut(&mut entry.local.bound);
             own.extend(bound.iter().map(|(name, value)| (name.to_string(), value.clone())));
-            self.reroute(*key);
+            self.refill(*key);
+        }
+    }
+
+    /// Something became known that its matchers may depend on.
+    fn refill(&mut self, key: Key) {
+        if self.entries.get(&key).is_some_and(|entry| !entry.late.is_empty()) {
+            self.reroute(key);
         }
     }
 
     fn reroute(&mut self, key: Key) {
-        if let Some(entry) = self.entries.get(&key)
-            && !entry.late.is_empty()
-            && entry.routed
-        {
+        if let Some(entry) = self.entries.get(&key).filter(|_| self.routed.contains(&key)) {
             let change = self.route(key, entry);
             self.push(RouteChange::Route(change));
         }
@@ -219,7 +301,12 @@ impl Book {
         };
         let scope = Scope { frame: &frame, member: Some(&member), message: None };
         let spec = &entry.spec;
-        Change::insert(key, spec.want.id.clone(), spec.data.as_ref(), &self.by, &scope)
+        let name = spec.want.id.clone();
+        if entry.wanted {
+            Change::insert(key, name, spec.data.as_ref(), &self.by, &scope)
+        } else {
+            Change::part(key, name, &self.by, &scope)
+        }
     }
 
     // ---- the connection ------------------------------------------------------------------------------------
@@ -236,21 +323,17 @@ impl Book {
             return;
         }
         let is_meant = |entry: &Entry| entry.late.iter().any(|name| new.iter().any(|(it, _)| it == name));
-        let late: Vec<Key> = self
-            .entries
-            .iter()
-            .filter(|(_, entry)| entry.routed && is_meant(entry))
-            .map(|(key, _)| *key)
-            .collect();
+        let late: Vec<Key> =
+            self.entries.iter().filter(|(_, entry)| is_meant(entry)).map(|(key, _)| *key).collect();
         Arc::make_mut(&mut self.captures).extend(new);
-        late.into_iter().for_each(|key| self.reroute(key));
+        late.into_iter().for_each(|key| self.refill(key));
     }
 
     /// Where the data of subscriptions has come.
     pub(super) fn came(&mut self, last: impl IntoIterator<Item = (Key, Message)>) {
         for (key, message) in last {
             if let Some(entry) = self.entries.get(&key)
-                && entry.routed
+                && entry.wanted
             {
                 self.last.insert(entry.spec.want.id.clone(), message);
             }
@@ -260,7 +343,9 @@ impl Book {
     /// The connection is over: what belonged to it is forgotten, and what waited for its answers gets none.
     pub(super) fn disconnected(&mut self) {
         self.captures = Arc::default();
-        self.entries.retain(|_, entry| entry.routed);
+        let gone: Vec<Key> =
+            self.entries.iter().filter_map(|(key, entry)| (!entry.wanted).then_some(*key)).collect();
+        gone.into_iter().for_each(|key| self.forget(key));
         let mut late = Vec::new();
         for (key, entry) in &mut self.entries {
             entry.local = Local::default();
@@ -269,25 +354,50 @@ impl Book {
             }
         }
         for key in late {
-            self.reroute(key);
+            self.refill(key);
         }
-        for ticket in std::mem::take(&mut self.questions).into_keys() {
-            self.push(RouteChange::Route(Change::RequestDone { ticket }));
+        while let Some(ticket) = self.questions.first() {
+            self.end_question(ticket);
         }
     }
 
     // ---- questions -----------------------------------------------------------------------------------------
 
-    pub(super) fn ask(&mut self, ticket: u64, matcher: Matcher, answer: Sender<Message>) {
-        self.push(RouteChange::Route(Change::Request { ticket, matcher: matcher.clone() }));
-        self.questions.insert(ticket, Question { matcher, answer });
+    pub(super) fn ask(&mut self, ticket: u64, question: Question) {
+        let matcher = question.matcher.clone();
+        self.push(RouteChange::Route(Change::Request { ticket, matcher }));
+        self.questions.insert(ticket, question);
     }
 
-    /// The one who waits for the answer, who waits no more.
-    pub(crate) fn answered(&mut self, ticket: u64) -> Option<Sender<Message>> {
-        let question = self.questions.remove(&ticket)?;
+    /// Its answer came: there is no other.
+    pub(super) fn answered(&mut self, ticket: u64) -> Answered {
+        match self.end_question(ticket) {
+            Some(Some(answer)) => Answered::Waiting(answer),
+            Some(None) => Answered::Late,
+            None => Answered::Unknown,
+        }
+    }
+
+    /// Nobody waits for the answer any more.
+    pub(crate) fn give_up(&mut self, ticket: u64, now: Instant) {
+        if let Some(ended) = self.questions.give_up(ticket, now) {
+            self.end_question(ended);
+        }
+    }
+
+    /// What was given up too long ago is forgotten.
+    pub(super) fn tidy(&mut self, now: Instant) {
+        while let Some(ticket) = self.questions.expired(now) {
+            self.end_question(ticket);
+        }
+    }
+
+    /// Says who waited for it.
+    fn end_question(&mut self, ticket: u64) -> Option<Option<Sender<Message>>> {
+        let Question { matcher, answer, .. } = self.questions.take(ticket)?;
         self.push(RouteChange::Route(Change::RequestDone { ticket }));
-        Some(question.answer)
+        self.bury(matcher);
+        Some(answer)
     }
 
     // ---- the reader ----------------------------------------------------------------------------------------
@@ -311,16 +421,16 @@ impl Book {
         for key in &self.routed {
             let Some(entry) = self.entries.get(key) else { continue };
             changes.push(RouteChange::Route(self.route(*key, entry)));
-            if entry.spec.is_watched() {
+            if entry.wanted && entry.spec.is_watched() {
                 changes.push(RouteChange::Watch(*key, Arc::clone(&entry.spec)));
             }
         }
         changes.extend(restarts.into_iter().map(RouteChange::Restart));
-        for (ticket, question) in &self.questions {
-            let matcher = question.matcher.clone();
-            changes.push(RouteChange::Route(Change::Request { ticket: *ticket, matcher }));
+        for (ticket, matcher) in self.questions.matchers() {
+            changes.push(RouteChange::Route(Change::Request { ticket, matcher }));
         }
-        self.changes = changes;
+        let old = std::mem::replace(&mut self.changes, changes);
+        self.bury(old);
     }
 
     /// What the reader has to take over, and the version it is then at.
@@ -348,6 +458,7 @@ mod tests {
             frozen: None,
             payload: true,
             can_end: true,
+            ends_by_answer: false,
             batch: None,
             ack: AckPolicy::None,
             repair: Arc::new([]),

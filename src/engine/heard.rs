@@ -142,11 +142,11 @@ impl Heard {
         let (class, retry_after) = (word.class, word.retry_after);
         let understood = match word.kind {
             Kind::Ack => {
-                let keys = core.session.handle_ack(now, word.about());
-                core.book.bind(&keys, word.frame(), &self.bind);
+                let granted = core.session.handle_ack(now, word.about());
+                core.book.bind(&granted.keys, word.frame(), &self.bind);
                 // A list of all that is in force is an answer too if nothing of ours is in it, and so is one more
                 // answer to a message.
-                !keys.is_empty()
+                !granted.is_empty()
                     || matches!(word.about, AboutOwned::Listed { frame: None, .. })
                     || word.frame().is_some_and(|frame| core.session.was_answered(frame))
             }

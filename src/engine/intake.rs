@@ -10,6 +10,7 @@ use super::core::Caller;
 use super::decoder::Sink;
 use super::heard::Heard;
 use super::plan::{Handler, Plan};
+use super::questions::Answered;
 use super::routes::Routes;
 use super::shared::Shared;
 use crate::clock::Stamp;
@@ -311,12 +312,20 @@ impl<'a> Intake<'a> {
         let Some(ticket) = self.setting.routes.reading.request else { return };
         let message = Message { content, epoch: self.setting.epoch, received, subscriptions: None };
         // Under the lock, which never waits: who asked either has it then, or has given up before.
-        let left = self.setting.shared.with(Caller::Reader, |core| match core.book.answered(ticket) {
-            Some(waiting) => waiting.try_send(message).err().map(TrySendError::into_inner),
-            None => Some(message),
-        });
-        if let Some(message) = left {
-            self.other(message.content, received);
+        let (left, late) =
+            self.setting.shared.with(Caller::Reader, |core| match core.book.answered(ticket) {
+                Answered::Waiting(waiting) => {
+                    (waiting.try_send(message).err().map(TrySendError::into_inner), false)
+                }
+                Answered::Late => (Some(message), true),
+                Answered::Unknown => (Some(message), false),
+            });
+        match left {
+            Some(message) if !late => self.other(message.content, received),
+            Some(message) if self.setting.plan.deliver_control => {
+                self.deliver(message.content, received, None);
+            }
+            _ => {}
         }
         self.setting.routes.sync(self.setting.shared);
     }

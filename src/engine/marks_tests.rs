@@ -236,7 +236,7 @@ fn what_is_remembered_and_what_is_forgotten() {
         )
         .unwrap();
         let spec = crate::feed::plan_of(&config, Hooks::default()).unwrap().specs.remove(0);
-        bench.shared.lock().subscribe(Stamp::now(), spec);
+        bench.shared.lock().subscribe(Stamp::now(), spec).unwrap();
     };
     replace(&mut bench, &json!({}));
     assert_eq!(prompt(&mut bench, "a"), (3, true, 0));

@@ -82,6 +82,13 @@ impl Spec {
         self.sequence.is_some() || self.lag.is_some() || self.frozen.is_some()
     }
 
+    /// Whether it has a limit that any message meets, so that beside others it could not be seen to be mute.
+    pub(super) fn is_blind(&self) -> bool {
+        let Want { limit, first_limit, by_hours, .. } = &self.want;
+        let limited = limit.or(*first_limit).is_some() || by_hours.iter().any(|hours| hours.limit.is_some());
+        self.data.is_none() && limited
+    }
+
     /// Whether its data is to be looked into, beside finding out whose it is.
     pub(super) fn is_watched(&self) -> bool {
         self.is_followed() || self.cursor.is_some()

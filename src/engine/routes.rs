@@ -162,7 +162,7 @@ impl Routes {
             Change::Insert { key, name, .. } if self.dialect.is_some() => {
                 self.keys.insert(name.clone(), *key);
             }
-            Change::Remove { key } => {
+            Change::Remove { key } | Change::Part { key, .. } => {
                 self.trackers.remove(key);
                 self.marks.forget(*key);
                 self.cursors.remove(key);

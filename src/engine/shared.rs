@@ -4,6 +4,7 @@
 //! the bell, waking a thread, logging, telling a sender its outcome) is collected under the lock and done after it.
 
 use super::bell::{Batch, Bell, Listener};
+use super::book::Dead;
 use super::core::{Caller, Core, Effects, Next};
 use super::order::{Link, Order};
 use super::plan::{OnWake, Plan};
@@ -20,6 +21,7 @@ use crate::transport::{self, Stop};
 use crossbeam_channel::Sender;
 use std::cell::Cell;
 use std::collections::VecDeque;
+use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -51,6 +53,33 @@ pub(super) struct Wires {
     pub(super) tell: Sender<()>,
     pub(super) orders: Sender<Order>,
     pub(super) ring: Sender<Batch>,
+}
+
+/// The core, locked. What is let go of meanwhile is dropped after that.
+pub(super) struct Locked<'a> {
+    /// Dropped first: the lock.
+    core: MutexGuard<'a, Core>,
+    dead: Dead,
+}
+
+impl Deref for Locked<'_> {
+    type Target = Core;
+
+    fn deref(&self) -> &Core {
+        &self.core
+    }
+}
+
+impl DerefMut for Locked<'_> {
+    fn deref_mut(&mut self) -> &mut Core {
+        &mut self.core
+    }
+}
+
+impl Drop for Locked<'_> {
+    fn drop(&mut self) {
+        self.dead = self.core.book.take_dead();
+    }
 }
 
 /// The core behind its mutex, and everything that its changes set in motion.
@@ -122,7 +151,12 @@ impl Shared {
         self.close_wait
     }
 
-    pub(super) fn lock(&self) -> MutexGuard<'_, Core> {
+    pub(super) fn lock(&self) -> Locked<'_> {
+        Locked { core: self.guard(), dead: Dead::default() }
+    }
+
+    /// The lock alone, for who waits and changes nothing.
+    fn guard(&self) -> MutexGuard<'_, Core> {
         // Pure code does not panic; should it, a later caller still finds whole data.
         self.core.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -133,8 +167,10 @@ impl Shared {
         let was_empty = core.queue.is_empty();
         let result = change(&mut core);
         let effects = core.settle(was_empty, caller);
+        let dead = core.book.take_dead();
         drop(core);
         self.apply(caller, effects);
+        drop(dead); // last: it may take its time
         result
     }
 
@@ -346,7 +382,7 @@ impl Shared {
     pub(super) fn wait_for_room(self: &Arc<Self>, armed: Option<Duration>) -> Next {
         let left_at = Stamp::now();
         self.with(Caller::Reader, |core| core.session.handle_away(left_at.mono));
-        let mut core = self.lock();
+        let mut core = self.guard();
         core.reader_waits = true;
         while core.queue.is_full() && !core.session.is_ending() {
             core = self.room.wait(core).unwrap_or_else(PoisonError::into_inner);
@@ -370,7 +406,7 @@ impl Shared {
             return Err(Error::WouldDeadlock);
         }
         let deadline = clock::mono().checked_add(timeout);
-        let mut core = self.lock();
+        let mut core = self.guard();
         loop {
             if let Some(answer) = ready(&core) {
                 return answer;

@@ -114,6 +114,12 @@ pub(super) fn spec(config: &FeedConfig, subscription: &Subscription) -> Spec {
         name => terms.vars.get(name).cloned(),
     };
     let topic = terms.topic.as_deref().and_then(|topic| placeholder::text(topic, &own).ok());
+    // Its own variables hide what is bound by the same name.
+    let is_bound = |name: &str| {
+        terms.vars.get(name).is_none() && config.rules.iter().any(|rule| rule.bind.contains_key(name))
+    };
+    let binds = config.rules.iter().any(|rule| !rule.bind.is_empty());
+    let ends_by_answer = binds && terms.unsubscribe.as_ref().is_some_and(|end| end.may_use(is_bound));
     let batch = terms.subscribe.as_ref().and_then(|subscribe| subscribe.batch_group(&own));
     let rungs = terms.repair.unwrap_or_default();
     Spec {
@@ -126,6 +132,7 @@ pub(super) fn spec(config: &FeedConfig, subscription: &Subscription) -> Spec {
             frozen: terms.frozen.as_ref().map(|rule| rule.after),
             payload: terms.subscribe.is_some(),
             can_end: terms.unsubscribe.is_some(),
+            ends_by_answer,
             batch,
             ack,
             repair: rungs.into_iter().map(rung).collect(),
@@ -373,6 +380,7 @@ mod tests {
         config.defaults.by_hours = Some(config.by_hours.iter().rev().cloned().collect());
         config.subscriptions =
             vec![Subscription::new("a"), Subscription::new("b").by_hours([config.by_hours[0].clone()])];
+        config.defaults.data = Some(crate::dialect::Matcher::text("${name}"));
         config.validate().unwrap();
         let plan = plan(&config, Hooks::default()).unwrap();
         let open: Vec<_> = plan

@@ -124,12 +124,34 @@ impl Ledger {
         struck
     }
 
+    /// One that is wanted no more is answered.
+    pub(crate) fn strike_gone(&mut self, frame: u64, key: Key) {
+        let Some(asked) = self.subscribes.get_mut(&frame) else { return };
+        asked.gone.retain(|member| *member != key);
+        if asked.keys.is_empty() && asked.gone.is_empty() {
+            self.subscribes.remove(&frame);
+            self.settle(frame);
+        }
+    }
+
     /// One member is wanted no more, or asked for anew: its answer may still come, and keeps its place.
     pub(crate) fn let_go(&mut self, frame: u64, key: Key) {
-        let Some(asked) = self.subscribes.get_mut(&frame) else { return };
-        let Some(at) = asked.keys.iter().position(|member| *member == key) else { return };
+        if self.keep_place(frame, key) {
+            self.give_up(frame);
+        }
+    }
+
+    /// The same where the answer is waited for all the same. Says whether it was to come.
+    pub(crate) fn keep_place(&mut self, frame: u64, key: Key) -> bool {
+        let Some(asked) = self.subscribes.get_mut(&frame) else { return false };
+        let Some(at) = asked.keys.iter().position(|member| *member == key) else { return false };
         asked.gone.push(asked.keys.remove(at));
-        if asked.keys.is_empty() {
+        true
+    }
+
+    /// The answer to this message is waited for no more, unless it is for others, too.
+    pub(crate) fn give_up(&mut self, frame: u64) {
+        if self.subscribes.get(&frame).is_some_and(|asked| asked.keys.is_empty()) {
             self.orphans.push_back(frame);
             while self.orphans.len() > KEPT {
                 if let Some(oldest) = self.orphans.pop_front() {
@@ -174,6 +196,19 @@ impl Ledger {
         let may_be = |asked: &Asked| !asked.gone.is_empty() || asked.keys.iter().any(|key| may_be(*key));
         let found = self.subscribes.iter().find(|(_, asked)| may_be(asked));
         found.map(|(frame, _)| *frame)
+    }
+
+    /// The most that one of its parts holds.
+    #[cfg(test)]
+    pub(crate) fn size(&self) -> usize {
+        let owed = self.owed.values().map(VecDeque::len).sum::<usize>() + self.owed.len();
+        let endings = self.endings.len().max(self.ending_frames.len());
+        let members =
+            self.subscribes.values().map(|asked| asked.keys.len() + asked.gone.len()).sum::<usize>();
+        [members, self.orphans.len(), endings, owed, self.answered.len()]
+            .into_iter()
+            .max()
+            .unwrap_or_default()
     }
 
     #[cfg(test)]

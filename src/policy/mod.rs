@@ -21,6 +21,7 @@ pub(crate) mod liveness;
 pub(crate) mod mark;
 pub(crate) mod outbox;
 pub(crate) mod pacing;
+pub(crate) mod parting;
 pub(crate) mod pulse;
 pub(crate) mod quarantine;
 pub(crate) mod schedule;

@@ -425,3 +425,30 @@ fn lists_of_a_megabyte_are_looked_through_in_good_time() {
     until_brief(&feed, "subscribed topic-0059999");
     healthy(&feed, &lab, |health| health.subscriptions[1].state == SubscriptionState::Sent);
 }
+
+#[test]
+fn what_takes_every_message_has_no_limit_beside_others() {
+    let lab = Lab::start(Script::new()).unwrap();
+    let blind = |name: &str| sub(name).stale_after(ms(60_000));
+    let watched = |name: &str| blind(name).data(Matcher::pointer("/ch", name));
+    let path = |result: Result<(), livefeed::Error>| match result {
+        Err(livefeed::Error::Config { path, problem }) => (path, problem),
+        other => panic!("{other:?}"),
+    };
+    // One alone may, and be replaced.
+    let feed = crate::common::feed(&lab).open().unwrap();
+    feed.subscribe(blind("a")).unwrap();
+    feed.subscribe(blind("a")).unwrap();
+    assert_eq!(path(feed.subscribe(blind("b"))).0, "subscription.data");
+    let (at, problem) = path(feed.subscribe(watched("b")));
+    assert!(at == "subscription" && problem.contains("\"a\""), "{at}: {problem}");
+    feed.subscribe(watched("a")).unwrap();
+    feed.subscribe(watched("b")).unwrap();
+    feed.subscribe(sub("c").no_stale_limit()).unwrap();
+    assert_eq!(path(feed.subscribe(blind("a"))).0, "subscription.data");
+    for name in ["b", "c"] {
+        feed.unsubscribe(name).unwrap();
+    }
+    feed.subscribe(blind("a")).unwrap();
+    assert_eq!(feed.health().subscriptions.len(), 1);
+}

@@ -160,6 +160,10 @@ impl FeedArgs {
             config.defaults.stale_after = None;
             config.subscriptions.iter_mut().for_each(|subscription| subscription.terms.stale_after = None);
         }
+        if config.subscriptions.len() > 1 && config.defaults.data.is_none() && self.preset.is_none() {
+            // Any data is data of them all: only the limit of the connection says anything.
+            config.defaults.stale_after = Some(StaleAfter::None);
+        }
         config.name = self.name.clone().or(config.name);
         for path in &self.header_file {
             config.headers.extend(secrets::headers(path)?);

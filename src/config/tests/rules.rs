@@ -293,3 +293,73 @@ fn a_subscription_that_joins_later_is_checked_in_the_same_way() {
         assert_eq!(config_error(check(subscription)).0, path);
     }
 }
+
+#[test]
+fn an_answer_by_number_needs_a_message_that_tells_one() {
+    let ack = |by: Value| json!({"when": {"text": "ok"}, "is": "ack", "by": by});
+    let feed = |defaults: Value, subscriptions: Value| {
+        json!({"defaults": defaults, "subscriptions": subscriptions, "rules": [ack(json!("oldest")), {
+            "when": {"text": "no"}, "is": "nack", "by": {"id": "/id"}
+        }]})
+    };
+    let one = json!([{"id": "a"}]);
+    for (data, fits) in [
+        (feed(json!({"subscribe": "sub"}), one.clone()), false),
+        (feed(json!({"subscribe": "sub", "unsubscribe": "unsub"}), json!([])), false),
+        (feed(json!({"subscribe": {"op": "sub", "args": [{"n": "${id}"}]}}), one.clone()), true),
+        (feed(json!({"subscribe": "sub ${id|0}"}), json!([])), true),
+        (feed(json!({"subscribe": "sub", "unsubscribe": "unsub ${subscribe_id}"}), one.clone()), true),
+        (feed(json!({"subscribe": "sub"}), json!([{"id": "a", "subscribe": "sub ${id}"}])), true),
+        // Those that join later may have one.
+        (feed(json!({}), json!([])), true),
+        (feed(json!({}), one.clone()), true),
+    ] {
+        match fits {
+            true => assert_eq!(open(data.clone()), Ok(()), "{data}"),
+            false => {
+                let (path, problem) = config_error(open(data));
+                assert_eq!(path, "rules[1].by.id");
+                assert!(problem.contains("${id}") && problem.contains("`subscribe`"), "{problem}");
+            }
+        }
+    }
+    let listed = |by: Value| json!({"defaults": {"subscribe": "sub"}, "rules": [ack(by)]});
+    assert_eq!(config_error(open(listed(json!({"listed": "/a/*", "id": "/id"})))).0, "rules[0].by.id");
+    assert_eq!(open(listed(json!({"listed": "/a/*"}))), Ok(()));
+    // Nobody knows what a closure sends.
+    let made = |sub: Subscription| {
+        let by_id = Rule::ack(Matcher::text("ok")).by_id("/id");
+        FeedBuilder::new("ws://h").rule(by_id).subscription(sub).into_parts().map(drop)
+    };
+    assert!(made(Subscription::new("a").subscribe_with(|_| Ok("x"))).is_ok());
+    assert!(made(Subscription::new("a").subscribe_text("x").unsubscribe_with(|_| Ok("x"))).is_ok());
+    assert_eq!(config_error(made(Subscription::new("a").subscribe_text("x"))).0, "rules[0].by.id");
+}
+
+#[test]
+fn beside_others_a_subscription_with_a_limit_says_what_its_data_looks_like() {
+    let data = json!({"pointer": "/a", "equals": "a"});
+    let watched = json!({"id": "a", "data": data});
+    let blind = json!({"id": "b", "subscribe": "b"});
+    let unlimited = json!({"id": "c", "stale_after": "none"});
+    for (subscriptions, wrong) in [
+        (vec![&blind], None),
+        (vec![&unlimited, &watched], None),
+        (vec![&watched, &blind], Some(1)),
+        (vec![&blind, &unlimited], Some(0)),
+        (vec![&json!({"id": "c", "stale_after": "none", "first_data_within": "1s"}), &watched], Some(0)),
+    ] {
+        let checked = open(json!({"subscriptions": subscriptions}));
+        match wrong {
+            None => assert_eq!(checked, Ok(()), "{subscriptions:?}"),
+            Some(index) => {
+                let (path, problem) = config_error(checked);
+                assert_eq!(path, format!("subscriptions[{index}].data"));
+                assert!(problem.contains("stale_after"), "{problem}");
+            }
+        }
+    }
+    let both = json!([blind, watched]);
+    assert_eq!(open(json!({"subscriptions": both, "defaults": {"data": {"text": "${name}"}}})), Ok(()));
+    assert_eq!(open(json!({"subscriptions": both, "stale_after": "none"})), Ok(()));
+}

@@ -23,8 +23,20 @@ pub(super) fn check_rules(config: &FeedConfig, names: &Names<'_>) -> Checked {
             super::duration(&format!("{path}.do"), time)?;
         }
     }
+    let numbered = has_numbers(config);
     for (index, rule) in config.rules.iter().enumerate() {
         let path = format!("rules[{index}]");
+        let by_number = match &rule.by {
+            Some(By::Id(_)) => true,
+            Some(By::Listed(listed)) => listed.id.is_some(),
+            _ => false,
+        };
+        if by_number && !numbered {
+            let problem = "can find nothing, as no message of the feed tells the server its number: put \"${id}\" into \
+                           `subscribe`, where the server takes what it answers with, or find the subscriptions by \
+                           something else";
+            return refuse(format!("{path}.by.id"), problem);
+        }
         if let Some(By::Match(matcher)) = &rule.by {
             names.check_by(&format!("{path}.by.match"), matcher)?;
             if matcher.is_plain() {
@@ -38,6 +50,18 @@ pub(super) fn check_rules(config: &FeedConfig, names: &Names<'_>) -> Checked {
         }
     }
     check_reached(config)
+}
+
+/// Whether what is sent for subscriptions may have numbers that the server can answer with. Where nothing is sent for
+/// any, those that join later may.
+fn has_numbers(config: &FeedConfig) -> bool {
+    let terms =
+        || config.subscriptions.iter().map(|subscription| &subscription.terms).chain([&config.defaults]);
+    if terms().all(|terms| terms.subscribe.is_none()) {
+        return true;
+    }
+    let mut sent = terms().flat_map(|terms| [&terms.subscribe, &terms.unsubscribe, &terms.probe]).flatten();
+    sent.any(|template| template.may_use(|name| matches!(name, "id" | "subscribe_id")))
 }
 
 pub(super) fn check_login(config: &FeedConfig, names: &Names<'_>) -> Checked {

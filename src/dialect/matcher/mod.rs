@@ -389,6 +389,33 @@ impl Matcher {
         self.each_text(&mut |text| placeholder::each_name(text, found));
     }
 
+    /// Whether it is met by nothing that does not equal a text with this placeholder somewhere.
+    pub(crate) fn asks_for(&self, name: &str) -> bool {
+        let has_name = |text: &str| {
+            let mut has = false;
+            placeholder::each_name(text, &mut |found, _| has |= found == name);
+            has
+        };
+        let holds_name = |value: &Value| {
+            let mut has = false;
+            each_string(value, &mut |text| has |= has_name(text));
+            has
+        };
+        match self {
+            Self::Pointer { equals: value, .. } | Self::Contains { contains: value, .. } => holds_name(value),
+            Self::OneOf { one_of, .. } => one_of.iter().all(holds_name),
+            Self::Text(text) => has_name(text),
+            Self::All(matchers) => matchers.iter().any(|matcher| matcher.asks_for(name)),
+            Self::Any(matchers) => !matchers.is_empty() && matchers.iter().all(|it| it.asks_for(name)),
+            Self::StartsWith { .. }
+            | Self::Prefix(_)
+            | Self::Not(_)
+            | Self::Exists { .. }
+            | Self::Binary(_)
+            | Self::Closure(_) => false,
+        }
+    }
+
     /// Calls `found` with each text in which placeholders may stand.
     fn each_text(&self, found: &mut dyn FnMut(&str)) {
         match self {

@@ -112,6 +112,18 @@ impl Template {
         }
     }
 
+    /// Whether it is a closure, of which nothing is known.
+    pub(crate) fn is_closure(&self) -> bool {
+        matches!(self.0, Form::Closure(_))
+    }
+
+    /// Whether it may have a placeholder of one of these names; of a closure that can't be told.
+    pub(crate) fn may_use(&self, is_meant: impl Fn(&str) -> bool) -> bool {
+        let mut uses = self.is_closure();
+        self.each_placeholder(&mut |name, _| uses |= is_meant(name));
+        uses
+    }
+
     fn is_unclosed(&self) -> bool {
         match &self.0 {
             Form::Text(text) => placeholder::is_unclosed(text.expose()),

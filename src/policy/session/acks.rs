@@ -50,12 +50,28 @@ pub(super) fn cut(mut detail: String) -> String {
     detail
 }
 
+/// What an acknowledgement was understood to be for.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Granted {
+    /// The subscriptions, those that are wanted no more included.
+    pub(crate) keys: Vec<Key>,
+    /// It is for an older subscription of a name, and says nothing of those that there are.
+    pub(crate) late: bool,
+}
+
+impl Granted {
+    /// Whether nothing is known that it could be for.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.keys.is_empty() && !self.late
+    }
+}
+
 impl Session {
-    /// The server granted something. Gives the subscriptions it is about, those that are wanted no more included;
-    /// none: nothing is known that it could be for.
-    pub(crate) fn handle_ack(&mut self, now: Stamp, about: About<'_>) -> Vec<Key> {
-        let Phase::Up(up) = &mut self.phase else { return Vec::new() };
-        let meant = match about {
+    /// The server granted something.
+    pub(crate) fn handle_ack(&mut self, now: Stamp, about: About<'_>) -> Granted {
+        let Phase::Up(up) = &mut self.phase else { return Granted::default() };
+        let mut late = false;
+        let keys = match about {
             About::Frame(frame) => match up.ledger.take_unsubscribe(frame) {
                 Some(key) => vec![key],
                 None => self.granted(now, Some(frame)),
@@ -65,26 +81,45 @@ impl Session {
                 self.granted(now, oldest)
             }
             About::All => {
-                let keys = up.ledger.take_all();
+                let mut keys = up.ledger.take_all();
                 for key in &keys {
                     self.confirm(now, *key, false);
                 }
+                keys.extend(self.parted(now, about));
                 keys
             }
             About::Keys(keys) => {
-                let keys: Vec<_> =
-                    keys.iter().copied().filter(|key| self.subscriptions.get(*key).is_some()).collect();
-                for key in &keys {
-                    if !self.is_late(now, *key) {
-                        self.granted_one(now, *key);
+                let mut meant = Vec::new();
+                let wanted = self.without_blocked(keys);
+                for key in self.parting_of(about) {
+                    if self.is_late_for_parting(now, key) {
+                        late = true;
+                    } else {
+                        self.part(now, key);
+                        meant.push(key);
                     }
                 }
-                keys
+                for key in wanted {
+                    if self.is_late(now, key) {
+                        late = true;
+                    } else {
+                        self.granted_one(now, key);
+                        meant.push(key);
+                    }
+                }
+                meant
             }
             About::Listed { frame, listed, complete } => self.granted_list(now, frame, listed, complete),
         };
         self.let_out(now);
-        meant
+        Granted { keys, late }
+    }
+
+    /// Those whose end waited that were granted.
+    fn parted(&mut self, now: Stamp, about: About<'_>) -> Vec<Key> {
+        let keys = self.parting_of(about);
+        keys.iter().for_each(|key| self.part(now, *key));
+        keys
     }
 
     /// The message of this number is granted.
@@ -94,6 +129,7 @@ impl Session {
         for key in &asked.keys {
             self.confirm(now, *key, false);
         }
+        asked.gone.iter().for_each(|key| self.part(now, *key));
         [asked.keys, asked.gone].concat()
     }
 
@@ -101,7 +137,7 @@ impl Session {
     fn granted_one(&mut self, now: Stamp, key: Key) {
         let Phase::Up(up) = &mut self.phase else { return };
         let Some(entry) = self.subscriptions.get(key) else { return };
-        if up.ledger.strike(entry.frame, key) {
+        if up.ledger.strike(entry.frame(), key) {
             self.confirm(now, key, false);
         }
     }
@@ -120,6 +156,7 @@ impl Session {
         listed: &[String],
         complete: bool,
     ) -> Vec<Key> {
+        let about = About::Listed { frame, listed, complete };
         let named = self.subscriptions.listed(listed);
         let listed: HashSet<&str> = listed.iter().map(String::as_str).collect();
         let Phase::Up(up) = &mut self.phase else { return Vec::new() };
@@ -140,6 +177,7 @@ impl Session {
                         self.refuse(now, key, ErrorClass::Refused, None, detail);
                     }
                 }
+                asked.gone.iter().for_each(|key| self.part(now, *key));
                 meant.extend(asked.gone);
             } else {
                 let asked = up.ledger.get(frame).map_or(&[][..], |asked| asked.keys.as_slice());
@@ -149,6 +187,7 @@ impl Session {
                     self.granted_one(now, *key);
                 }
                 meant.extend(granted);
+                meant.extend(self.parted(now, about));
             }
             return meant;
         }
@@ -157,9 +196,11 @@ impl Session {
         for key in &meant {
             self.granted_one(now, *key);
         }
+        meant.extend(self.parted(now, about));
         if complete {
             let is_missing = |entry: &Entry| {
-                let proven = entry.in_force && !entry.assumed && !entry.is_pending();
+                // What counts as refused was never in force, as far as anybody knows: it has no end.
+                let proven = entry.in_force && !entry.assumed && !entry.is_pending() && !entry.is_off();
                 proven && entry.want.payload && entry.state != SubscriptionState::Queued && !is_listed(entry)
             };
             let of = |(key, entry): (Key, &Entry)| is_missing(entry).then_some(key);
@@ -213,10 +254,15 @@ impl Session {
             About::Frame(_) | About::Oldest => {
                 let Some(frame) = frame else { return false };
                 match up.ledger.take(frame) {
-                    Some(asked) => match asked.keys.as_slice() {
-                        [one] if asked.members == 1 => self.refuse(now, *one, class, retry_after, detail),
-                        keys => self.bisect(now, keys, class, retry_after),
-                    },
+                    Some(asked) => {
+                        for key in &asked.gone {
+                            self.part_without_a_word(now, *key);
+                        }
+                        match asked.keys.as_slice() {
+                            [one] if asked.members == 1 => self.refuse(now, *one, class, retry_after, detail),
+                            keys => self.bisect(now, keys, class, retry_after),
+                        }
+                    }
                     None if up.ledger.was_answered(frame) => {
                         self.revoke(now, frame, class, retry_after, detail);
                     }
@@ -229,22 +275,32 @@ impl Session {
                 for key in &keys {
                     self.refuse(now, *key, class, retry_after, detail.clone());
                 }
-                !keys.is_empty()
+                let parting = self.parting_of(about);
+                for key in &parting {
+                    self.part_without_a_word(now, *key);
+                }
+                !keys.is_empty() || !parting.is_empty()
             }
             About::Keys(_) | About::Listed { .. } => {
-                let keys = self.resolve(about);
+                let parting = self.parting_of(about);
+                let keys = self.without_blocked(&self.resolve(about));
                 let by_name = matches!(about, About::Keys(_));
+                for key in &parting {
+                    if !(by_name && self.is_late_for_parting(now, *key)) {
+                        self.part_without_a_word(now, *key);
+                    }
+                }
                 for key in &keys {
                     if by_name && self.is_late(now, *key) {
                         continue;
                     }
                     let Phase::Up(up) = &mut self.phase else { break };
-                    let frame = self.subscriptions.get(*key).map_or(0, |entry| entry.frame);
+                    let frame = self.subscriptions.get(*key).map_or(0, Entry::frame);
                     if up.ledger.strike(frame, *key) {
                         self.refuse(now, *key, class, retry_after, detail.clone());
                     }
                 }
-                !keys.is_empty()
+                !keys.is_empty() || !parting.is_empty()
             }
         };
         self.let_out(now);
@@ -291,8 +347,14 @@ impl Session {
         {
             return true;
         }
-        let keys = self.resolve(about);
+        let parting = self.parting_of(about);
+        let keys = self.without_blocked(&self.resolve(about));
         let by_name = matches!(about, About::Keys(_) | About::Listed { frame: None, .. });
+        for key in &parting {
+            if !(by_name && self.is_own_end_of_parting(now, *key)) {
+                self.part_without_a_word(now, *key);
+            }
+        }
         for key in &keys {
             let Phase::Up(up) = &mut self.phase else { break };
             let Some(entry) = self.subscriptions.get(*key) else { continue };
@@ -301,7 +363,7 @@ impl Session {
                 continue;
             }
             let refused = entry.is_pending() && entry.want.ack != AckPolicy::None;
-            up.ledger.strike(entry.frame, *key);
+            up.ledger.strike(entry.frame(), *key);
             if refused && class != ErrorClass::Benign {
                 // What was never granted does not end: this is the answer that it waited for.
                 self.refuse(now, *key, class, retry_after, detail.clone());
@@ -310,7 +372,7 @@ impl Session {
             }
         }
         self.let_out(now);
-        !keys.is_empty()
+        !keys.is_empty() || !parting.is_empty()
     }
 
     /// The wanted subscriptions that are meant, each by itself.
@@ -321,7 +383,10 @@ impl Session {
             self.subscriptions.iter().filter_map(of).collect()
         };
         match about {
-            About::Frame(frame) => all(&|entry| entry.frame == frame),
+            About::Frame(frame) => {
+                let in_force = |key: &Key| self.subscriptions.get(*key).is_some_and(|entry| entry.in_force);
+                self.subscriptions.of_frame(frame).filter(in_force).collect()
+            }
             About::Oldest => {
                 let oldest = up.ledger.oldest();
                 oldest.and_then(|frame| up.ledger.get(frame)).map_or(Vec::new(), |asked| asked.keys.clone())
@@ -332,7 +397,7 @@ impl Session {
             }
             About::Listed { frame, listed, .. } => {
                 let is_meant =
-                    |entry: &Entry| entry.in_force && frame.is_none_or(|frame| entry.frame == frame);
+                    |entry: &Entry| entry.in_force && frame.is_none_or(|frame| entry.frame() == frame);
                 let named = self.subscriptions.listed(listed).into_iter();
                 named.filter(|key| self.subscriptions.get(*key).is_some_and(is_meant)).collect()
             }
@@ -428,12 +493,13 @@ impl Session {
         up.let_go(now.mono, key, entry);
         entry.later = None;
         entry.in_force = false;
-        entry.frame = 0; // the report that it was written may still come
         entry.assumed = false;
         entry.announced = false;
         entry.tries = 0;
         entry.patience = None;
-        Some(entry.want.id.clone())
+        let id = entry.want.id.clone();
+        self.subscriptions.set_frame(key, 0); // the report that it was written may still come
+        Some(id)
     }
 
     /// A message for several was refused, and one of them may be the reason: they are asked for again in two parts, until
@@ -464,6 +530,10 @@ impl Session {
             let at = up.attention.attended(now.mono);
             let Some((key, since)) = up.acks.take_due(at) else { return };
             let waited = at.saturating_duration_since(since);
+            if self.judge_parting(now, key) {
+                continue;
+            }
+            let Phase::Up(up) = &mut self.phase else { return };
             let Some(entry) = self.subscriptions.get_mut(key).filter(|entry| entry.is_pending()) else {
                 continue;
             };
@@ -475,7 +545,7 @@ impl Session {
             match then {
                 OnAckTimeout::Accept => self.confirm(now, key, true),
                 OnAckTimeout::Refuse => {
-                    up.ledger.strike(entry.frame, key);
+                    up.ledger.strike(entry.frame(), key);
                     let detail = format!("no answer within {:.3} s", waited.as_secs_f64());
                     self.refuse(now, key, ErrorClass::Refused, None, detail);
                     // The server may hold it all the same: its end is told to it.
@@ -484,8 +554,8 @@ impl Session {
                     }
                 }
                 OnAckTimeout::Retry if entry.tries < TRIES => {
-                    up.ledger.strike(entry.frame, key);
-                    entry.frame = 0;
+                    up.ledger.strike(entry.frame(), key);
+                    self.subscriptions.set_frame(key, 0);
                     self.queue_again(key, None);
                 }
                 OnAckTimeout::Retry | OnAckTimeout::Reconnect => {

@@ -8,6 +8,7 @@ mod alarms;
 mod ended;
 mod hours;
 mod notices;
+mod parting;
 mod recv;
 mod repair;
 mod replay;
@@ -35,7 +36,7 @@ use crate::event::{AlertStatus, Connecting, Event};
 use crate::measures::Measures;
 use crate::message::{Content, SubscriptionId};
 #[allow(unused_imports, reason = "the engine takes it up next")]
-pub(crate) use acks::About;
+pub(crate) use acks::{About, Granted};
 use alarms::Watch;
 use report::Totals;
 use std::collections::VecDeque;
@@ -134,7 +135,7 @@ pub(crate) struct Session {
     place: Option<String>,
     /// The next attempt goes to the next endpoint, whatever becomes of this connection.
     switch: bool,
-    /// Connections in a row without data that ended by a notice of the server.
+    /// Connections in a row that ended soon, or without data, by a notice of the server.
     hasty: u32,
     /// Connections in a row that the server ended soon.
     hang_ups: u32,
@@ -158,6 +159,8 @@ pub(crate) struct Session {
     events: VecDeque<Event>,
     actions: VecDeque<Action>,
     outcomes: VecDeque<(u64, Outcome)>,
+    /// See [`Self::poll_settled`].
+    settled: VecDeque<Key>,
     last_ticket: u64,
 }
 
@@ -205,6 +208,7 @@ impl Session {
             events: VecDeque::new(),
             actions: VecDeque::new(),
             outcomes: VecDeque::new(),
+            settled: VecDeque::new(),
             last_ticket: 0,
         };
         session.set_hours_deadline(now);
@@ -233,7 +237,8 @@ impl Session {
         (key, replaced.map(|(old, _)| (old, ended)))
     }
 
-    /// Wants a subscription no more. Says its key, and whether something has to be written to end it.
+    /// Wants a subscription no more. Says its key, and whether something has to be written to end it, now or, if it
+    /// [is parting](Self::is_parting), once its answer is here.
     pub(crate) fn handle_unsubscribe(&mut self, now: Stamp, id: &SubscriptionId) -> Option<(Key, bool)> {
         let (key, entry) = self.subscriptions.remove(id)?;
         let to_write = self.withdraw(now.mono, key, &entry);

@@ -107,8 +107,8 @@ impl Session {
         }
     }
 
-    /// The first half of it. Says whether the other is to follow: not while it waits to be written anyway, nor too
-    /// soon after the last time.
+    /// The first half of it. Says whether the other is to follow now: not while it waits to be written anyway, nor too
+    /// soon after the last time, nor before its end can be told.
     fn end_for_again(&mut self, now: Stamp, key: Key) -> bool {
         let Phase::Up(up) = &mut self.phase else { return false };
         let Some(entry) = self.subscriptions.get_mut(key) else { return false };
@@ -123,22 +123,32 @@ impl Session {
         entry.made_again = Some(now.mono);
         entry.gap |= entry.in_force;
         entry.demand.handle_break();
+        let waits = entry.in_force && up.must_wait(key, &entry.want, entry.frame());
         up.acks.disarm(key);
-        up.expect_late(now.mono, entry);
-        up.ledger.let_go(entry.frame, key);
+        if waits {
+            up.hold(now.mono, key, &entry.want, entry.frame());
+            entry.state = SubscriptionState::Queued;
+        } else {
+            up.expect_late(now.mono, entry);
+            up.ledger.let_go(entry.frame(), key);
+        }
         if entry.patience.is_none() {
             up.freshness.disarm(key);
         }
         if let Some((at, _)) = entry.later.take() {
             up.later.remove(&(at, key));
         }
-        entry.frame = 0;
         entry.tries = 0;
         entry.assumed = false;
-        if entry.in_force && entry.want.can_end && up.leaving.insert(key, entry.want.id.clone()).is_none() {
+        if !waits
+            && entry.in_force
+            && entry.want.can_end
+            && up.leaving.insert(key, entry.want.id.clone()).is_none()
+        {
             self.outbox.push_replay_unsubscribe(key);
         }
-        true
+        self.subscriptions.set_frame(key, 0);
+        !waits
     }
 
     /// All that is in force is made again.
@@ -198,7 +208,11 @@ impl Session {
         match (on_gap, key) {
             (OnGap::Signal, _) => {}
             (OnGap::Resubscribe, Some(key)) if again => {
-                if self.subscriptions.get(key).is_some_and(|entry| entry.in_force && entry.later.is_none()) {
+                let Some(entry) = self.subscriptions.get_mut(key) else { return };
+                // Data is always on its way while a lively one is made again, and does not join up with the new: if that
+                // had it made again, there would be no end of it.
+                let seam = entry.seam.take().is_some_and(|until| now.mono < until);
+                if entry.in_force && entry.later.is_none() && !seam {
                     self.make_again(now, key);
                 }
             }

@@ -4,15 +4,24 @@ use super::{Outcome, Phase, Session, report};
 use crate::clock::Stamp;
 use crate::event::{AlertKind, Event, Subscribed};
 use crate::health::SubscriptionState;
+use crate::message::SubscriptionId;
 use crate::policy::freshness::Key;
 use crate::policy::outbox::{Out, OutKind};
 use crate::policy::subscriptions::{AckPolicy, Entry};
 use std::time::{Duration, Instant};
 
+/// What the server sent before it knew that a subscription is made again is here by then.
+const SEAM: Duration = Duration::from_secs(10);
+
 impl Session {
     /// The number for a message of the engine's own, such as a request: no other message of the feed gets it.
     pub(crate) fn next_frame(&mut self) -> u64 {
         self.outbox.next_frame()
+    }
+
+    /// The subscription of this name.
+    pub(crate) fn key_of(&self, id: &SubscriptionId) -> Option<Key> {
+        self.subscriptions.find(id)
     }
 
     /// What kind of thing is next to be written.
@@ -23,6 +32,16 @@ impl Session {
     /// Whether something waits to be written.
     pub(crate) fn has_out(&self) -> bool {
         self.peek_out().is_some()
+    }
+
+    /// Whether a message of the application waits only for subscriptions that it did not ask for just now.
+    pub(crate) fn has_overtaking(&self) -> bool {
+        self.is_up() && self.outbox.has_overtaking()
+    }
+
+    /// That message is handed to the controller.
+    pub(crate) fn poll_overtaking(&mut self) -> Option<Out> {
+        self.outbox.pop_overtaking().filter(|_| self.is_up())
     }
 
     /// The next thing to write is handed to the controller.
@@ -37,10 +56,10 @@ impl Session {
                     self.mark_gap(now, *key);
                     if let Some(entry) = self.subscriptions.get_mut(*key) {
                         entry.state = SubscriptionState::Sent;
-                        entry.frame = *frame;
                         entry.in_force = true;
                         entry.assumed = false;
                     }
+                    self.subscriptions.set_frame(*key, *frame);
                 }
             }
             Out::Unsubscribe { frame, key } => {
@@ -70,24 +89,25 @@ impl Session {
 
     /// The message of several subscriptions is over the bound: it is divided, and the parts are handed out next.
     /// For at least two; one alone that is too large is a case for [`Self::handle_render_failed`].
-    pub(crate) fn handle_split(&mut self, frame: u64, keys: &[Key]) {
+    pub(crate) fn handle_split(&mut self, now: Stamp, frame: u64, keys: &[Key]) {
         let Phase::Up(up) = &mut self.phase else { return };
-        if up.ledger.take(frame).is_none() {
-            return;
-        }
+        let Some(asked) = up.ledger.take(frame) else { return };
         let mut wanted = Vec::with_capacity(keys.len());
         let mut group = None;
         for key in keys {
-            let Some(entry) = self.subscriptions.get_mut(*key).filter(|entry| entry.frame == frame) else {
+            let Some(entry) = self.subscriptions.get_mut(*key).filter(|entry| entry.frame() == frame) else {
                 continue;
             };
             entry.state = SubscriptionState::Queued;
             entry.in_force = entry.tries > 0;
-            entry.frame = 0;
             group = entry.want.batch;
+            self.subscriptions.set_frame(*key, 0);
             wanted.push(*key);
         }
         self.outbox.push_parts(&wanted, group);
+        for key in asked.gone {
+            self.part_without_a_word(now, key); // it never got there
+        }
     }
 
     /// What `poll_out` handed out was written to the operating system, on the connection of this epoch. A keepalive
@@ -114,7 +134,7 @@ impl Session {
             }
             Out::Subscribe { frame, keys } => {
                 for key in keys {
-                    if self.subscriptions.get(*key).is_some_and(|entry| entry.frame == *frame) {
+                    if self.subscriptions.get(*key).is_some_and(|entry| entry.frame() == *frame) {
                         self.put_in_force(now, *key);
                     }
                 }
@@ -134,8 +154,11 @@ impl Session {
     /// A subscribe payload could not be made; the others of its message are written without it. The subscription is
     /// watched all the same: with a limit it goes stale, and that is repaired with a payload made afresh.
     pub(crate) fn handle_render_failed(&mut self, now: Stamp, key: Key, detail: String) {
+        if self.part_without_a_word(now, key) {
+            return; // that was the message whose answer its end waited for
+        }
+        let frame = self.subscriptions.set_frame(key, 0);
         let Some(entry) = self.subscriptions.get_mut(key) else { return };
-        let frame = std::mem::take(&mut entry.frame);
         entry.state = SubscriptionState::Desired;
         entry.in_force = entry.tries > 0;
         let kind = AlertKind::SubscribeFailed { subscription: entry.want.id.clone(), detail };
@@ -159,6 +182,15 @@ impl Session {
         self.outbox.cancel_subscribe(key);
         self.quarantine.forget(key);
         let Phase::Up(up) = &mut self.phase else { return false };
+        if up.partings.contains(key) {
+            up.forget(key, entry);
+            return true; // it was to be made again: now only its end is left of that
+        }
+        if entry.in_force && up.must_wait(key, &entry.want, entry.frame()) {
+            up.forget(key, entry);
+            up.hold(now, key, &entry.want, entry.frame());
+            return true;
+        }
         up.let_go(now, key, entry);
         let to_write = up.is_open() && entry.in_force && entry.want.can_end;
         // It may be on its way already, to make the subscription again.
@@ -172,11 +204,14 @@ impl Session {
     pub(super) fn enlist(&mut self, now: Stamp, key: Key, replay: bool) {
         let held = self.quarantine.is_held_back(key);
         let quarantined = self.quarantine.is_quarantined(key);
+        let blocked = self.is_blocked(key);
         let Some(entry) = self.subscriptions.get_mut(key) else { return };
         entry.state = SubscriptionState::Queued;
         if !entry.want.payload {
             self.mark_gap(now, key);
             self.put_in_force(now, key);
+        } else if blocked {
+            // Until the one before it has parted.
         } else if held {
             if quarantined {
                 entry.state = SubscriptionState::Quarantined;
@@ -249,6 +284,7 @@ impl Session {
         if let Some(entry) = self.subscriptions.get_mut(key)
             && std::mem::take(&mut entry.gap)
         {
+            entry.seam = now.mono.checked_add(SEAM);
             let gap = report::resubscribed(now, self.epoch, entry);
             self.totals.gaps += 1;
             self.events.push_back(gap);

@@ -13,11 +13,14 @@ mod alarms;
 mod answers;
 mod contracts;
 mod doubts;
+mod grammar;
 mod judgement;
 mod measures;
 mod model;
+mod parting;
 mod repairs;
 mod simulation;
+mod venue;
 
 const MS: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
@@ -69,6 +72,7 @@ fn want(id: &str, limit: Option<Duration>) -> Want {
         by_hours: Arc::new([]),
         payload: true,
         can_end: true,
+        ends_by_answer: false,
         batch: None,
         ack: AckPolicy::None,
         repair: Arc::new([]),

@@ -12,6 +12,7 @@ use crate::policy::freshness::{CONNECTION, Freshness, Key, Limits};
 use crate::policy::ledger::Ledger;
 use crate::policy::liveness::Liveness;
 use crate::policy::mark::Mark;
+use crate::policy::parting::Partings;
 use crate::policy::schedule::{self, Schedule};
 use crate::policy::subscriptions::{AckPolicy, Entry};
 use crate::policy::trip::Trip;
@@ -104,6 +105,8 @@ pub(super) struct Up {
     pub(super) later: BTreeSet<(Instant, Key)>,
     /// Those whose unsubscribe message waits to be written.
     pub(super) leaving: HashMap<Key, SubscriptionId>,
+    /// Those whose unsubscribe message can't be made yet.
+    pub(super) partings: Partings,
     pub(super) keepalives: Vec<Schedule>,
     /// When a new connection is to be made, and the server's words.
     pub(super) reconnect_at: Option<(Instant, String)>,
@@ -162,13 +165,18 @@ impl Up {
     /// Nothing is owed for a subscription any more.
     pub(super) fn let_go(&mut self, now: Instant, key: Key, entry: &Entry) {
         self.expect_late(now, entry);
-        self.freshness.disarm(key);
         self.acks.disarm(key);
         if entry.want.ack == AckPolicy::None {
-            self.ledger.strike(entry.frame, key); // nothing has to come for it
+            self.ledger.strike(entry.frame(), key); // nothing has to come for it
         } else {
-            self.ledger.let_go(entry.frame, key);
+            self.ledger.let_go(entry.frame(), key);
         }
+        self.forget(key, entry);
+    }
+
+    /// No clock runs for it any more but that of its answer.
+    pub(super) fn forget(&mut self, key: Key, entry: &Entry) {
+        self.freshness.disarm(key);
         if let Some((at, _)) = entry.later {
             self.later.remove(&(at, key));
         }
@@ -282,7 +290,8 @@ impl Up {
         }
         let (fresh, acks) =
             if self.may_judge() { (self.freshness.next_deadline(), self.acks.next()) } else { (None, None) };
-        let keepalives = self.keepalives.iter().filter_map(Schedule::deadline).min();
+        // After a sleep the answer to the probe goes first: nobody judges these, so nobody wakes for them.
+        let keepalives = self.keepalives.iter().filter(|_| !self.hold).filter_map(Schedule::deadline).min();
         let earliest = [self.liveness.deadline(), fresh, acks, keepalives].into_iter().flatten().min();
         earliest.map(|at| self.attention.real(at))
     }
@@ -346,6 +355,7 @@ impl Session {
             acks: Deadlines::default(),
             later: BTreeSet::new(),
             leaving: HashMap::new(),
+            partings: Partings::default(),
             keepalives: schedules.into_iter().map(|times| Schedule::new(times, now.mono)).collect(),
             reconnect_at: None,
             paused: None,

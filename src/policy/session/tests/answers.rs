@@ -34,7 +34,7 @@ impl World {
     }
 
     pub(super) fn ack(&mut self, about: About<'_>) -> Vec<Key> {
-        let meant = self.session.handle_ack(self.now, about);
+        let meant = self.session.handle_ack(self.now, about).keys;
         self.settle();
         meant
     }
@@ -543,8 +543,8 @@ fn a_message_over_its_bound_in_bytes_is_divided() {
     assert!(world.session.handle_connected(world.now, established, world.suspended));
     let Some(Out::Subscribe { frame, keys: all }) = world.session.poll_out(world.now) else { panic!() };
     assert_eq!(all, keys);
-    world.session.handle_split(frame, &all);
-    assert_eq!(world.session.handle_ack(world.now, About::Frame(frame)), NOBODY, "it was never written");
+    world.session.handle_split(world.now, frame, &all);
+    assert_eq!(world.session.handle_ack(world.now, About::Frame(frame)).keys, NOBODY, "it was never written");
     world.settle();
     assert_eq!(world.frames(), [keys[..2].to_vec(), keys[2..].to_vec()]);
     world.ack(About::All);
