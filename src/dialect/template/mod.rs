@@ -33,8 +33,10 @@ pub(crate) type Variables = BTreeMap<String, Value>;
 /// # Placeholders
 ///
 /// `${name}` stands for the value of a variable, `${name|default}` has a value for where there is none, and
-/// `$${` is a literal `${`. A JSON string that is one placeholder and nothing else becomes the value with its
-/// type (a number stays a number); in a longer text the value is put in as text. `{"$text": "${id}"}` is a string in
+/// `$${` is a literal `${`. `${name + 5}` and `${name - 5}`, with the spaces, stand for a whole number so much further
+/// on or back; a value that is none counts as missing. A JSON string that is one placeholder and nothing else becomes the value with its
+/// type (a number stays a number), and a default that is a number, `true`, `false` or `null` is one: `"${cursor|0}"`
+/// becomes `0`. In a longer text the value is put in as text. `{"$text": "${id}"}` is a string in
 /// any case, for servers that want `"id": "17"`. The names, in the order they are looked up:
 ///
 /// | name | value | where |
