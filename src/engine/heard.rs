@@ -1,13 +1,15 @@
 //! What the server said that is no data: from what the reader understood to what the session machine does.
 
 use super::core::Core;
+use super::plan::Target;
 use super::routes::Routes;
-use crate::class::{ErrorClass, NoticeAction};
+use crate::class::{ErrorClass, GoTo, NoticeAction};
 use crate::clock::Stamp;
 use crate::dialect::{self, AboutOwned, Class, Control, ReadItem};
 use crate::event::AlertKind;
 use crate::message::Content;
 use crate::policy::session::About;
+use crate::secret::Secret;
 use serde_json::Value;
 use std::time::Duration;
 
@@ -39,6 +41,9 @@ pub(super) struct Heard {
     capture: Vec<(String, Value)>,
     bind: dialect::Found,
     reply: Option<Result<Content, String>>,
+    /// Where a notice sends the feed to.
+    url: Option<Secret>,
+    detour: Option<Result<Target, String>>,
 }
 
 impl Word {
@@ -94,6 +99,8 @@ impl Heard {
             capture: own(control.capture),
             bind: control.bind,
             reply: control.reply,
+            url: control.url,
+            detour: None,
         }
     }
 
@@ -103,7 +110,8 @@ impl Heard {
     }
 
     fn word(word: Word) -> Self {
-        Self { word, rule: None, capture: Vec::new(), bind: Vec::new(), reply: None }
+        let (capture, bind) = (Vec::new(), Vec::new());
+        Self { word, rule: None, capture, bind, reply: None, url: None, detour: None }
     }
 
     /// What a dialect says; `None` if it is about nobody.
@@ -123,7 +131,12 @@ impl Heard {
                 Self::word(Word { class, detail, ..Word::new(Kind::Ended, about(whom)?) })
             }
             ReadItem::Notice { action, detail } => {
-                Self::word(Word { detail, ..Word::new(Kind::Notice(action), AboutOwned::All) })
+                let url = match &action {
+                    NoticeAction::GoTo(go_to) => Some(go_to.url.as_str().into()),
+                    _ => None,
+                };
+                let word = Word { detail, ..Word::new(Kind::Notice(action), AboutOwned::All) };
+                Self { url, ..Self::word(word) }
             }
             ReadItem::Set { name, value } => {
                 Self { capture: vec![(name, value)], ..Self::word(Word::new(Kind::Nothing, AboutOwned::All)) }
@@ -137,11 +150,22 @@ impl Heard {
         })
     }
 
+    /// Finds out where it sends the feed to, if it does: `resolve` says it.
+    pub(super) fn directed(
+        mut self,
+        resolve: impl FnOnce(Option<&Secret>, &GoTo) -> Result<Target, String>,
+    ) -> Self {
+        if let Kind::Notice(NoticeAction::GoTo(go_to)) = &self.word.kind {
+            self.detour = Some(resolve(self.url.as_ref(), go_to));
+        }
+        self
+    }
+
     /// Lets the session machine hear of it. Says whether it was about anything that is known.
     pub(super) fn act(self, core: &mut Core, now: Stamp) -> bool {
         let word = &self.word;
         let (class, retry_after) = (word.class, word.retry_after);
-        let understood = match word.kind {
+        let understood = match &word.kind {
             Kind::Ack => {
                 let keys = core.session.handle_ack(now, word.about());
                 core.book.bind(&keys, word.frame(), &self.bind);
@@ -158,11 +182,23 @@ impl Heard {
                 core.session.handle_dropped(now, word.about(), class, retry_after, word.detail.clone())
             }
             Kind::Notice(action) => {
+                let action = match self.detour {
+                    Some(Ok(target)) => {
+                        core.detour = core.session.is_connected().then(|| Box::new(target));
+                        action.clone()
+                    }
+                    Some(Err(problem)) => {
+                        let detail = format!("another URL, which can't be used: {problem}");
+                        core.session.alert(now, AlertKind::Notice { detail });
+                        NoticeAction::Reconnect
+                    }
+                    None => action.clone(),
+                };
                 core.session.handle_notice(now, action, word.detail.clone());
                 true
             }
             Kind::Answer(index) => {
-                core.session.handle_answer(now, index);
+                core.session.handle_answer(now, *index);
                 true
             }
             Kind::Nothing => true,

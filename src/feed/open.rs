@@ -80,6 +80,7 @@ pub(crate) fn plan(config: &FeedConfig, hooks: Hooks) -> Result<Plan, Error> {
         on_wake: hooks.on_wake,
         on_alert: hooks.on_alert,
         on_frame: hooks.on_frame,
+        known: if hooks.provider.is_some() { Vec::new() } else { targets(config)? },
         provider: provider(config, hooks.provider)?,
         retry_policy: hooks.retry_policy.map(|policy| -> plan::RetryPolicy {
             Box::new(move |reason, context| {
@@ -202,7 +203,10 @@ fn beat(keepalive: &Keepalive) -> Beat {
             KeepaliveDue::IdleSent => Mode::IdleSent,
         },
         interval: keepalive.interval.clone(),
-        first_after: keepalive.first_after.clone(),
+        first_after: keepalive.first_after.clone().map(|first| match first {
+            config::FirstAfter::Interval(interval) => plan::FirstAfter::Interval(interval),
+            config::FirstAfter::Random => plan::FirstAfter::Random,
+        }),
         send: keepalive.send.clone(),
         expect: keepalive.expect.clone().map(|expect| (expect, within())),
     }
@@ -284,17 +288,22 @@ fn transport(config: &FeedConfig) -> Result<transport::Settings, Error> {
     })
 }
 
+/// The endpoints of the configuration.
+fn targets(config: &FeedConfig) -> Result<Vec<plan::Target>, Error> {
+    let target = |url: &FeedUrl| {
+        let endpoint = Endpoint::parse(url.expose()).map_err(|problem| Error::config("url", problem))?;
+        let (headers, subprotocols) = (listed(config.headers.clone()), config.subprotocols.clone());
+        Ok(plan::Target { endpoint, headers, subprotocols })
+    };
+    urls(config).map(target).collect()
+}
+
 /// Asked anew at each attempt: the application's provider, or the URL of the configuration.
 fn provider(config: &FeedConfig, own: Option<config::Provider>) -> Result<plan::Provider, Error> {
     let headers = config.headers.clone();
     let subprotocols = config.subprotocols.clone();
     let Some(mut own) = own else {
-        let mut targets = Vec::new();
-        for url in urls(config) {
-            let endpoint = Endpoint::parse(url.expose()).map_err(|problem| Error::config("url", problem))?;
-            let (headers, subprotocols) = (listed(headers.clone()), subprotocols.clone());
-            targets.push(plan::Target { endpoint, headers, subprotocols });
-        }
+        let targets = targets(config)?;
         return Ok(Box::new(move |context| {
             // There are as many as the session machine was told of.
             let target = targets.get(context.endpoint).or(targets.first());

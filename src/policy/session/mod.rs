@@ -110,6 +110,16 @@ enum Phase {
     Closed(CloseReason),
 }
 
+/// Where the server sent the feed to is no endpoint: what becomes of it says nothing about those.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Detour {
+    None,
+    /// The next attempt goes there.
+    Next,
+    /// This attempt or connection is the one.
+    Now,
+}
+
 pub(crate) struct Session {
     settings: Settings,
     backoff: Backoff,
@@ -130,6 +140,8 @@ pub(crate) struct Session {
     endpoint: usize,
     /// That of the last connection.
     connected_endpoint: usize,
+    /// Whether the server sent the feed somewhere else than to the endpoints.
+    detour: Detour,
     /// The next attempt goes to the next endpoint, whatever becomes of this connection.
     switch: bool,
     /// Connections in a row without data that ended by a notice of the server.
@@ -181,6 +193,7 @@ impl Session {
             ladder: Ladder::new(Arc::clone(&settings.repair)),
             endpoint: 0,
             connected_endpoint: 0,
+            detour: Detour::None,
             switch: false,
             hasty: 0,
             hang_ups: 0,
@@ -313,6 +326,9 @@ impl Session {
                 if now.mono >= *until {
                     self.attempt += 1;
                     self.phase = Phase::Dialing;
+                    if self.detour == Detour::Next {
+                        self.detour = Detour::Now;
+                    }
                     let (epoch, attempt, endpoint) = (self.epoch + 1, self.attempt, self.endpoint);
                     self.actions.push_back(Action::Dial { epoch, attempt, endpoint });
                 }

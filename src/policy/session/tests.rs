@@ -18,6 +18,7 @@ mod measures;
 mod model;
 mod repairs;
 mod simulation;
+mod told;
 
 const MS: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
@@ -135,6 +136,7 @@ impl World {
             peer: ([127, 0, 0, 1], 1).into(),
             subprotocol: None,
             schedules: Vec::new(),
+            heartbeat: None,
         };
         assert!(self.session.handle_connected(self.now, established, self.suspended));
         self.settle();

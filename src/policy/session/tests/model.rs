@@ -275,6 +275,7 @@ impl Model {
             peer: ([127, 0, 0, 1], 1).into(),
             subprotocol: None,
             schedules: Vec::new(),
+            heartbeat: None,
         };
         assert!(self.world.session.handle_connected(self.world.now, established, self.world.suspended));
     }

@@ -213,6 +213,7 @@ fn live(seed: u64, steps: usize) -> (Duration, u64) {
                     peer: ([127, 0, 0, 1], 1).into(),
                     subprotocol: None,
                     schedules: Vec::new(),
+                    heartbeat: None,
                 };
                 assert!(world.session.handle_connected(world.now, established, world.suspended));
                 world.settle();
