@@ -10,6 +10,7 @@ use crate::dialect::rule::{By, Listed, Rule, RuleKind};
 use crate::dialect::template::placeholder::Vars;
 use crate::dialect::template::{FrameVars, Template, Variables};
 use crate::message::{Content, Names, Payload, SubscriptionId};
+use crate::panics::caught;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fmt;
@@ -96,6 +97,8 @@ pub(crate) struct Reading {
     pub(crate) control: Option<Box<Control>>,
     /// The request that it answers.
     pub(crate) request: Option<u64>,
+    /// Its rule wants the application to get it.
+    pub(crate) deliver: bool,
     /// What a matcher said that panicked; the first, if several did.
     pub(crate) panicked: Option<String>,
 }
@@ -107,6 +110,7 @@ impl Reading {
         self.names = None;
         self.control = None;
         self.request = None;
+        self.deliver = false;
         self.panicked = None;
     }
 }
@@ -124,6 +128,8 @@ pub(crate) struct Control {
     pub(crate) capture: Found,
     pub(crate) bind: Found,
     pub(crate) reply: Option<Result<Content, String>>,
+    /// Of an acknowledgement: whether nothing was missed, if it says that.
+    pub(crate) resumed: Option<bool>,
     /// It is about nobody that is known: nothing follows.
     pub(crate) unknown: bool,
 }
@@ -138,6 +144,7 @@ impl fmt::Debug for Control {
             .field("retry_after", &self.retry_after)
             .field("notice", &self.notice)
             .field("detail", &self.detail)
+            .field("resumed", &self.resumed)
             .field("unknown", &self.unknown)
             .finish_non_exhaustive()
     }
@@ -173,6 +180,8 @@ struct Compiled {
     capture: Wanted,
     bind: Wanted,
     reply: Option<Template>,
+    resumed: Option<Matcher>,
+    deliver: bool,
 }
 
 /// How a rule finds whom a message is about.
@@ -339,6 +348,7 @@ impl Interpreter {
             RuleKind::Notice => Class::Notice,
             RuleKind::Ignored => Class::Ignored,
         };
+        out.deliver = rule.deliver;
         let about = rule.who.find(payload, &mut self.by_hit);
         if let Some(panic) = self.by_hit.panicked.take() {
             out.panicked.get_or_insert(panic);
@@ -374,10 +384,18 @@ impl Interpreter {
             capture: Found::new(),
             bind: Found::new(),
             reply: None,
+            resumed: None,
         };
         if !control.unknown {
             control.capture = rule.capture.find(payload);
             control.bind = rule.bind.find(payload);
+            let resumed = rule.resumed.as_ref().map(|resumed| caught(|| resumed.matches(payload)));
+            control.resumed = resumed.map(|said| {
+                said.unwrap_or_else(|panic| {
+                    out.panicked.get_or_insert(panic);
+                    false
+                })
+            });
             captures::keep(&mut self.frame.captures, &control.capture);
             control.reply = rule.reply.as_ref().map(|reply| reply.reply(&self.frame, payload));
         }
@@ -418,6 +436,8 @@ impl Compiled {
             capture: Wanted::new(&rule.capture),
             bind: Wanted::new(&rule.bind),
             reply: rule.reply.clone(),
+            resumed: rule.resumed.clone(),
+            deliver: rule.deliver,
         }
     }
 

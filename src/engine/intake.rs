@@ -8,7 +8,7 @@
 use super::bell::BatchIter;
 use super::core::Caller;
 use super::decoder::Sink;
-use super::heard::Heard;
+use super::heard::{Acted, Heard};
 use super::plan::{Handler, Plan};
 use super::routes::Routes;
 use super::shared::Shared;
@@ -269,14 +269,15 @@ impl<'a> Intake<'a> {
     #[cold]
     fn control(&mut self, content: Content, received: Received) {
         let routes = &mut *self.setting.routes;
-        let class = routes.reading.class;
+        let (class, deliver) = (routes.reading.class, routes.reading.deliver);
+        let mut names = None;
         let control = routes.reading.control.take();
         let heard = match (class, control) {
             (Class::Keepalive, control) => {
                 let keys = std::mem::take(&mut routes.reading.keys);
                 routes.live(&keys);
                 routes.reading.keys = keys;
-                control.map(|control| Heard::of(Class::Heartbeat, *control))
+                control.map(|control| Heard::of(Class::Heartbeat, *control, deliver))
             }
             (Class::Heartbeat | Class::Ignored, None) => None,
             (Class::Answer(index), _) => Some(Heard::answer(index)),
@@ -284,25 +285,27 @@ impl<'a> Intake<'a> {
                 self.reply(content, received);
                 return;
             }
-            (class, Some(control)) if !control.unknown => Some(Heard::of(class, *control)),
+            (class, Some(control)) if !control.unknown => Some(Heard::of(class, *control, deliver)),
             _ => {
                 self.other(content, received);
                 return;
             }
         };
-        if let Some(heard) = heard
-            && !self.act(heard)
-        {
-            self.other(content, received);
-            return;
+        if let Some(heard) = heard {
+            let acted = self.act(heard);
+            if !acted.understood {
+                self.other(content, received);
+                return;
+            }
+            names = acted.names;
         }
         let plan = self.setting.plan;
         let wanted = match class {
             Class::Heartbeat | Class::Keepalive | Class::Answer(_) => plan.deliver_heartbeats,
             _ => plan.deliver_control,
         };
-        if wanted {
-            self.deliver(content, received, None);
+        if wanted || deliver {
+            self.deliver(content, received, names);
         }
     }
 
@@ -332,13 +335,13 @@ impl<'a> Intake<'a> {
         });
     }
 
-    /// Lets the core hear of it, in the order of the stream. Says whether it was understood.
-    fn act(&mut self, heard: Heard) -> bool {
+    /// Lets the core hear of it, in the order of the stream.
+    fn act(&mut self, heard: Heard) -> Acted {
         self.flush();
-        let Some((_, stamp)) = self.received else { return false };
-        let understood = self.setting.shared.with(Caller::Reader, |core| heard.act(core, stamp));
+        let Some((_, stamp)) = self.received else { return Acted { understood: false, names: None } };
+        let acted = self.setting.shared.with(Caller::Reader, |core| heard.act(core, stamp));
         self.setting.routes.sync(self.setting.shared);
-        understood
+        acted
     }
 
     /// Hands over what was gathered so far.

@@ -94,8 +94,13 @@ impl Reader {
         // What the provider takes counts, too.
         let total = self.plan.attempt_budget;
         let budget = Budget { deadline: clock::mono() + total, total };
-        let previous = self.shared.lock().session.last_end().cloned();
-        let context = AttemptContext { epoch, attempt, endpoint, previous };
+        let (previous, captures) = {
+            let core = self.shared.lock();
+            (core.session.last_end().cloned(), core.book.captures())
+        };
+        let cursor = self.routes.cursor();
+        let vars = FrameVars { captures, cursor, ..FrameVars::new(epoch, attempt, Stamp::now().wall) };
+        let context = AttemptContext { epoch, attempt, endpoint, previous, vars };
         let provider = &mut self.plan.provider;
         let target = match panics::caught(|| provider(&context)) {
             Ok(Ok(target)) => target,
@@ -125,7 +130,7 @@ impl Reader {
             budget,
             stop,
             epoch,
-            attempt,
+            vars: context.vars,
             governor: &self.plan.governor,
             bound: self.plan.message_bytes,
         };

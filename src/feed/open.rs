@@ -6,7 +6,7 @@ use crate::config::{
     KeepaliveDue, Limit, NoDataAlert, Overflow, Pacing, PacingScope, RepairStep, RetryContext, Subscription,
     Target, Terms, TlsVersion,
 };
-use crate::dialect::{Dialect, Interval, Pointer, Rule, placeholder};
+use crate::dialect::{Dialect, FrameVars, Interval, Pointer, Rule, placeholder, url};
 use crate::engine::governor::{Attempts, Governor};
 use crate::engine::plan::{self, Beat, Plan, Protocol, ProviderFailure, Spec};
 use crate::engine::queue::{self, Bounds};
@@ -188,6 +188,8 @@ fn protocol(config: &FeedConfig, dialect: Option<Box<dyn Dialect>>) -> Protocol 
         beats: config.keepalives.iter().map(beat).collect(),
         login: config.login.iter().cloned().collect(),
         codecs: config.codecs.clone(),
+        cursor: config.cursor.as_deref().and_then(|cursor| Pointer::parse(cursor).ok()),
+        keep: config.keep.clone().into(),
         sequence: config.sequence.clone(),
         dialect,
     }
@@ -289,16 +291,16 @@ fn provider(config: &FeedConfig, own: Option<config::Provider>) -> Result<plan::
     let headers = config.headers.clone();
     let subprotocols = config.subprotocols.clone();
     let Some(mut own) = own else {
-        let mut targets = Vec::new();
-        for url in urls(config) {
-            let endpoint = Endpoint::parse(url.expose()).map_err(|problem| Error::config("url", problem))?;
-            let (headers, subprotocols) = (listed(headers.clone()), subprotocols.clone());
-            targets.push(plan::Target { endpoint, headers, subprotocols });
-        }
+        let urls: Vec<FeedUrl> = urls(config).cloned().collect();
         return Ok(Box::new(move |context| {
             // There are as many as the session machine was told of.
-            let target = targets.get(context.endpoint).or(targets.first());
-            target.cloned().ok_or_else(|| ProviderFailure { detail: "no endpoint".into(), fatal: true })
+            let url = urls.get(context.endpoint).or(urls.first());
+            let url = url.ok_or_else(|| ProviderFailure { detail: "no endpoint".into(), fatal: true })?;
+            let endpoint = filled(url, &context.vars)
+                .and_then(|url| Endpoint::parse(url.expose()))
+                .map_err(|problem| ProviderFailure { detail: format!("the url {problem}"), fatal: false })?;
+            let (headers, subprotocols) = (listed(headers.clone()), subprotocols.clone());
+            Ok(plan::Target { endpoint, headers, subprotocols })
         }));
     };
     Ok(Box::new(move |context| {
@@ -307,14 +309,28 @@ fn provider(config: &FeedConfig, own: Option<config::Provider>) -> Result<plan::
             epoch: context.epoch,
             endpoint: context.endpoint,
             previous: context.previous.clone(),
+            cursor: context.vars.cursor.clone(),
+            kept: Arc::clone(&context.vars.captures),
         };
-        let target = own(&attempt)
+        let mut target = own(&attempt)
             .map_err(|error| ProviderFailure { detail: error.to_string(), fatal: error.is_fatal() })?;
+        target.url = filled(&target.url, &context.vars).map_err(|problem| ProviderFailure {
+            detail: format!("it gave an endpoint that can't be used: the url {problem}"),
+            fatal: false,
+        })?;
         resolve_target(&target, &headers, &subprotocols).map_err(|error| ProviderFailure {
             detail: format!("it gave an endpoint that can't be used: {error}"),
             fatal: false,
         })
     }))
+}
+
+/// The URL with what is known from earlier connections.
+fn filled(url: &FeedUrl, vars: &FrameVars) -> Result<FeedUrl, String> {
+    if url::is_plain(url.expose()) {
+        return Ok(url.clone());
+    }
+    url::fill(url.expose(), vars).map(FeedUrl::from).map_err(|missing| missing.to_string())
 }
 
 fn resolve_target(

@@ -62,7 +62,7 @@ fn full() -> Value {
             {"when": {"text": "g"}, "is": "notice", "do": {"pause": "30s"}},
             {"when": {"text": "h"}, "is": "notice", "do": "resume"},
         ],
-        "codecs": ["gzip", "lines"],
+        "codecs": ["gzip", "lines", "prefixed"], "cursor": "/time", "keep": ["interval"],
         "login": [{"send": {"t": 1}, "expect": {"text": "ok"}, "refused": {"text": "no"}, "class": "feed_fatal",
                    "detail": "/d", "capture": {"interval": "/i"}}],
         "sequence": {"current": "/a", "previous": "/b"},

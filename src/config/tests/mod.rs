@@ -137,6 +137,8 @@ fn json_round_trips() {
         "batch": "none",
         "ends": [{"codes": [1008, "4000-4099"], "then": "fatal"}],
         "quarantine_after": "none",
+        "cursor": "/time",
+        "keep": [],
         "connect": {
             "timeout": "3s", "stagger": "100ms", "nodelay": false, "pacing": [{"attempts": 3, "per": "5m"}]
         },

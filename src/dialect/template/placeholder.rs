@@ -56,7 +56,9 @@ fn sum(text: &str) -> (&str, Option<i64>) {
 /// The value of a variable with something added to it: of a whole number, or a text of one. `None`: it is none.
 fn add(value: &Value, plus: i64) -> Option<Value> {
     let number = match value {
-        Value::Number(number) => number.as_i64().map(i128::from).or_else(|| number.as_u64().map(i128::from))?,
+        Value::Number(number) => {
+            number.as_i64().map(i128::from).or_else(|| number.as_u64().map(i128::from))?
+        }
         Value::String(text) => text.parse().ok()?,
         _ => return None,
     };
@@ -275,7 +277,8 @@ mod tests {
     #[test]
     fn values_keep_their_types() {
         let template = json!({"id": "${id}", "p": ["${symbol}", "x${id}", 1, null], "${symbol}": "${deep}", "d": "${none|3}", "e": "${id - 2}"});
-        let expected = json!({"id": 7, "p": ["BTC-USD", "x7", 1, null], "BTC-USD": {"a": [1]}, "d": 3, "e": 5});
+        let expected =
+            json!({"id": 7, "p": ["BTC-USD", "x7", 1, null], "BTC-USD": {"a": [1]}, "d": 3, "e": 5});
         assert_eq!(value(&template, &vars), Ok(expected));
         assert_eq!(value(&json!(["${none}"]), &vars), Err(MissingVar("none".into())));
     }
@@ -298,7 +301,10 @@ mod tests {
             ("[1]", json!("[1]")),
         ] {
             assert_eq!(value(&json!(format!("${{none|{default}}}")), &vars), Ok(expected), "{default}");
-            assert_eq!(value(&json!(format!("${{none|{default}}} ")), &vars), Ok(json!(format!("{default} "))));
+            assert_eq!(
+                value(&json!(format!("${{none|{default}}} ")), &vars),
+                Ok(json!(format!("{default} ")))
+            );
         }
         assert_eq!(value(&json!("${symbol|0}"), &vars), Ok(json!("BTC-USD")));
     }

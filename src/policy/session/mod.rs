@@ -136,6 +136,8 @@ pub(crate) struct Session {
     hasty: u32,
     /// Connections in a row that the server ended soon.
     hang_ups: u32,
+    /// Whether nothing was missed before what is acknowledged just now, if that is said.
+    resumed: Option<bool>,
     /// The last epoch that was established.
     epoch: u64,
     /// Attempts since the last connection.
@@ -184,6 +186,7 @@ impl Session {
             switch: false,
             hasty: 0,
             hang_ups: 0,
+            resumed: None,
             settings,
             phase: Phase::Waiting { until: now.mono },
             subscriptions: Subscriptions::default(),
