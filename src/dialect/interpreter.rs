@@ -11,6 +11,7 @@ use crate::dialect::rule::{Rule, RuleKind};
 use crate::dialect::template::placeholder::Vars;
 use crate::dialect::template::{FrameVars, Template, Variables};
 use crate::message::{Content, Names, Payload, SubscriptionId};
+use crate::panics::caught;
 use crate::secret::Secret;
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -113,6 +114,8 @@ pub(crate) struct Reading {
     pub(crate) control: Option<Box<Control>>,
     /// The request that it answers.
     pub(crate) request: Option<u64>,
+    /// Its rule wants the application to get it.
+    pub(crate) deliver: bool,
     /// What a matcher said that panicked; the first, if several did.
     pub(crate) panicked: Option<String>,
 }
@@ -124,6 +127,7 @@ impl Reading {
         self.names = None;
         self.control = None;
         self.request = None;
+        self.deliver = false;
         self.panicked = None;
     }
 }
@@ -143,6 +147,8 @@ pub(crate) struct Control {
     pub(crate) capture: Found,
     pub(crate) bind: Found,
     pub(crate) reply: Option<Result<Content, String>>,
+    /// Of an acknowledgement: whether nothing was missed, if it says that.
+    pub(crate) resumed: Option<bool>,
     /// It is about nobody that is known: nothing follows.
     pub(crate) unknown: bool,
 }
@@ -157,6 +163,7 @@ impl fmt::Debug for Control {
             .field("retry_after", &self.retry_after)
             .field("notice", &self.notice)
             .field("detail", &self.detail)
+            .field("resumed", &self.resumed)
             .field("unknown", &self.unknown)
             .finish_non_exhaustive()
     }
@@ -194,6 +201,8 @@ struct Compiled {
     capture: Wanted,
     bind: Wanted,
     reply: Option<Template>,
+    resumed: Option<Matcher>,
+    deliver: bool,
 }
 
 /// How a rule finds whom a message is about.
@@ -369,6 +378,7 @@ impl Interpreter {
             out.class = kind.into();
         }
         let Some(rule) = self.rules.get_mut(index as usize) else { return };
+        out.deliver = rule.deliver;
         let about = rule.who.find(payload, &mut self.by_hit);
         if let Some(panic) = self.by_hit.panicked.take() {
             out.panicked.get_or_insert(panic);
@@ -408,10 +418,18 @@ impl Interpreter {
             capture: Found::new(),
             bind: Found::new(),
             reply: None,
+            resumed: None,
         };
         if !control.unknown {
             control.capture = rule.capture.find(payload);
             control.bind = rule.bind.find(payload);
+            let resumed = rule.resumed.as_ref().map(|resumed| caught(|| resumed.matches(payload)));
+            control.resumed = resumed.map(|said| {
+                said.unwrap_or_else(|panic| {
+                    out.panicked.get_or_insert(panic);
+                    false
+                })
+            });
             captures::keep(&mut self.frame.captures, &control.capture);
             control.reply = rule.reply.as_ref().map(|reply| reply.reply(&self.frame, payload));
         }
@@ -456,6 +474,8 @@ impl Compiled {
             capture: Wanted::new(&rule.capture),
             bind: Wanted::new(&rule.bind),
             reply: rule.reply.clone(),
+            resumed: rule.resumed.clone(),
+            deliver: rule.deliver,
         }
     }
 

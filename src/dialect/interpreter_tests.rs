@@ -287,6 +287,37 @@ fn keys_that_an_ack_binds_work_from_the_next_message_on() {
 }
 
 #[test]
+fn an_ack_says_whether_what_was_missed_is_replayed_and_may_carry_it() {
+    let rules = rules(json!([
+        {"when": {"pointer": "/publications/0", "exists": true}, "is": "ack", "by": {"id": "/id"},
+         "resumed": {"pointer": "/recovered", "equals": true}, "bind": {"cursor": "/offset"}, "deliver": true},
+        {"when": {"pointer": "/id", "exists": true}, "is": "ack", "by": {"id": "/id"},
+         "resumed": {"pointer": "/flags", "bits": 4}},
+        {"when": {"pointer": "/quiet", "exists": true}, "is": "ignored", "deliver": true},
+    ]));
+    let mut interpreter = interpreter(&rules, &[], None);
+    for (message, deliver, resumed, bound) in [
+        (r#"{"id":1,"publications":[{}],"recovered":true,"offset":7}"#, true, Some(true), 1),
+        (r#"{"id":1,"publications":[{}],"recovered":false}"#, true, Some(false), 0),
+        (r#"{"id":1,"flags":983044}"#, false, Some(true), 0),
+        (r#"{"id":1,"flags":1}"#, false, Some(false), 0),
+    ] {
+        let reading = read(&mut interpreter, message);
+        assert_eq!((reading.class, reading.deliver), (Class::Ack, deliver), "{message}");
+        let control = reading.control.unwrap();
+        assert_eq!((control.resumed, control.bind.len()), (resumed, bound), "{message}");
+    }
+    let reading = read(&mut interpreter, r#"{"quiet":1}"#);
+    assert!(reading.deliver && reading.class == Class::Ignored && reading.control.is_none());
+    assert!(!read(&mut interpreter, r#"{"data":1}"#).deliver);
+    let panics = Rule::ack(Matcher::text("a")).resumed(Matcher::closure(|_| panic!("oh")));
+    let mut interpreter = Interpreter::new(&[panics], &[]);
+    let reading = read(&mut interpreter, "a");
+    assert_eq!(reading.panicked.as_deref(), Some("oh"));
+    assert_eq!(reading.control.unwrap().resumed, Some(false));
+}
+
+#[test]
 fn heartbeats_are_answered_with_what_they_carry() {
     let rules = rules(json!([
         {"when": {"pointer": "/ping", "exists": true}, "is": "heartbeat", "reply": {"pong": "${/ping}"}},
@@ -366,8 +397,8 @@ fn notices_say_what_to_do() {
     ] {
         let reading = read(&mut interpreter, message);
         let control = reading.control.unwrap();
-        assert_eq!((reading.class, control.about), (Class::Notice, AboutOwned::All));
         assert!(!format!("{control:?}").contains("hunter2"));
+        assert_eq!((reading.class, control.about), (Class::Notice, AboutOwned::All));
         let url = message.contains("wss:").then(|| "wss://h/?t=hunter2".into());
         assert_eq!(control.url, url, "{message}");
         assert_eq!((control.notice, &*control.detail), (Some(action), detail), "{message}");

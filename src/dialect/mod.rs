@@ -32,6 +32,6 @@ pub use rule::{Rule, RuleKind};
 pub(crate) use sequence::tracker::{Seq, Tracker};
 pub use sequence::{SequenceFn, SequenceNumbers, SequenceRule, Sequenced};
 pub use template::interval::Interval;
-pub(crate) use template::placeholder;
 pub(crate) use template::{FrameVars, Member, Scope, Variables, check_name, is_built_in};
 pub use template::{Template, TemplateContext};
+pub(crate) use template::{placeholder, url};

@@ -63,12 +63,13 @@ pub struct Rule {
     #[serde(rename = "do", default, skip_serializing_if = "Option::is_none")]
     pub action: Option<NoticeAction>,
     /// Variables of the connection: a name, and the JSON pointer of its value in the message. They are known in
-    /// all templates until the connection ends, in the order of the stream: from the next message on. A value over 4 KiB
-    /// is left alone, and so is a variable whose value is not there.
+    /// all templates until the connection ends, in the order of the stream: from the next message on; and after that if
+    /// `keep` of the feed names it. A value over 4 KiB is left alone, and so is a variable whose value is not there.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub capture: BTreeMap<String, String>,
     /// Variables of the subscriptions that an acknowledgement is about, in the same form: for a key that the server
-    /// chooses, and that its data then carries. Forgotten when the connection ends.
+    /// chooses, and that its data then carries. Forgotten when the connection ends, unless `keep` of the feed names it. What is
+    /// bound as `cursor` is where the subscription is until its data says otherwise.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub bind: BTreeMap<String, String>,
     /// What is sent in answer, before all that can wait. `${/pointer}` stands for a value of the message. Not for
@@ -77,6 +78,16 @@ pub struct Rule {
     /// takes none ends the connection by that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reply: Option<Template>,
+    /// For an acknowledgement: what it looks like if the server has sent, or will send, all that was missed since the
+    /// subscription was last in force, so that nothing is lost. Shown as `resumed` of [`Subscribed`](crate::Subscribed). Without placeholders.
+    /// Default: the server does not say that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resumed: Option<Matcher>,
+    /// Whether these messages reach the application, too, for there is data in them: as messages of the subscriptions
+    /// that an acknowledgement confirms, or that are found by a matcher. They do not count as data. Default: `false`, as
+    /// `deliver_control` and `deliver_heartbeats` say.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub deliver: bool,
     /// The JSON pointer of the server's own words. Up to 200 characters of them appear in events and logs. Default:
     /// none are shown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -139,6 +150,8 @@ impl Rule {
             capture: BTreeMap::new(),
             bind: BTreeMap::new(),
             reply: None,
+            resumed: None,
+            deliver: false,
             detail: None,
         }
     }
@@ -269,6 +282,18 @@ impl Rule {
         self.reply(Template::closure(make))
     }
 
+    /// Sets what an acknowledgement looks like by which nothing was missed.
+    pub fn resumed(mut self, matcher: Matcher) -> Self {
+        self.resumed = Some(matcher);
+        self
+    }
+
+    /// Has the application get these messages, too.
+    pub fn deliver(mut self) -> Self {
+        self.deliver = true;
+        self
+    }
+
     /// Sets where the server's own words are.
     pub fn detail(mut self, pointer: impl Into<String>) -> Self {
         self.detail = Some(pointer.into());
@@ -297,6 +322,13 @@ impl Rule {
                     || subscription(name)
             };
             by.check(&known).map_err(|(field, problem)| (format!("by{field}"), problem))?;
+        }
+        if let Some(resumed) = &self.resumed {
+            resumed.check().map_err(|(field, problem)| (format!("resumed.{field}"), problem))?;
+            if !resumed.is_plain() {
+                let problem = "has a placeholder, which nothing fills in here: write what the message has";
+                return Err(("resumed".into(), problem.into()));
+            }
         }
         for (field, captures) in [("capture", &self.capture), ("bind", &self.bind)] {
             check_captures(field, captures)?;
@@ -329,7 +361,7 @@ impl Rule {
 
     /// Whether the kind has use for the fields that are set.
     fn check_fields(&self) -> Result<(), (&'static str, String)> {
-        use RuleKind::{Ack, Ended, Heartbeat, Keepalive, Nack, Notice};
+        use RuleKind::{Ack, Data, Ended, Heartbeat, Keepalive, Nack, Notice};
         let kind = self.is;
         let only = |field, set: bool, kinds: &[RuleKind]| {
             if !set || kinds.contains(&kind) {
@@ -344,6 +376,10 @@ impl Rule {
         only("within", self.within.is_some(), &[Heartbeat])?;
         only("retry_after", self.retry_after.is_some(), &[Nack, Ended])?;
         only("do", self.action.is_some(), &[Notice])?;
+        only("resumed", self.resumed.is_some(), &[Ack])?;
+        if kind == Data && self.deliver {
+            return Err(("deliver", "means nothing for data, which reaches the application anyway".into()));
+        }
         only("bind", !self.bind.is_empty(), &[Ack])?;
         only("detail", self.detail.is_some(), &[Ack, Nack, Ended, Notice])?;
         if kind == Notice && self.action.is_none() {
@@ -387,7 +423,10 @@ pub(in crate::dialect) fn check_captures(
     captures: &BTreeMap<String, String>,
 ) -> Result<(), (String, String)> {
     for (name, pointer) in captures {
-        template::check_name(name).map_err(|problem| (field.to_owned(), problem))?;
+        // An acknowledgement may say where the data begins.
+        let is_cursor = field == "bind" && name == "cursor";
+        let named = if is_cursor { Ok(()) } else { template::check_name(name) };
+        named.map_err(|problem| (field.to_owned(), problem))?;
         Pointer::parse(pointer).map_err(|problem| (format!("{field}.{name}"), problem))?;
     }
     Ok(())

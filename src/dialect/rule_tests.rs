@@ -122,6 +122,7 @@ fn what_has_no_meaning_is_named() {
         (json!({"is": "data", "do": "alert"}), "do"),
         (json!({"is": "data", "bind": {"a": "/a"}}), "bind"),
         (json!({"is": "data", "detail": "/a"}), "detail"),
+        (json!({"is": "data", "deliver": true}), "deliver"),
         (json!({"is": "keepalive", "by": "oldest"}), "by"),
         (json!({"is": "ended", "by": "oldest"}), "by"),
         (json!({"is": "ack", "by": {"id": "id"}}), "by.id"),

@@ -6,7 +6,7 @@
 
 use super::plan::Spec;
 use crate::dialect::{Change, FrameVars, Matcher, Member, Scope, Variables, value_at};
-use crate::message::{Message, SubscriptionId};
+use crate::message::{Message, Names, SubscriptionId};
 use crate::policy::freshness::Key;
 use crossbeam_channel::Sender;
 use serde_json::Value;
@@ -57,6 +57,10 @@ pub(crate) struct Book {
     routed: BTreeSet<Key>,
     /// The last message of subscriptions that take up where they were, from earlier connections too.
     last: HashMap<SubscriptionId, Message>,
+    /// Where subscriptions are that had no data since their acknowledgement said so.
+    cursors: HashMap<SubscriptionId, Value>,
+    /// The variables that outlive their connection.
+    keep: Arc<[String]>,
     captures: Arc<Variables>,
     questions: BTreeMap<u64, Question>,
     /// The rules whose subscriptions are found by a matcher.
@@ -67,11 +71,13 @@ pub(crate) struct Book {
 }
 
 impl Book {
-    pub(super) fn new(by: Arc<[(u32, Matcher)]>, version: Arc<AtomicU64>) -> Self {
+    pub(super) fn new(by: Arc<[(u32, Matcher)]>, keep: Arc<[String]>, version: Arc<AtomicU64>) -> Self {
         Self {
             entries: HashMap::new(),
             routed: BTreeSet::new(),
             last: HashMap::new(),
+            cursors: HashMap::new(),
+            keep,
             captures: Arc::default(),
             questions: BTreeMap::new(),
             by,
@@ -112,6 +118,7 @@ impl Book {
     /// Nobody wants what had this name: where it was is forgotten.
     pub(super) fn forget_name(&mut self, id: &SubscriptionId) {
         self.last.remove(id);
+        self.cursors.remove(id);
     }
 
     pub(super) fn spec(&self, key: Key) -> Option<Arc<Spec>> {
@@ -129,6 +136,13 @@ impl Book {
         Some((spec, member))
     }
 
+    /// The names of those that data is routed to; `None` if there are none.
+    pub(super) fn names(&self, keys: &[Key]) -> Option<Names> {
+        let entries = keys.iter().filter_map(|key| self.entries.get(key)).filter(|entry| entry.routed);
+        let names: Vec<_> = entries.map(|entry| entry.spec.want.id.clone()).collect();
+        (!names.is_empty()).then(|| Arc::new(names))
+    }
+
     /// Its variables.
     pub(super) fn member(&self, key: Key) -> Option<Member> {
         let entry = self.entries.get(&key)?;
@@ -138,15 +152,15 @@ impl Book {
     fn member_of(&self, entry: &Entry) -> Member {
         let spec = &entry.spec;
         let last = self.last.get(&spec.want.id).cloned();
+        let told =
+            || last.as_ref().zip(spec.cursor.as_ref()).and_then(|(last, at)| value_at(last.payload(), at));
+        let cursor = self.cursors.get(&spec.want.id).cloned().or_else(told);
         Member {
             name: Some(spec.want.id.clone()),
             frame: entry.local.frame,
             vars: Arc::clone(&spec.vars),
             bound: Arc::clone(&entry.local.bound),
-            cursor: last
-                .as_ref()
-                .zip(spec.cursor.as_ref())
-                .and_then(|(last, at)| value_at(last.payload(), at)),
+            cursor,
             last,
         }
     }
@@ -173,7 +187,13 @@ impl Book {
                 continue;
             }
             let own = Arc::make_mut(&mut entry.local.bound);
-            own.extend(bound.iter().map(|(name, value)| (name.to_string(), value.clone())));
+            for (name, value) in bound {
+                if &**name == "cursor" {
+                    self.cursors.insert(entry.spec.want.id.clone(), value.clone());
+                } else {
+                    own.insert(name.to_string(), value.clone());
+                }
+            }
             self.reroute(*key);
         }
     }
@@ -252,6 +272,7 @@ impl Book {
             if let Some(entry) = self.entries.get(&key)
                 && entry.routed
             {
+                self.cursors.remove(&entry.spec.want.id);
                 self.last.insert(entry.spec.want.id.clone(), message);
             }
         }
@@ -259,11 +280,18 @@ impl Book {
 
     /// The connection is over: what belonged to it is forgotten, and what waited for its answers gets none.
     pub(super) fn disconnected(&mut self) {
-        self.captures = Arc::default();
+        let keep = Arc::clone(&self.keep);
+        let kept = |variables: &mut Arc<Variables>| {
+            if !variables.is_empty() {
+                Arc::make_mut(variables).retain(|name, _| keep.iter().any(|kept| kept == name));
+            }
+        };
+        kept(&mut self.captures);
         self.entries.retain(|_, entry| entry.routed);
         let mut late = Vec::new();
         for (key, entry) in &mut self.entries {
-            entry.local = Local::default();
+            entry.local.frame = None;
+            kept(&mut entry.local.bound);
             if !entry.late.is_empty() {
                 late.push(*key);
             }
@@ -332,6 +360,9 @@ impl Book {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::Stamp;
+    use crate::dialect::Pointer;
+    use crate::dialect::placeholder::Vars;
     use crate::message::Content;
     use crate::policy::subscriptions::{AckPolicy, Want};
     use serde_json::json;
@@ -382,7 +413,7 @@ mod tests {
 
     #[test]
     fn an_answer_to_an_older_message_says_nothing_of_the_newer() {
-        let mut book = Book::new(Arc::new([]), Arc::default());
+        let mut book = Book::new(Arc::new([]), Arc::new([]), Arc::default());
         let bound = |value: Value| [(Arc::from("channel"), value)];
         book.insert(1, spec());
         book.subscribing(1, 5);
@@ -400,5 +431,61 @@ mod tests {
         // One that says no number is for whom the session machine says.
         book.bind(&[1], None, &bound(json!("c8")));
         assert!(is_routed(&mut book, &json!("c8")));
+    }
+
+    /// What a subscribe message of the first subscription would be made from.
+    fn known(book: &Book, name: &str) -> Option<Value> {
+        let member = book.member(1).unwrap();
+        let frame = FrameVars { captures: book.captures(), ..FrameVars::new(1, 1, SystemTime::UNIX_EPOCH) };
+        Vars::var(&Scope { frame: &frame, member: Some(&member), message: None }, name)
+    }
+
+    #[test]
+    fn what_is_kept_outlives_the_connection() {
+        let keep: Arc<[String]> = Arc::new(["session".to_owned(), "epoch_name".to_owned()]);
+        let mut book = Book::new(Arc::new([]), keep, Arc::default());
+        book.insert(1, spec());
+        let value = |name: &str| (name.to_owned(), json!(name));
+        book.capture([value("session"), value("token")]);
+        book.subscribing(1, 5);
+        let bound = |name: &str| (Arc::<str>::from(name), json!(name));
+        book.bind(&[1], Some(5), &[bound("epoch_name"), bound("channel")]);
+        let all = ["session", "token", "epoch_name", "channel"];
+        assert_eq!(all.map(|name| known(&book, name).is_some()), [true; 4]);
+        book.disconnected();
+        assert_eq!(all.map(|name| known(&book, name).is_some()), [true, false, true, false]);
+        assert!(!is_routed(&mut book, &json!("channel")));
+        // Another of that name begins anew, but for what is the connection's.
+        book.remove(1, false);
+        book.insert(1, spec());
+        assert_eq!(all.map(|name| known(&book, name).is_some()), [true, false, false, false]);
+    }
+
+    #[test]
+    fn an_acknowledgement_may_say_where_the_data_begins() {
+        let mut book = Book::new(Arc::new([]), Arc::new([]), Arc::default());
+        let cursor = Pointer::parse("/offset").unwrap();
+        book.insert(1, Arc::new(Spec { cursor: Some(cursor), ..Arc::into_inner(spec()).unwrap() }));
+        let message = |offset: u64| Message {
+            content: Content::Text(json!({ "offset": offset }).to_string().into()),
+            epoch: 1,
+            received: Stamp::now().into(),
+            subscriptions: None,
+        };
+        book.subscribing(1, 5);
+        assert_eq!(known(&book, "cursor"), None);
+        book.bind(&[1], Some(5), &[(Arc::from("cursor"), json!(7))]);
+        assert_eq!(known(&book, "cursor"), Some(json!(7)));
+        book.came([(1, message(8))]);
+        assert_eq!(known(&book, "cursor"), Some(json!(8)));
+        book.disconnected();
+        assert_eq!(known(&book, "cursor"), Some(json!(8)));
+        book.subscribing(1, 6);
+        book.bind(&[1], Some(6), &[(Arc::from("cursor"), json!(3))]);
+        assert_eq!(known(&book, "cursor"), Some(json!(3)), "the server counts anew");
+        book.remove(1, false);
+        book.forget_name(&"a".into());
+        book.insert(1, spec());
+        assert_eq!(known(&book, "cursor"), None);
     }
 }

@@ -115,7 +115,7 @@ impl Core {
         let mut core = Self {
             session,
             queue: Queue::new(plan.queue),
-            book: Book::new(plan.protocol.by(), routes_version),
+            book: Book::new(plan.protocol.by(), Arc::clone(&plan.protocol.keep), routes_version),
             receipts: HashMap::new(),
             parked_until: None,
             controller_until: None,

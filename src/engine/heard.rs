@@ -7,7 +7,7 @@ use crate::class::{ErrorClass, GoTo, NoticeAction};
 use crate::clock::Stamp;
 use crate::dialect::{self, AboutOwned, Class, Control, ReadItem};
 use crate::event::AlertKind;
-use crate::message::Content;
+use crate::message::{Content, Names};
 use crate::policy::session::About;
 use crate::secret::Secret;
 use serde_json::Value;
@@ -41,9 +41,21 @@ pub(super) struct Heard {
     capture: Vec<(String, Value)>,
     bind: dialect::Found,
     reply: Option<Result<Content, String>>,
+    /// Whether nothing was missed, if an acknowledgement says that.
+    resumed: Option<bool>,
+    /// The application is to get it.
+    deliver: bool,
     /// Where a notice sends the feed to.
     url: Option<Secret>,
     detour: Option<Result<Target, String>>,
+}
+
+/// What came of a control message.
+pub(super) struct Acted {
+    /// It was about something that is known.
+    pub(super) understood: bool,
+    /// Whose it is, if the application is to get it.
+    pub(super) names: Option<Names>,
 }
 
 impl Word {
@@ -75,7 +87,7 @@ impl Word {
 
 impl Heard {
     /// What a rule says.
-    pub(super) fn of(class: Class, control: Control) -> Self {
+    pub(super) fn of(class: Class, control: Control, deliver: bool) -> Self {
         let kind = match (class, control.notice) {
             (Class::Ack, _) => Kind::Ack,
             (Class::Nack, _) => Kind::Nack,
@@ -101,6 +113,8 @@ impl Heard {
             reply: control.reply,
             url: control.url,
             detour: None,
+            resumed: control.resumed,
+            deliver,
         }
     }
 
@@ -110,8 +124,17 @@ impl Heard {
     }
 
     fn word(word: Word) -> Self {
-        let (capture, bind) = (Vec::new(), Vec::new());
-        Self { word, rule: None, capture, bind, reply: None, url: None, detour: None }
+        Self {
+            word,
+            rule: None,
+            capture: Vec::new(),
+            bind: Vec::new(),
+            reply: None,
+            resumed: None,
+            deliver: false,
+            url: None,
+            detour: None,
+        }
     }
 
     /// What a dialect says; `None` if it is about nobody.
@@ -161,14 +184,21 @@ impl Heard {
         self
     }
 
-    /// Lets the session machine hear of it. Says whether it was about anything that is known.
-    pub(super) fn act(self, core: &mut Core, now: Stamp) -> bool {
+    /// Lets the session machine hear of it.
+    pub(super) fn act(self, core: &mut Core, now: Stamp) -> Acted {
+        let mut meant = match &self.word.about {
+            AboutOwned::Keys(keys) if self.deliver => keys.clone(),
+            _ => Vec::new(),
+        };
         let word = &self.word;
         let (class, retry_after) = (word.class, word.retry_after);
         let understood = match &word.kind {
             Kind::Ack => {
-                let keys = core.session.handle_ack(now, word.about());
+                let keys = core.session.handle_ack_with(now, word.about(), self.resumed);
                 core.book.bind(&keys, word.frame(), &self.bind);
+                if self.deliver {
+                    meant.clone_from(&keys);
+                }
                 // A list of all that is in force is an answer too if nothing of ours is in it, and so is one more
                 // answer to a message.
                 !keys.is_empty()
@@ -212,6 +242,6 @@ impl Heard {
             Some(Err(detail)) => core.session.alert(now, AlertKind::TemplateFailed { what: "reply", detail }),
             None => {}
         }
-        understood
+        Acted { understood, names: core.book.names(&meant) }
     }
 }

@@ -9,7 +9,7 @@ use super::bell::BatchIter;
 use super::core::{Caller, Core};
 use super::decoder::Sink;
 use super::detour;
-use super::heard::Heard;
+use super::heard::{Acted, Heard};
 use super::plan::{Handler, Plan, Target};
 use super::routes::Routes;
 use super::shared::Shared;
@@ -231,7 +231,7 @@ impl<'a> Intake<'a> {
             _ => self.control(content, received),
         }
         if let Some(besides) = besides {
-            self.act(Heard::of(Class::Data, *besides));
+            self.act(Heard::of(Class::Data, *besides, false));
         }
     }
 
@@ -278,14 +278,15 @@ impl<'a> Intake<'a> {
     #[cold]
     fn control(&mut self, content: Content, received: Received) {
         let routes = &mut *self.setting.routes;
-        let class = routes.reading.class;
+        let (class, deliver) = (routes.reading.class, routes.reading.deliver);
+        let mut names = None;
         let control = routes.reading.control.take();
         let heard = match (class, control) {
             (Class::Keepalive, control) => {
                 let keys = std::mem::take(&mut routes.reading.keys);
                 routes.live(&keys);
                 routes.reading.keys = keys;
-                control.map(|control| Heard::of(Class::Heartbeat, *control))
+                control.map(|control| Heard::of(Class::Heartbeat, *control, deliver))
             }
             (Class::Heartbeat | Class::Ignored, None) => None,
             (Class::Answer(index), _) => Some(Heard::answer(index)),
@@ -293,25 +294,27 @@ impl<'a> Intake<'a> {
                 self.reply(content, received);
                 return;
             }
-            (class, Some(control)) if !control.unknown => Some(Heard::of(class, *control)),
+            (class, Some(control)) if !control.unknown => Some(Heard::of(class, *control, deliver)),
             _ => {
                 self.other(content, received);
                 return;
             }
         };
-        if let Some(heard) = heard
-            && !self.act(heard)
-        {
-            self.other(content, received);
-            return;
+        if let Some(heard) = heard {
+            let acted = self.act(heard);
+            if !acted.understood {
+                self.other(content, received);
+                return;
+            }
+            names = acted.names;
         }
         let plan = self.setting.plan;
         let wanted = match class {
             Class::Heartbeat | Class::Keepalive | Class::Answer(_) => plan.deliver_heartbeats,
             _ => plan.deliver_control,
         };
-        if wanted {
-            self.deliver(content, received, None);
+        if wanted || deliver {
+            self.deliver(content, received, names);
         }
     }
 
@@ -337,15 +340,16 @@ impl<'a> Intake<'a> {
         self.hand_over(|core, stamp| core.session.handle_sequence_gap(stamp, key, from, to, lost, on_gap));
     }
 
-    /// Lets the core hear of it, in the order of the stream. Says whether it was understood.
-    fn act(&mut self, heard: Heard) -> bool {
+    /// Lets the core hear of it, in the order of the stream.
+    fn act(&mut self, heard: Heard) -> Acted {
         let Setting { plan, here, .. } = &self.setting;
         let heard = heard.directed(|url, go_to| {
             detour::resolve(url, go_to, here.ok_or("there is no connection")?, &plan.known)
         });
-        let understood = self.hand_over(|core, stamp| heard.act(core, stamp)).unwrap_or(false);
+        let acted = self.hand_over(|core, stamp| heard.act(core, stamp));
+        let acted = acted.unwrap_or(Acted { understood: false, names: None });
         self.setting.routes.sync(self.setting.shared);
-        understood
+        acted
     }
 
     /// Hands over what was gathered so far, and does what comes next in the stream.

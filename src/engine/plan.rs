@@ -3,8 +3,8 @@
 use super::governor::Governor;
 use super::queue::Bounds;
 use crate::dialect::{
-    Codec, Dialect, FrozenRule, Interval, LagRule, LoginStep, Matcher, Pointer, Rule, SequenceRule, Template,
-    Variables,
+    Codec, Dialect, FrameVars, FrozenRule, Interval, LagRule, LoginStep, Matcher, Pointer, Rule,
+    SequenceRule, Template, Variables,
 };
 use crate::error::EndReason;
 use crate::event::{Alert, Event};
@@ -34,6 +34,8 @@ pub(crate) struct AttemptContext {
     pub(crate) endpoint: usize,
     /// How the connection or attempt before ended.
     pub(crate) previous: Option<EndReason>,
+    /// What is known from earlier connections.
+    pub(crate) vars: FrameVars,
 }
 
 /// What the provider failed with.
@@ -115,6 +117,10 @@ pub(crate) struct Protocol {
     pub(crate) beats: Arc<[Beat]>,
     pub(crate) login: Arc<[LoginStep]>,
     pub(crate) codecs: Vec<Codec>,
+    /// Where messages have what the next connection takes up from.
+    pub(crate) cursor: Option<Pointer>,
+    /// The variables that outlive their connection.
+    pub(crate) keep: Arc<[String]>,
     /// The sequence of the connection as a whole.
     pub(crate) sequence: Option<SequenceRule>,
     /// Takes the place of rules and matchers.

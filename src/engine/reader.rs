@@ -96,8 +96,13 @@ impl Reader {
         // What the provider takes counts, too.
         let total = self.plan.attempt_budget;
         let budget = Budget { deadline: clock::mono() + total, total };
-        let previous = self.shared.lock().session.last_end().cloned();
-        let context = AttemptContext { epoch, attempt, endpoint, previous };
+        let (previous, captures) = {
+            let core = self.shared.lock();
+            (core.session.last_end().cloned(), core.book.captures())
+        };
+        let cursor = self.routes.cursor();
+        let vars = FrameVars { captures, cursor, ..FrameVars::new(epoch, attempt, Stamp::now().wall) };
+        let context = AttemptContext { epoch, attempt, endpoint, previous, vars };
         // Where the server sent the feed to comes first, once.
         let detour = self.shared.with(Caller::Reader, |core| core.detour.take());
         let target = match detour {
@@ -128,7 +133,7 @@ impl Reader {
             budget,
             stop,
             epoch,
-            attempt,
+            vars: context.vars,
             governor: &self.plan.governor,
             bound: self.plan.message_bytes,
         };

@@ -6,7 +6,7 @@ use crate::config::{
     KeepaliveDue, Limit, NoDataAlert, Overflow, Pacing, PacingScope, RepairStep, RetryContext, Subscription,
     Target, Terms, TlsVersion,
 };
-use crate::dialect::{Dialect, Interval, Pointer, Rule, placeholder};
+use crate::dialect::{Dialect, FrameVars, Interval, Pointer, Rule, placeholder, url};
 use crate::engine::governor::{Attempts, Governor};
 use crate::engine::plan::{self, Beat, Plan, Protocol, ProviderFailure, Spec};
 use crate::engine::queue::{self, Bounds};
@@ -40,6 +40,7 @@ pub(crate) fn plan(config: &FeedConfig, hooks: Hooks) -> Result<Plan, Error> {
         max_attempts: reconnect.max_attempts,
         max_downtime: reconnect.max_downtime.duration(),
         close_wait: config.close_timeout,
+        leave_code: reconnect.close_code,
         outbox_bytes: config.limits.send_bytes,
         batch_members: config.batch.as_ref().map_or(1, |batch| batch.members),
         endpoints: config.endpoints.len() + 1,
@@ -189,6 +190,8 @@ fn protocol(config: &FeedConfig, dialect: Option<Box<dyn Dialect>>) -> Protocol 
         beats: config.keepalives.iter().map(beat).collect(),
         login: config.login.iter().cloned().collect(),
         codecs: config.codecs.clone(),
+        cursor: config.cursor.as_deref().and_then(|cursor| Pointer::parse(cursor).ok()),
+        keep: config.keep.clone().into(),
         sequence: config.sequence.clone(),
         dialect,
     }
@@ -291,7 +294,11 @@ fn transport(config: &FeedConfig) -> Result<transport::Settings, Error> {
 /// The endpoints of the configuration.
 fn targets(config: &FeedConfig) -> Result<Vec<plan::Target>, Error> {
     let target = |url: &FeedUrl| {
-        let endpoint = Endpoint::parse(url.expose()).map_err(|problem| Error::config("url", problem))?;
+        // Placeholders are not in what tells one host from another.
+        let any = |_: &str| Some(serde_json::Value::from(1));
+        let filled =
+            url::fill(url.expose(), &any).map_err(|missing| Error::config("url", missing.to_string()))?;
+        let endpoint = Endpoint::parse(&filled).map_err(|problem| Error::config("url", problem))?;
         let (headers, subprotocols) = (listed(config.headers.clone()), config.subprotocols.clone());
         Ok(plan::Target { endpoint, headers, subprotocols })
     };
@@ -303,11 +310,16 @@ fn provider(config: &FeedConfig, own: Option<config::Provider>) -> Result<plan::
     let headers = config.headers.clone();
     let subprotocols = config.subprotocols.clone();
     let Some(mut own) = own else {
-        let targets = targets(config)?;
+        let urls: Vec<FeedUrl> = urls(config).cloned().collect();
         return Ok(Box::new(move |context| {
             // There are as many as the session machine was told of.
-            let target = targets.get(context.endpoint).or(targets.first());
-            target.cloned().ok_or_else(|| ProviderFailure { detail: "no endpoint".into(), fatal: true })
+            let url = urls.get(context.endpoint).or(urls.first());
+            let url = url.ok_or_else(|| ProviderFailure { detail: "no endpoint".into(), fatal: true })?;
+            let endpoint = filled(url, &context.vars)
+                .and_then(|url| Endpoint::parse(url.expose()))
+                .map_err(|problem| ProviderFailure { detail: format!("the url {problem}"), fatal: false })?;
+            let (headers, subprotocols) = (listed(headers.clone()), subprotocols.clone());
+            Ok(plan::Target { endpoint, headers, subprotocols })
         }));
     };
     Ok(Box::new(move |context| {
@@ -316,14 +328,28 @@ fn provider(config: &FeedConfig, own: Option<config::Provider>) -> Result<plan::
             epoch: context.epoch,
             endpoint: context.endpoint,
             previous: context.previous.clone(),
+            cursor: context.vars.cursor.clone(),
+            kept: Arc::clone(&context.vars.captures),
         };
-        let target = own(&attempt)
+        let mut target = own(&attempt)
             .map_err(|error| ProviderFailure { detail: error.to_string(), fatal: error.is_fatal() })?;
+        target.url = filled(&target.url, &context.vars).map_err(|problem| ProviderFailure {
+            detail: format!("it gave an endpoint that can't be used: the url {problem}"),
+            fatal: false,
+        })?;
         resolve_target(&target, &headers, &subprotocols).map_err(|error| ProviderFailure {
             detail: format!("it gave an endpoint that can't be used: {error}"),
             fatal: false,
         })
     }))
+}
+
+/// The URL with what is known from earlier connections.
+fn filled(url: &FeedUrl, vars: &FrameVars) -> Result<FeedUrl, String> {
+    if url::is_plain(url.expose()) {
+        return Ok(url.clone());
+    }
+    url::fill(url.expose(), vars).map(FeedUrl::from).map_err(|missing| missing.to_string())
 }
 
 fn resolve_target(

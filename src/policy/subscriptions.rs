@@ -78,6 +78,8 @@ pub(crate) struct Entry {
     pub(crate) gap: bool,
     /// `Subscribed` was said on this connection.
     pub(crate) announced: bool,
+    /// It was said on this connection or an earlier one.
+    pub(crate) was_in_force: bool,
     pub(crate) state: SubscriptionState,
     /// The server may hold it: its message was handed out on this connection, and not undone since.
     pub(crate) in_force: bool,
@@ -212,6 +214,7 @@ impl Subscriptions {
             want,
             gap: false,
             announced: false,
+            was_in_force: false,
             state: SubscriptionState::Desired,
             in_force: false,
             assumed: false,

@@ -135,7 +135,8 @@ impl Reader {
             Class::Answer(_) => "answer".to_owned(),
             class => format!("{class:?}").to_lowercase(),
         };
-        let about = match reading.control.as_ref() {
+        let is_data = matches!(reading.class, Class::Data | Class::Other);
+        let about = match reading.control.as_ref().filter(|_| !is_data) {
             Some(control) if control.unknown => "nobody".to_owned(),
             Some(control) => match &control.about {
                 AboutOwned::Frame(frame) => format!("#{frame}"),

@@ -137,6 +137,8 @@ fn json_round_trips() {
         "batch": "none",
         "ends": [{"codes": [1008, "4000-4099"], "then": "fatal"}],
         "quarantine_after": "none",
+        "cursor": "/time",
+        "keep": [],
         "connect": {
             "timeout": "3s", "stagger": "100ms", "nodelay": false, "pacing": [{"attempts": 3, "per": "5m"}]
         },
@@ -147,7 +149,7 @@ fn json_round_trips() {
         "ping": {"after": "none", "timeout": "1s 500ms"},
         "reconnect": {
             "first": "1s", "floor": "10ms", "max": "2s", "stable_after": "3s", "max_attempts": 4,
-            "max_downtime": "1h", "fatal_statuses": [401], "fatal_when_never_up": false
+            "max_downtime": "1h", "fatal_statuses": [401], "fatal_when_never_up": false, "close_code": 4000
         },
         "queue": {"messages": 1, "bytes": 1000, "overflow": "drop_oldest"},
         "alerts": {

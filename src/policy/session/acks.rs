@@ -51,6 +51,19 @@ pub(super) fn cut(mut detail: String) -> String {
 }
 
 impl Session {
+    /// The server granted something, and said whether nothing was missed before it.
+    pub(crate) fn handle_ack_with(
+        &mut self,
+        now: Stamp,
+        about: About<'_>,
+        resumed: Option<bool>,
+    ) -> Vec<Key> {
+        self.resumed = resumed;
+        let keys = self.handle_ack(now, about);
+        self.resumed = None;
+        keys
+    }
+
     /// The server granted something. Gives the subscriptions it is about, those that are wanted no more included;
     /// none: nothing is known that it could be for.
     pub(crate) fn handle_ack(&mut self, now: Stamp, about: About<'_>) -> Vec<Key> {

@@ -59,6 +59,8 @@ pub(crate) struct Settings {
     pub(crate) max_downtime: Option<Duration>,
     /// How long the peer may take to answer a Close.
     pub(crate) close_wait: Duration,
+    /// What a Close says that leaves one connection for the next.
+    pub(crate) leave_code: u16,
     /// The bound on what the application has waiting to be written, in bytes.
     pub(crate) outbox_bytes: usize,
     /// What is done when the connection as a whole is stale. Empty: a new connection.
@@ -148,6 +150,8 @@ pub(crate) struct Session {
     hasty: u32,
     /// Connections in a row that the server ended soon.
     hang_ups: u32,
+    /// Whether nothing was missed before what is acknowledged just now, if that is said.
+    resumed: Option<bool>,
     /// The last epoch that was established.
     epoch: u64,
     /// Attempts since the last connection.
@@ -197,6 +201,7 @@ impl Session {
             switch: false,
             hasty: 0,
             hang_ups: 0,
+            resumed: None,
             settings,
             phase: Phase::Waiting { until: now.mono },
             subscriptions: Subscriptions::default(),
@@ -280,7 +285,7 @@ impl Session {
             Phase::Up(up) if up.is_open() => {
                 let limit = self.settings.close_wait.min(Duration::from_millis(500));
                 up.begin_close(EndReason::Reconnect, now.mono + limit);
-                self.outbox.push_close(Some(1000));
+                self.outbox.push_close(Some(self.settings.leave_code));
             }
             Phase::Up(_) | Phase::Dialing | Phase::Closed(_) => {}
         }

@@ -37,6 +37,7 @@ fn settings() -> Settings {
         max_attempts: None,
         max_downtime: None,
         close_wait: 2 * SECOND,
+        leave_code: 1000,
         outbox_bytes: 1000,
         repair: Arc::new([]),
         batch_members: 1,

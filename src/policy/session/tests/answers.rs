@@ -584,3 +584,30 @@ fn an_answer_may_be_here_before_the_report_that_its_question_was_written() {
         assert!(world.session.is_connected(), "nothing is owed");
     }
 }
+
+/// Whether what was missed is replayed is said for what was in force before, and by its acknowledgement.
+#[test]
+fn what_is_resumed_is_said() {
+    let mut world = World::new(settings());
+    let said = |world: &mut World, resumed| {
+        world.connect();
+        let frame = world.frame();
+        world.session.handle_ack_with(world.now, About::Frame(frame), resumed);
+        world.settle();
+        let subscribed = world.events.iter().rev().find_map(|event| match event {
+            Event::Subscribed(subscribed) => Some(subscribed.resumed),
+            _ => None,
+        });
+        world.end(EndReason::Eof);
+        subscribed
+    };
+    world.want(acked("a", OnAckTimeout::Retry));
+    for (heard, expected) in
+        [(Some(true), None), (Some(true), Some(true)), (Some(false), Some(false)), (None, None)]
+    {
+        assert_eq!(said(&mut world, heard), Some(expected), "{heard:?}");
+    }
+    // Another of the same name has missed nothing.
+    world.want(acked("a", OnAckTimeout::Retry));
+    assert_eq!(said(&mut world, Some(true)), Some(None));
+}

@@ -165,3 +165,23 @@ fn the_first_keepalive_may_be_due_after_a_random_part_of_its_time() {
     };
     assert!(spread(0..10) > 2 && spread(10..30) > 5 && spread(30..40) > 2, "{first:?}");
 }
+
+#[test]
+fn what_the_feed_says_when_it_leaves_can_be_chosen() {
+    for (fatal, asked, expected) in [(false, false, 4000), (false, true, 4000), (true, false, 1000)] {
+        let mut world = World::new(Settings { leave_code: 4000, ..settings() });
+        world.connect();
+        match (fatal, asked) {
+            (true, _) => world.announce(NoticeAction::Fatal),
+            (_, true) => world.session.handle_reconnect(world.now),
+            _ => world.announce(NoticeAction::Reconnect),
+        }
+        world.settle();
+        assert!(matches!(world.outs[..], [Out::Close(Some(code))] if code == expected), "{fatal} {asked}");
+    }
+    let mut world = World::new(Settings { leave_code: 4000, ..settings() });
+    world.connect();
+    world.session.handle_close(world.now, SECOND, CloseReason::ByUser);
+    world.settle();
+    assert!(matches!(world.outs[..], [Out::Close(Some(1000))]));
+}
