@@ -22,6 +22,7 @@ mod deribit;
 mod gate;
 mod graphql;
 mod home_assistant;
+mod htx;
 mod hyperliquid;
 mod kraken;
 mod kucoin;

@@ -25,6 +25,7 @@ presets![
     "gate",
     "graphql-transport-ws",
     "home-assistant",
+    "htx",
     "hyperliquid",
     "kraken-v2",
     "kucoin",
