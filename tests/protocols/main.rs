@@ -16,6 +16,7 @@ mod binance;
 mod bitfinex;
 mod bybit;
 mod coinbase;
+mod coinbase_exchange;
 #[allow(dead_code, reason = "each protocol needs another part of it")]
 mod conformance;
 mod deribit;

@@ -21,6 +21,7 @@ presets![
     "bitfinex",
     "bybit-v5",
     "coinbase-advanced",
+    "coinbase-exchange",
     "deribit",
     "gate",
     "graphql-transport-ws",
