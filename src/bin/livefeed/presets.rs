@@ -23,6 +23,7 @@ presets![
     "coinbase-advanced",
     "coinbase-exchange",
     "deribit",
+    "finnhub",
     "gate",
     "graphql-transport-ws",
     "home-assistant",
