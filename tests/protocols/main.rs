@@ -20,6 +20,7 @@ mod coinbase_exchange;
 #[allow(dead_code, reason = "each protocol needs another part of it")]
 mod conformance;
 mod deribit;
+mod discord;
 mod finnhub;
 mod gate;
 mod graphql;

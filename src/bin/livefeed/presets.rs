@@ -23,6 +23,7 @@ presets![
     "coinbase-advanced",
     "coinbase-exchange",
     "deribit",
+    "discord",
     "finnhub",
     "gate",
     "graphql-transport-ws",
