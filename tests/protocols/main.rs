@@ -36,4 +36,5 @@ mod polygon;
 mod pusher;
 #[cfg(unix)]
 mod real;
+mod slack;
 mod venue;

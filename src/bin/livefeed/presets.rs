@@ -36,6 +36,7 @@ presets![
     "okx",
     "polygon",
     "pusher",
+    "slack",
 ];
 
 /// What stands in the files in capitals, by the name of `--credential`.
