@@ -37,4 +37,5 @@ mod pusher;
 #[cfg(unix)]
 mod real;
 mod slack;
+mod twitch;
 mod venue;

@@ -37,6 +37,7 @@ presets![
     "polygon",
     "pusher",
     "slack",
+    "twitch-eventsub",
 ];
 
 /// What stands in the files in capitals, by the name of `--credential`.
