@@ -29,6 +29,7 @@ mod htx;
 mod hyperliquid;
 mod kraken;
 mod kucoin;
+mod mastodon;
 mod nats;
 mod nostr;
 mod okx;

@@ -32,6 +32,7 @@ presets![
     "hyperliquid",
     "kraken-v2",
     "kucoin",
+    "mastodon",
     "nostr",
     "okx",
     "polygon",
