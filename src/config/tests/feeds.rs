@@ -422,6 +422,7 @@ fn each_understands_its_server() {
             ],
         ),
     ];
+    let feeds: Vec<_> = feeds.into_iter().chain(feeds_told::feeds()).collect();
     assert_eq!(feeds.len(), files().len(), "each file is tried");
     let mut wrong = Vec::new();
     for (name, messages) in feeds {

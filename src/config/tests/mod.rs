@@ -1,6 +1,7 @@
 //! The configuration as data: defaults, refusals, and that secrets stay in.
 
 mod feeds;
+mod feeds_told;
 mod hours;
 mod rules;
 mod stale_after;
