@@ -117,7 +117,7 @@ fn a_storm_of_notices_is_bounded_by_the_backoff() {
 
 #[test]
 fn while_paused_there_is_no_verdict() {
-    let rules = |builder: livefeed::FeedBuilder| {
+    let rules = |builder: FeedBuilder| {
         builder
             .rule(Rule::notice(Matcher::exists("/pause"), NoticeAction::Pause(Duration::from_secs(60))))
             .rule(Rule::notice(Matcher::exists("/resume"), NoticeAction::Resume))
@@ -403,7 +403,7 @@ fn the_interval_may_come_from_the_login() {
 #[test]
 fn a_server_that_owes_heartbeats_and_sends_nothing_is_left() {
     let script = Script::new()
-        .send(r#"{"welcome":{"timeout":100,"grace":100}}"#)
+        .send(r#"{"welcome":{"timeout":200,"grace":100}}"#)
         .topics([Topic::new("beat").every(ms(40))]);
     let lab = Lab::start(script.then(Command::Pings(ms(20)))).unwrap();
     let welcome = LoginStep::expect(Matcher::exists("/welcome"))
@@ -423,8 +423,8 @@ fn a_server_that_owes_heartbeats_and_sends_nothing_is_left() {
     lab.control().all(Command::Mute("beat".into()));
     let events = until(&feed, |event| matches!(event, Event::Disconnected(_)));
     let Some(Event::Disconnected(end)) = events.last() else { unreachable!() };
-    assert!(matches!(end.reason, EndReason::HeartbeatOverdue { waited } if waited >= ms(200)), "{end:?}");
-    assert!(begin.elapsed() >= ms(150), "{:?}", begin.elapsed());
+    assert!(matches!(end.reason, EndReason::HeartbeatOverdue { waited } if waited >= ms(300)), "{end:?}");
+    assert!(begin.elapsed() >= ms(200), "{:?}", begin.elapsed());
 }
 
 #[test]

@@ -38,6 +38,11 @@ impl Session {
 
 /// A topic is a type of event.
 fn venue() -> Builder {
+    venue_with(Duration::from_secs(2), &Session::default())
+}
+
+/// One that wants beats often.
+fn eager() -> Builder {
     venue_with(KEEPALIVE, &Session::default())
 }
 
@@ -100,10 +105,15 @@ const CASE: Case = Case {
     of: |message| json_of(message)["t"].as_str().map(str::to_owned).into_iter().collect(),
     victim: "messages",
     refusal: None,
-    life: Life::Client,
+    life: Life::Apart,
 };
 
 crate::conformance::tests!(CASE);
+
+#[test]
+fn the_feed_beats_as_often_as_the_hello_says() {
+    conformance::keeps_alive(&Case { venue: eager, life: Life::Client, ..CASE });
+}
 
 #[test]
 fn a_beat_that_the_server_asks_for_goes_out_at_once() {
@@ -201,7 +211,7 @@ fn a_wrong_token_ends_the_feed() {
 #[test]
 fn a_session_is_resumed() {
     let session = Session::default();
-    let venue = venue_with(KEEPALIVE, &session).start();
+    let venue = venue_with(Duration::from_secs(2), &session).start();
     let mut config = conformance::config(CASE.file, &venue);
     let identify =
         json!({"op": 2, "d": {"token": "YOUR-TOKEN", "intents": 1537, "properties": {"os": "linux"}}});

@@ -122,16 +122,16 @@ fn a_server_that_pings_no_more_is_left() {
     let venue = venue().pings(ms(20)).start();
     let mut config = conformance::config(CASE.file, &venue);
     conformance::no_limits(&mut config);
-    config.rules[0].within = config.rules[0].within.take().map(|_| Interval::from(ms(200)));
+    config.rules[0].within = config.rules[0].within.take().map(|_| Interval::from(ms(400)));
     let feed = conformance::open(config);
     let mut watch = Watch::new(&CASE, &feed);
     watch.all_flow();
     venue.mute(BTC);
     venue.mute(ETH);
-    watch.read_for(ms(300), || true);
+    watch.read_for(ms(500), || true);
     watch.saw_only(&["connecting", "connected", "subscribed"]);
     venue.mute_heartbeats();
     let event = watch.until(|_, event| matches!(event, Event::Disconnected(_)));
     let Event::Disconnected(end) = event else { unreachable!() };
-    assert!(matches!(end.reason, EndReason::HeartbeatOverdue { waited } if waited >= ms(200)), "{end:?}");
+    assert!(matches!(end.reason, EndReason::HeartbeatOverdue { waited } if waited >= ms(400)), "{end:?}");
 }

@@ -80,23 +80,23 @@ fn a_server_that_says_nothing_for_as_long_as_it_told_is_left() {
     let mut config = conformance::config(CASE.file, &venue);
     conformance::no_limits(&mut config);
     // The ten seconds of the welcome are hundredths here, and there is no grace.
-    config.rules[0].within = Some(Interval::text("${keepalive_timeout}0ms 100ms"));
+    config.rules[0].within = Some(Interval::text("${keepalive_timeout}0ms 300ms"));
     let feed = conformance::open(config);
     let mut watch = Watch::new(&CASE, &feed);
     watch.all_flow();
     venue.mute(CHAT);
     venue.mute(FOLLOW);
-    watch.read_for(ms(400), || true);
+    watch.read_for(ms(500), || true);
     watch.saw_only(&["connecting", "connected", "subscribed"]);
     // Events alone do it as well.
     venue.unmute(CHAT);
     venue.mute_heartbeats();
-    watch.read_for(ms(400), || true);
+    watch.read_for(ms(500), || true);
     watch.saw_only(&["connecting", "connected", "subscribed"]);
     venue.mute(CHAT);
     let event = watch.until(|_, event| matches!(event, Event::Disconnected(_)));
     let Event::Disconnected(end) = event else { unreachable!() };
-    assert!(matches!(end.reason, EndReason::HeartbeatOverdue { waited } if waited >= ms(200)), "{end:?}");
+    assert!(matches!(end.reason, EndReason::HeartbeatOverdue { waited } if waited >= ms(400)), "{end:?}");
 }
 
 #[test]
