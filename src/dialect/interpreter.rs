@@ -1,12 +1,13 @@
 //! What a message is, by the rules: what the reader asks about each one.
 
 use crate::class::{ErrorClass, NoticeAction};
+use crate::dialect::by::{By, Listed};
 use crate::dialect::captures::{self, Found, Wanted};
 use crate::dialect::json::pointer::Pointer;
 use crate::dialect::json::scan;
 use crate::dialect::matcher::Matcher;
 use crate::dialect::router::{Hit, Owner, Router};
-use crate::dialect::rule::{By, Listed, Rule, RuleKind};
+use crate::dialect::rule::{Rule, RuleKind};
 use crate::dialect::template::placeholder::Vars;
 use crate::dialect::template::{FrameVars, Template, Variables};
 use crate::message::{Content, Names, Payload, SubscriptionId};
@@ -83,6 +84,21 @@ pub(crate) enum Class {
     Ignored,
     /// What a request waited for.
     Reply,
+}
+
+impl From<RuleKind> for Class {
+    fn from(kind: RuleKind) -> Self {
+        match kind {
+            RuleKind::Heartbeat => Self::Heartbeat,
+            RuleKind::Keepalive => Self::Keepalive,
+            RuleKind::Ack => Self::Ack,
+            RuleKind::Nack => Self::Nack,
+            RuleKind::Ended => Self::Ended,
+            RuleKind::Notice => Self::Notice,
+            RuleKind::Ignored => Self::Ignored,
+            RuleKind::Data => Self::Data,
+        }
+    }
 }
 
 /// What [`Interpreter::read`] found. Made once and used again, so that data allocates nothing.
@@ -210,6 +226,8 @@ pub(crate) struct Interpreter {
     /// Its rules are the answers to keepalives, and behind them the rules.
     router: Router,
     requests: Router,
+    /// The data alone, if a rule knows some of it: the first router looks for none where a rule is met.
+    data: Option<Box<Router>>,
     tickets: BTreeSet<u64>,
     answers: u32,
     rules: Vec<Compiled>,
@@ -230,6 +248,7 @@ impl Interpreter {
         Self {
             router,
             requests: Router::default(),
+            data: rules.iter().any(|rule| rule.is == RuleKind::Data).then(Box::default),
             tickets: BTreeSet::new(),
             answers: u32::try_from(keepalive_answers.len()).unwrap_or(u32::MAX),
             rules: rules.iter().map(Compiled::new).collect(),
@@ -271,6 +290,9 @@ impl Interpreter {
                 self.remove(key);
                 self.keys.insert(key);
                 self.router.insert(Owner::Data(key), Some(&name), data.as_ref());
+                if let Some(router) = &mut self.data {
+                    router.insert(Owner::Data(key), Some(&name), data.as_ref());
+                }
                 for (rule, matcher) in by {
                     if let Some(router) = self.rules.get_mut(rule as usize).and_then(Compiled::router) {
                         router.insert(Owner::Data(key), Some(&name), Some(&matcher));
@@ -302,7 +324,8 @@ impl Interpreter {
     fn remove(&mut self, key: u64) {
         if self.keys.remove(&key) {
             self.router.remove(Owner::Data(key));
-            for router in self.rules.iter_mut().filter_map(Compiled::router) {
+            let own = self.rules.iter_mut().filter_map(Compiled::router);
+            for router in own.chain(self.data.as_deref_mut()) {
                 router.remove(Owner::Data(key));
             }
         }
@@ -323,31 +346,34 @@ impl Interpreter {
         self.router.classify(payload, &mut self.hit);
         out.panicked = out.panicked.take().or_else(|| self.hit.panicked.take());
         match self.hit.rule {
-            None => {
-                std::mem::swap(&mut out.keys, &mut self.hit.keys);
-                out.names = self.hit.names.take();
-                if out.keys.is_empty() && self.router.is_strict() {
-                    out.class = Class::Other;
-                }
-            }
+            None => self.data(out),
             Some(answer) if answer < self.answers => out.class = Class::Answer(answer as usize),
             Some(rule) => self.fire(rule - self.answers, payload, out),
         }
     }
 
+    /// It is data, of those that were hit.
+    fn data(&mut self, out: &mut Reading) {
+        std::mem::swap(&mut out.keys, &mut self.hit.keys);
+        out.names = self.hit.names.take();
+        out.class =
+            if out.keys.is_empty() && self.router.is_strict() { Class::Other } else { Class::Data };
+    }
+
     /// A rule was met.
     #[cold]
     fn fire(&mut self, index: u32, payload: Payload<'_>, out: &mut Reading) {
+        let Some(kind) = self.rules.get(index as usize).map(|rule| rule.kind) else { return };
+        if kind == RuleKind::Data {
+            if let Some(router) = &mut self.data {
+                router.classify(payload, &mut self.hit);
+            }
+            out.panicked = out.panicked.take().or_else(|| self.hit.panicked.take());
+            self.data(out);
+        } else {
+            out.class = kind.into();
+        }
         let Some(rule) = self.rules.get_mut(index as usize) else { return };
-        out.class = match rule.kind {
-            RuleKind::Heartbeat => Class::Heartbeat,
-            RuleKind::Keepalive => Class::Keepalive,
-            RuleKind::Ack => Class::Ack,
-            RuleKind::Nack => Class::Nack,
-            RuleKind::Ended => Class::Ended,
-            RuleKind::Notice => Class::Notice,
-            RuleKind::Ignored => Class::Ignored,
-        };
         out.deliver = rule.deliver;
         let about = rule.who.find(payload, &mut self.by_hit);
         if let Some(panic) = self.by_hit.panicked.take() {

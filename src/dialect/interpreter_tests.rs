@@ -395,6 +395,45 @@ fn notices_say_what_to_do() {
 }
 
 #[test]
+fn data_may_call_for_something_besides() {
+    let rules = rules(json!([
+        {"when": {"pointer": "/kind", "equals": "plain"}, "is": "data"},
+        {"when": {"pointer": "/envelope", "exists": true}, "is": "data", "capture": {"seq": "/s"},
+         "reply": {"envelope": "${/envelope}", "before": "${seq}"}},
+        {"when": {"pointer": "/kind", "exists": true}, "is": "ignored"},
+    ]));
+    let subs: Subs = &[(1, r#"{"symbol": "BTC"}"#), (2, r#"{"symbol": "ETH"}"#)];
+    let data = json!({"pointer": "/for/*", "equals": "${symbol}"});
+    let mut interpreter = interpreter(&rules, subs, Some(data));
+    for (message, class, keys, envelope) in [
+        (r#"{"for":["ETH","BTC"],"envelope":"e1","s":7}"#, Class::Data, &[1, 2][..], Some("e1")),
+        (r#"{"for":["ETH"],"envelope":"e2","s":8}"#, Class::Data, &[2], Some("e2")),
+        (r#"{"for":["XRP"],"envelope":"e3","s":9}"#, Class::Other, &[], Some("e3")),
+        (r#"{"for":["BTC"],"kind":"plain"}"#, Class::Data, &[1], None),
+        (r#"{"for":["BTC"],"kind":"other"}"#, Class::Ignored, &[], None),
+        (r#"{"for":["BTC"]}"#, Class::Data, &[1], None),
+    ] {
+        let reading = read(&mut interpreter, message);
+        assert_eq!((reading.class, &*reading.keys), (class, keys), "{message}");
+        let names = reading.names.map_or(0, |names| names.len());
+        assert_eq!(names, keys.len(), "{message}");
+        let reply = reading.control.map(|control| control.reply.unwrap().unwrap());
+        let reply = reply.map(|reply| String::from_utf8(reply.payload().as_bytes().to_vec()).unwrap());
+        let s = message.find("\"s\":").map(|at| &message[at + 4..at + 5]);
+        let expected =
+            envelope.map(|envelope| format!(r#"{{"before":{},"envelope":"{envelope}"}}"#, s.unwrap()));
+        assert_eq!(reply, expected, "{message}");
+    }
+    // A subscription that is gone gets nothing by these rules either.
+    interpreter.apply(Change::Remove { key: 2 });
+    let reading = read(&mut interpreter, r#"{"for":["ETH","BTC"],"envelope":"e4","s":1}"#);
+    assert_eq!((reading.class, &*reading.keys), (Class::Data, &[1][..]));
+    interpreter.apply(Change::Clear);
+    let reading = read(&mut interpreter, r#"{"for":["BTC"],"envelope":"e5","s":1}"#);
+    assert_eq!((reading.class, reading.keys.is_empty()), (Class::Data, true), "nobody knows his own");
+}
+
+#[test]
 fn requests_come_before_answers_and_these_before_rules() {
     let any_result = Matcher::exists("/id");
     let rules = [Rule::ack(any_result).by_id("/id"), Rule::heartbeat(Matcher::text("pong"))];

@@ -1,5 +1,6 @@
 //! What a message means. Pure: no I/O, no threads, no clock.
 
+mod by;
 mod captures;
 mod codec;
 mod custom;
@@ -13,6 +14,7 @@ mod rule;
 mod sequence;
 mod template;
 
+pub use by::{By, Listed};
 pub(crate) use captures::{Found, value_at};
 pub(crate) use codec::Chain;
 pub use codec::Codec;
@@ -26,7 +28,7 @@ pub(crate) use observe::observer::Observer;
 pub use observe::{FrozenRule, LagRule, TimeUnit};
 #[allow(unused_imports, reason = "the bench of classification reaches for them")]
 pub(crate) use router::{Hit, Owner, Router};
-pub use rule::{By, Listed, Rule, RuleKind};
+pub use rule::{Rule, RuleKind};
 pub(crate) use sequence::tracker::{Seq, Tracker};
 pub use sequence::{SequenceFn, SequenceNumbers, SequenceRule, Sequenced};
 pub use template::interval::Interval;

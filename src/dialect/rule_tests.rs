@@ -54,6 +54,7 @@ fn data_and_builder_say_the_same() {
             json!({"is": "notice", "do": {"pause": "1m"}}),
         ),
         (Rule::ignored(when()), json!({"is": "ignored"})),
+        (Rule::data(when()).capture("seq", "/s"), json!({"is": "data", "capture": {"seq": "/s"}})),
     ] {
         let data = form(data);
         assert_eq!(serde_json::to_value(&rule).unwrap(), data);
@@ -73,7 +74,7 @@ fn what_is_no_rule_is_refused() {
     for wrong in [
         json!({"is": "ack"}),
         json!({"when": text}),
-        json!({"when": text, "is": "data"}),
+        json!({"when": text, "is": "message"}),
         json!({"when": text, "is": "ack", "unknown": 1}),
         json!({"when": text, "is": "ack", "by": "newest"}),
         json!({"when": text, "is": "ack", "by": {}}),
@@ -107,6 +108,11 @@ fn what_has_no_meaning_is_named() {
         (json!({"is": "nack", "bind": {"a": "/a"}}), "bind"),
         (json!({"is": "heartbeat", "detail": "/a"}), "detail"),
         (json!({"is": "keepalive", "by": {"id": "/id"}}), "by"),
+        (json!({"is": "data", "by": "all"}), "by"),
+        (json!({"is": "data", "class": "refused"}), "class"),
+        (json!({"is": "data", "do": "alert"}), "do"),
+        (json!({"is": "data", "bind": {"a": "/a"}}), "bind"),
+        (json!({"is": "data", "detail": "/a"}), "detail"),
         (json!({"is": "keepalive", "by": "oldest"}), "by"),
         (json!({"is": "ended", "by": "oldest"}), "by"),
         (json!({"is": "ack", "by": {"id": "id"}}), "by.id"),

@@ -101,7 +101,8 @@ impl Heard {
                 retry_after: control.retry_after,
                 detail: control.detail,
             },
-            rule: Some(control.rule),
+            // To data each answer counts.
+            rule: (class != Class::Data).then_some(control.rule),
             capture: own(control.capture),
             bind: control.bind,
             reply: control.reply,
@@ -199,7 +200,7 @@ impl Heard {
         match self.reply {
             Some(Ok(content)) => match self.rule {
                 Some(rule) => core.session.handle_reply(rule, content),
-                None => core.session.handle_dialect_reply(content),
+                None => core.session.handle_answering(content),
             },
             Some(Err(detail)) => core.session.alert(now, AlertKind::TemplateFailed { what: "reply", detail }),
             None => {}

@@ -1,6 +1,6 @@
 //! What the server announces, what the client says by itself, and rules about ends.
 
-use crate::common::{CEILING, feed, in_lab, ms, seen, until};
+use crate::common::{CEILING, feed, in_lab, messages, ms, seen, until};
 use crate::proto::{at_once, bare, brief, briefs, granting, speaking, wishes};
 use crate::watch::{handled, to_the_end, until_from};
 use livefeed::lab::{Command, Lab, Received, Script, What};
@@ -21,6 +21,46 @@ fn notice(action: NoticeAction) -> Rule {
 
 fn say(text: &str) -> Command {
     at_once(&[json!({"notice": text})])
+}
+
+// ---- data that calls for something ---------------------------------------------------------------------------
+
+/// Each message has an answer of its own, also if many come at once; none is answered before it can be read; and all
+/// of it is data.
+#[test]
+fn data_is_answered_and_delivered() {
+    let envelope = |n: u64| json!({"ch": if n.is_multiple_of(10) { "nobody" } else { "a" }, "e": n});
+    let all: Vec<_> = (1..=50).map(envelope).collect();
+    let lab = Lab::start(granting()).unwrap();
+    let rule = Rule::data(Matcher::exists("/e")).capture("last", "/e").reply_json(json!({"ack": "${/e}"}));
+    let feed = speaking(&lab)
+        .rule(rule)
+        .subscription(sub("a").stale_after(ms(300)).repair([RepairStep::Reconnect]))
+        .open()
+        .unwrap();
+    until(&feed, |event| brief(event).starts_with("a {"));
+    lab.control().all(at_once(&all));
+    let events = until(&feed, |event| brief(event).contains(r#""e":50"#));
+    let json = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap_or_default();
+    let numbers = messages(&events).into_iter().filter_map(|message| json(message.text()?)["e"].as_u64());
+    let numbers: Vec<u64> = numbers.collect();
+    assert_eq!(numbers, (1..=50).collect::<Vec<_>>(), "{events:?}");
+    assert_eq!(feed.health().unmatched, 5);
+    let answers = || -> Vec<u64> {
+        lab.transcript().received_texts(1).into_iter().filter_map(|text| json(text)["ack"].as_u64()).collect()
+    };
+    in_lab(&lab, |_| answers().len() == 50);
+    assert_eq!(answers(), (1..=50).collect::<Vec<_>>());
+    // It counts for the freshness of those whose data it is, and of nobody else.
+    let begin = Instant::now();
+    let mut n = 50;
+    while begin.elapsed() < ms(600) {
+        n += if n % 10 == 9 { 2 } else { 1 };
+        lab.control().all(at_once(&[envelope(n)]));
+        let wanted = format!(r#""e":{n}"#);
+        let events = until(&feed, |event| brief(event).contains(&wanted));
+        assert!(events.iter().all(|event| matches!(event, Event::Message(_))), "{events:?}");
+    }
 }
 
 // ---- notices ---------------------------------------------------------------------------------------------------

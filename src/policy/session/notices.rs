@@ -59,8 +59,9 @@ impl Session {
         }
     }
 
-    /// What a dialect answers. A server that asks for more and takes none ends the connection by that.
-    pub(crate) fn handle_dialect_reply(&mut self, content: Content) {
+    /// An answer that takes no other's place: to data, or of a dialect. A server that asks for more and takes none ends
+    /// the connection by that.
+    pub(crate) fn handle_answering(&mut self, content: Content) {
         let bound = self.settings.outbox_bytes;
         if let Phase::Up(up) = &mut self.phase
             && up.is_open()
