@@ -356,8 +356,7 @@ impl Interpreter {
     fn data(&mut self, out: &mut Reading) {
         std::mem::swap(&mut out.keys, &mut self.hit.keys);
         out.names = self.hit.names.take();
-        out.class =
-            if out.keys.is_empty() && self.router.is_strict() { Class::Other } else { Class::Data };
+        out.class = if out.keys.is_empty() && self.router.is_strict() { Class::Other } else { Class::Data };
     }
 
     /// A rule was met.
