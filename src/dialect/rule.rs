@@ -63,8 +63,8 @@ pub struct Rule {
     #[serde(rename = "do", default, skip_serializing_if = "Option::is_none")]
     pub action: Option<NoticeAction>,
     /// Variables of the connection: a name, and the JSON pointer of its value in the message. They are known in
-    /// all templates until the connection ends, in the order of the stream: from the next message on; and after that if
-    /// `keep` of the feed names it. A value over 4 KiB is left alone, and so is a variable whose value is not there.
+    /// all templates until the connection ends, in the order of the stream: from the next message on; and after that, if
+    /// `keep` of the feed names them. A value over 4 KiB is left alone, and so is a variable whose value is not there.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub capture: BTreeMap<String, String>,
     /// Variables of the subscriptions that an acknowledgement is about, in the same form: for a key that the server
@@ -361,7 +361,7 @@ impl Rule {
 
     /// Whether the kind has use for the fields that are set.
     fn check_fields(&self) -> Result<(), (&'static str, String)> {
-        use RuleKind::{Ack, Data, Ended, Heartbeat, Keepalive, Nack, Notice};
+        use RuleKind::{Ack, Ended, Heartbeat, Ignored, Keepalive, Nack, Notice};
         let kind = self.is;
         let only = |field, set: bool, kinds: &[RuleKind]| {
             if !set || kinds.contains(&kind) {
@@ -376,10 +376,8 @@ impl Rule {
         only("within", self.within.is_some(), &[Heartbeat])?;
         only("retry_after", self.retry_after.is_some(), &[Nack, Ended])?;
         only("do", self.action.is_some(), &[Notice])?;
+        only("deliver", self.deliver, &[Heartbeat, Keepalive, Ack, Nack, Ended, Notice, Ignored])?;
         only("resumed", self.resumed.is_some(), &[Ack])?;
-        if kind == Data && self.deliver {
-            return Err(("deliver", "means nothing for data, which reaches the application anyway".into()));
-        }
         only("bind", !self.bind.is_empty(), &[Ack])?;
         only("detail", self.detail.is_some(), &[Ack, Nack, Ended, Notice])?;
         if kind == Notice && self.action.is_none() {

@@ -295,6 +295,8 @@ impl<'a> Intake<'a> {
                 return;
             }
             (class, Some(control)) if !control.unknown => Some(Heard::of(class, *control, deliver)),
+            // What is over for the client may be over for the server a little later.
+            (Class::Ended, _) => None,
             _ => {
                 self.other(content, received);
                 return;
@@ -302,7 +304,7 @@ impl<'a> Intake<'a> {
         };
         if let Some(heard) = heard {
             let acted = self.act(heard);
-            if !acted.understood {
+            if !acted.understood && class != Class::Ended {
                 self.other(content, received);
                 return;
             }

@@ -266,7 +266,7 @@ fn the_examples_keep_to_it() {
         }
         count += 1;
     }
-    assert_eq!(count, 23);
+    assert_eq!(count, 30);
 }
 
 #[test]
