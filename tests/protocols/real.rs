@@ -1,7 +1,7 @@
 //! The silence of one subscription among others, from servers that nobody here wrote.
 //!
-//! - graphql-ws for Node.js: `LIVEFEED_NODE_MODULES` names the `node_modules` that have `graphql`, `graphql-ws` and
-//!   `ws`, unless `node` finds them by itself.
+//! - graphql-ws, socket.io and ocpp-rpc for Node.js: `LIVEFEED_NODE_MODULES` names the `node_modules` that have `graphql`,
+//!   `graphql-ws` and `ws`, `socket.io`, and `ocpp-rpc`, unless `node` finds them by itself.
 //! - nostr-relay for Python: `LIVEFEED_NOSTR_RELAY` names the program, unless it is in `PATH`. Events are signed and
 //!   published by the Python beside it, with the package `aionostr` that it brings.
 //!
@@ -18,6 +18,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 /// How long a topic may be silent. The servers share the machine with all other tests.
@@ -113,7 +114,9 @@ fn gaps(events: &[Event]) -> Vec<GapCause> {
 
 // ---- graphql-ws ------------------------------------------------------------------------------------------------
 
-fn graphql() -> Option<(Process, SocketAddr)> {
+/// A server for Node.js of `tests/protocols/servers` that needs these packages: the program, where it is, and what it
+/// says besides.
+fn node(script: &str, packages: &[&str]) -> Option<(Process, SocketAddr, Receiver<String>)> {
     let node = |args: &[&str]| {
         let mut command = Command::new("node");
         command.args(args);
@@ -122,27 +125,31 @@ fn graphql() -> Option<(Process, SocketAddr)> {
         }
         command
     };
-    let look = "require('graphql'); require('graphql-ws'); require('ws')";
-    let found = node(&["-e", look]).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    let look: String = packages.iter().map(|package| format!("require('{package}');")).collect();
+    let found = node(&["-e", &look]).stdout(Stdio::null()).stderr(Stdio::null()).status();
     if !found.is_ok_and(|status| status.success()) {
-        skip(
-            "graphql-ws is not installed: npm i graphql graphql-ws ws, and LIVEFEED_NODE_MODULES=.../node_modules",
-        );
+        let packages = packages.join(" ");
+        skip(&format!("not installed: npm i {packages}, and LIVEFEED_NODE_MODULES=.../node_modules"));
         return None;
     }
-    let script = servers().join("graphql.cjs");
+    let script = servers().join(script);
     let mut command = node(&[script.to_str().unwrap()]);
     let mut process = Process::start(command.stdout(Stdio::piped())).unwrap();
     let stdout = process.0.stdout.take().unwrap();
-    let (sender, port) = std::sync::mpsc::channel();
+    let (sender, said) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
-        let mut line = String::new();
-        let _ = BufReader::new(stdout).read_line(&mut line);
-        let _ = sender.send(line);
+        for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+            let _ = sender.send(line);
+        }
     });
-    let line = port.recv_timeout(STARTS_WITHIN).expect("the server says its port");
+    let line = said.recv_timeout(STARTS_WITHIN).expect("the server says its port");
     let port: u16 = line.trim().parse().expect("a port");
-    Some((process, SocketAddr::from((Ipv4Addr::LOCALHOST, port))))
+    Some((process, SocketAddr::from((Ipv4Addr::LOCALHOST, port)), said))
+}
+
+fn graphql() -> Option<(Process, SocketAddr)> {
+    let (process, addr, _) = node("graphql.cjs", &["graphql", "graphql-ws", "ws"])?;
+    Some((process, addr))
 }
 
 /// The data file, with pings of the protocol.
@@ -187,6 +194,79 @@ fn graphql_ws_refuses_and_completes() {
     assert_eq!(gaps(&events), [GapCause::Resubscribed]);
     feed.unsubscribe("greetings").unwrap();
     until_flow(&feed, &["prices"], 20);
+    assert_eq!(feed.health().connections, 1);
+    feed.close(CEILING).unwrap();
+}
+
+// ---- socket.io -------------------------------------------------------------------------------------------------
+
+/// The numbers of a channel's messages.
+fn bids(events: &[Event], channel: &str) -> Vec<u64> {
+    let bids = events.iter().filter_map(|event| match event {
+        Event::Message(message) => {
+            let json = json_of(message);
+            (json[1][1]["channel"] == channel).then(|| json[1][1]["bid"].as_u64().unwrap())
+        }
+        _ => None,
+    });
+    bids.collect()
+}
+
+#[test]
+fn socket_io_sends_what_was_missed_and_a_channel_goes_mute() {
+    let Some((mut server, addr, _)) = node("socket_io.cjs", &["socket.io"]) else { return };
+    let feed = open(real("socket-io", addr));
+    let mut events = until_flow(&feed, &["btc", "eth"], 5);
+    server.tell("cut");
+    events.extend(until(&feed, |event| matches!(event, Event::Connected(connected) if connected.epoch == 2)));
+    let hello = r#"["42",["hello",{"recovered":true}"#;
+    events.extend(until(
+        &feed,
+        |event| matches!(event, Event::Message(message) if message.text().is_some_and(|text| text.starts_with(hello))),
+    ));
+    events.extend(until_flow(&feed, &["btc", "eth"], 5));
+    // Nothing is missing, though there was no connection for a while.
+    for channel in ["btc", "eth"] {
+        let bids = bids(&events, channel);
+        assert!(bids.windows(2).all(|pair| pair[1] == pair[0] + 1), "{channel}: {bids:?}");
+    }
+    server.tell("stall eth");
+    let (events, stale) = until_stale(&feed);
+    assert_eq!(said(&stale), ("eth", Repair::Resubscribe));
+    assert!(count(&events, "btc") > 20, "the other goes on");
+    until_flow(&feed, &["btc", "eth"], 5);
+    let health = feed.health();
+    assert_eq!(health.connections, 2, "{health:#?}");
+    feed.close(CEILING).unwrap();
+}
+
+#[test]
+fn socket_io_refuses_a_channel() {
+    let Some((_server, addr, _)) = node("socket_io.cjs", &["socket.io"]) else { return };
+    let mut config = real("socket-io", addr);
+    config.subscriptions.push(Subscription::new("wrong").var("channel", "a\"b"));
+    let feed = open(config);
+    let refused = until_refused(&feed);
+    assert_eq!((refused.subscription.as_str(), refused.detail.as_str()), ("wrong", "no channel a\"b"));
+    until_flow(&feed, &["btc", "eth"], 5);
+    feed.close(CEILING).unwrap();
+}
+
+// ---- ocpp-rpc --------------------------------------------------------------------------------------------------
+
+#[test]
+fn ocpp_rpc_gets_heartbeats_and_answers() {
+    let Some((mut server, addr, said)) = node("ocpp.cjs", &["ocpp-rpc"]) else { return };
+    let mut config = config_at("ocpp-j", addr);
+    crate::conformance::no_limits(&mut config);
+    let feed = open(config);
+    feed.wait_connected(CEILING).unwrap();
+    let next = || said.recv_timeout(CEILING).unwrap();
+    assert_eq!(next(), "heartbeat");
+    server.tell("call Reset");
+    until_flow(&feed, &["calls"], 1);
+    assert_eq!(next(), "answered {}");
+    assert_eq!(next(), "heartbeat");
     assert_eq!(feed.health().connections, 1);
     feed.close(CEILING).unwrap();
 }
