@@ -4,6 +4,8 @@
 //!   `graphql-ws` and `ws`, `socket.io`, and `ocpp-rpc`, unless `node` finds them by itself.
 //! - nostr-relay for Python: `LIVEFEED_NOSTR_RELAY` names the program, unless it is in `PATH`. Events are signed and
 //!   published by the Python beside it, with the package `aionostr` that it brings.
+//! - nats-server: `LIVEFEED_NATS_SERVER` names the program, unless it is in `PATH`. It is read by the dialect of the example
+//!   `nats`.
 //!
 //! Where one is not installed its tests say so and pass.
 
@@ -18,6 +20,8 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
@@ -410,5 +414,121 @@ fn nostr_relay_does_not_answer_a_filter_that_is_none() {
     assert!(notice && refused.detail.contains("no answer"), "{refused:?}");
     until_flow(&feed, &["notes", "profiles"], 3);
     assert_eq!(feed.health().connections, 1);
+    feed.close(CEILING).unwrap();
+}
+
+// ---- nats-server -----------------------------------------------------------------------------------------------
+
+/// A server of NATS, and the folder with what it is told.
+struct NatsServer {
+    process: Process,
+    url: String,
+    clients: String,
+    folder: PathBuf,
+}
+
+impl Drop for NatsServer {
+    fn drop(&mut self) {
+        drop(std::fs::remove_dir_all(&self.folder));
+    }
+}
+
+/// Whoever comes may subscribe to everything but these.
+fn nats_permissions(folder: &Path, denied: &[&str]) {
+    let text = format!(
+        "listen: \"127.0.0.1:-1\"\nwebsocket {{ listen: \"127.0.0.1:-1\", no_tls: true }}\nno_auth_user: reader\n\
+         accounts {{ A {{ users: [\n{{user: reader, password: x, permissions: {{subscribe: {{deny: {denied:?}}}}}}}\n\
+         {{user: writer, password: y}}\n] }} }}\n"
+    );
+    std::fs::write(folder.join("nats.conf"), text).unwrap();
+}
+
+fn nats_server() -> Option<NatsServer> {
+    let program = std::env::var_os("LIVEFEED_NATS_SERVER").unwrap_or_else(|| "nats-server".into());
+    let found = Command::new(&program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+    if !found.is_ok_and(|status| status.success()) {
+        skip("nats-server is not installed: have it in PATH, or LIVEFEED_NATS_SERVER");
+        return None;
+    }
+    let folder = std::env::temp_dir().join(format!("livefeed-nats-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    nats_permissions(&folder, &["bad.>"]);
+    let mut command = Command::new(&program);
+    let mut process =
+        Process::start(command.arg("-c").arg(folder.join("nats.conf")).stderr(Stdio::piped())).unwrap();
+    let stderr = process.0.stderr.take().unwrap();
+    let (sender, said) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+            let _ = sender.send(line);
+        }
+    });
+    let after = |words: &str| loop {
+        let line = said.recv_timeout(STARTS_WITHIN).expect("the server says its ports");
+        if let Some((_, rest)) = line.split_once(words) {
+            return rest.trim().to_owned();
+        }
+    };
+    let url = after("Listening for websocket clients on ");
+    let clients = after("Listening for client connections on ");
+    Some(NatsServer { process, url, clients, folder })
+}
+
+/// Publishes on two subjects; on the second only while it is told to.
+fn nats_publisher(server: &NatsServer, goes_on: &Arc<AtomicBool>, second: &Arc<AtomicBool>) {
+    let mut stream = TcpStream::connect(&server.clients).unwrap();
+    stream.write_all(b"CONNECT {\"verbose\":false,\"user\":\"writer\",\"pass\":\"y\"}\r\n").unwrap();
+    let (goes_on, second) = (Arc::clone(goes_on), Arc::clone(second));
+    std::thread::spawn(move || {
+        while goes_on.load(Ordering::Relaxed) {
+            let more: &[u8] = if second.load(Ordering::Relaxed) { b"PUB feed.b 5\r\nhello\r\n" } else { b"" };
+            if stream.write_all(&[b"PUB feed.a 5\r\nhello\r\n", more].concat()).is_err() {
+                return;
+            }
+            pause(ms(10));
+        }
+    });
+}
+
+#[test]
+fn nats_server_refuses_goes_mute_and_takes_a_permission_away() {
+    use crate::nats::example::dialect::{Client, feed as nats_feed};
+    let Some(server) = nats_server() else { return };
+    let (goes_on, second) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicBool::new(true)));
+    nats_publisher(&server, &goes_on, &second);
+    let client = Client::default();
+    let limited = |sid: &str, subject: &str| {
+        client
+            .subscription(sid, subject)
+            .stale_after(STALE)
+            .repair([RepairStep::Resubscribe(STALE), RepairStep::Reconnect])
+    };
+    let feed = nats_feed(&server.url, &client)
+        .stale_after(STALE)
+        .subscription(limited("a", "feed.a"))
+        .subscription(limited("b", "feed.b"))
+        .subscription(limited("x", "bad.x"))
+        .open()
+        .unwrap();
+    let refused = until_refused(&feed);
+    assert_eq!(refused.subscription.as_str(), "x");
+    assert!(refused.detail.contains("Permissions Violation"), "{}", refused.detail);
+    until_flow(&feed, &["a", "b"], 5);
+    second.store(false, Ordering::Relaxed);
+    let (events, stale) = until_stale(&feed);
+    assert_eq!(said(&stale), ("b", Repair::Resubscribe));
+    assert!(count(&events, "a") > 20, "the other goes on");
+    second.store(true, Ordering::Relaxed);
+    let events = until_flow(&feed, &["a", "b"], 5);
+    assert_eq!(gaps(&events), [GapCause::Resubscribed]);
+    // The socket stays, and so do its pings.
+    nats_permissions(&server.folder, &["bad.>", "feed.a"]);
+    let reload = format!("kill -HUP {}", server.process.0.id());
+    assert!(Command::new("sh").arg("-c").arg(reload).status().unwrap().success());
+    let ended = until_ended(&feed);
+    assert_eq!((ended.subscription.as_str(), ended.retry_in), ("a", None));
+    until_flow(&feed, &["b"], 20);
+    assert_eq!(feed.health().connections, 1);
+    goes_on.store(false, Ordering::Relaxed);
     feed.close(CEILING).unwrap();
 }
