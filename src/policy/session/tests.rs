@@ -79,6 +79,12 @@ fn want(id: &str, limit: Option<Duration>) -> Want {
     }
 }
 
+/// A connection of which the server tells nothing.
+fn established() -> Established {
+    let peer = ([127, 0, 0, 1], 1).into();
+    Established { took: MS, peer, subprotocol: None, schedules: Vec::new(), heartbeat: None }
+}
+
 /// A machine and its clocks; nothing sleeps.
 struct World {
     session: Session,
@@ -132,14 +138,7 @@ impl World {
     /// Waits for the next attempt, and lets it succeed.
     fn connect(&mut self) {
         self.dial();
-        let established = Established {
-            took: MS,
-            peer: ([127, 0, 0, 1], 1).into(),
-            subprotocol: None,
-            schedules: Vec::new(),
-            heartbeat: None,
-        };
-        assert!(self.session.handle_connected(self.now, established, self.suspended));
+        assert!(self.session.handle_connected(self.now, established(), self.suspended));
         self.settle();
     }
 

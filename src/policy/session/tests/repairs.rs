@@ -324,13 +324,7 @@ fn endpoints_take_turns_until_one_delivers() {
         panic!("nothing is scheduled");
     };
     let up = |world: &mut World| {
-        let established = Established {
-            took: MS,
-            peer: ([127, 0, 0, 1], 1).into(),
-            subprotocol: None,
-            schedules: Vec::new(),
-            heartbeat: None,
-        };
+        let established = established();
         assert!(world.session.handle_connected(world.now, established, world.suspended));
         world.settle();
     };
