@@ -20,6 +20,7 @@ mod model;
 mod parting;
 mod repairs;
 mod simulation;
+mod told;
 mod venue;
 
 const MS: Duration = Duration::from_millis(1);
@@ -39,6 +40,7 @@ fn settings() -> Settings {
         max_attempts: None,
         max_downtime: None,
         close_wait: 2 * SECOND,
+        leave_code: 1000,
         outbox_bytes: 1000,
         repair: Arc::new([]),
         batch_members: 1,
@@ -79,6 +81,12 @@ fn want(id: &str, limit: Option<Duration>) -> Want {
         can_probe: false,
         topic: None,
     }
+}
+
+/// A connection of which the server tells nothing.
+fn established() -> Established {
+    let peer = ([127, 0, 0, 1], 1).into();
+    Established { took: MS, peer, subprotocol: None, schedules: Vec::new(), heartbeat: None }
 }
 
 /// A machine and its clocks; nothing sleeps.
@@ -134,13 +142,7 @@ impl World {
     /// Waits for the next attempt, and lets it succeed.
     fn connect(&mut self) {
         self.dial();
-        let established = Established {
-            took: MS,
-            peer: ([127, 0, 0, 1], 1).into(),
-            subprotocol: None,
-            schedules: Vec::new(),
-        };
-        assert!(self.session.handle_connected(self.now, established, self.suspended));
+        assert!(self.session.handle_connected(self.now, established(), self.suspended));
         self.settle();
     }
 
