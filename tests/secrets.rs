@@ -596,7 +596,7 @@ fn t2_where_a_server_sends_the_feed_to_is_not_shown() {
             ("/feed", Some(host)) => format!("ws://{host}/next?token=k4n4ry-moved"),
             _ => "http://k4n4ry-nowhere/k4n4ry-nowhere".to_owned(),
         };
-        vec![Command::Send(json!({"move": url}).to_string())]
+        vec![Command::Send(json!({"from": "parrot", "move": url}).to_string())]
     });
     let lab = Lab::start(script).unwrap();
     let mut seen = Seen::default();
