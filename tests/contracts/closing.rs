@@ -6,7 +6,7 @@ use crate::watch::{eventually, handled, lab_sees, quick, to_the_end, until_from}
 use crossbeam_channel::{Receiver, Sender, after, bounded, select, unbounded};
 use livefeed::lab::{Certificate, Command, End, Flood, Lab, Received, Script, Topic, What};
 use livefeed::{
-    AlertKind, Batch, CloseReason, Decision, EndReason, Error, Event, Feed, FeedBuilder, Limit, Matcher,
+    AlertKind, Batch, CloseReason, Decision, EndReason, Error, Event, Feed, FeedBuilder, Matcher,
     ProviderError, State, Subscription,
 };
 use std::sync::{Arc, OnceLock, Weak};
@@ -641,21 +641,6 @@ fn d4_the_handler_is_not_kept_waiting_by_a_silent_server() {
     feed.subscribe(Subscription::new("late").subscribe_text("subscribe late")).unwrap();
     lab_sees(&lab, "the subscription", |entry| matches!(entry.what, What::Received(Received::Text(_))));
     until_from(&events, |event| matches!(event, Event::Subscribed(_)));
-    feed.close(CEILING).unwrap();
-}
-
-/// The verdict of a subscription that is made while the reader waits without an end.
-#[test]
-#[cfg(unix)]
-fn d4_the_handler_hears_in_time_of_what_goes_stale_under_a_limit_that_came_later() {
-    let lab = Lab::start(Script::new()).unwrap();
-    let (feed, events) = handled(quick(lab.url()).no_stale_limit().ping(|ping| ping.after = Limit::None));
-    until_from(&events, is_connected);
-    let late = Subscription::new("late").subscribe_text("subscribe late").data(Matcher::exists("/late"));
-    let begin = Instant::now();
-    feed.subscribe(late.stale_after(ms(150)).first_data_within(ms(150))).unwrap();
-    until_from(&events, |event| matches!(event, Event::Stale(_)));
-    assert!(begin.elapsed() >= ms(150));
     feed.close(CEILING).unwrap();
 }
 
