@@ -21,7 +21,7 @@ pub enum Error {
         /// What is wrong, and what would be right.
         problem: String,
     },
-    /// A thread could not be started: the system's limit was met. Retry when there is room.
+    /// A thread could not be started, or not be given what wakes it: the system's limit was met. Retry when there is room.
     Thread(io::ErrorKind),
     /// A monitor could not listen at its address. Retry if that is in use.
     Listen(io::ErrorKind),

@@ -287,9 +287,9 @@ impl FeedBuilder {
     /// [`Error::WouldDeadlock`]. A panic in it is caught and reported, and the feed goes on.
     ///
     /// While it runs, nothing is read, and no verdict is given. Events that are made while the reader waits for the
-    /// server (`Subscribed`, the gap of a new subscription, an alert) reach it together with the next thing that
-    /// comes from the server, or at the next deadline. With a handler there is nothing to read by `recv` and the
-    /// iterators, and `on_wake` is not called.
+    /// server (`Subscribed`, the gap of a new subscription, an alert) wake the reader, and reach it at once; on Windows
+    /// they come together with the next thing that the server sends, or at the next deadline. With a handler there is
+    /// nothing to read by `recv` and the iterators, and `on_wake` is not called.
     pub fn handler(mut self, handler: impl FnMut(Event) + Send + 'static) -> Self {
         self.hooks.handler = Some(Box::new(handler));
         self

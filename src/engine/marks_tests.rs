@@ -45,8 +45,13 @@ impl Bench {
         let config = FeedConfig::from_json(&config.to_string()).unwrap();
         let mut plan = crate::feed::plan_of(&config, hooks).unwrap();
         let (shared, routes) = {
-            let wires =
-                Wires { kick: bounded(1).0, tell: bounded(1).0, orders: bounded(4).0, ring: bounded(1).0 };
+            let wires = Wires {
+                kick: bounded(1).0,
+                tell: bounded(1).0,
+                orders: bounded(4).0,
+                ring: bounded(1).0,
+                nudge: None,
+            };
             (Arc::new(Shared::new(&mut plan, wires)), Routes::new(&mut plan))
         };
         Self { shared, plan, routes, now: Stamp::now() }

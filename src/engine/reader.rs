@@ -1,5 +1,7 @@
 //! The reader thread: makes attempts, then blocks in `recv`, whose timeout is the staleness detector.
 //!
+//! With a handler it waits in `poll` before each `recv`, so that a nudge can have it hand over what was made elsewhere.
+//!
 //! One cycle: one `recv`; one clock reading; decode and classify all of it, without the lock; one locked
 //! `handle_cycle`; ring the bell. At the end of a connection `handle_ended` comes last.
 
@@ -21,7 +23,7 @@ use crate::policy::approach::Wait;
 use crate::policy::schedule::{First, Times};
 use crate::policy::session::Established;
 use crate::policy::verdict;
-use crate::transport::{self, Budget, Dialed, Outcome, Request, Stop};
+use crate::transport::{self, Budget, Dialed, Nudged, Outcome, Request, Stop};
 use crossbeam_channel::Receiver;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -39,6 +41,7 @@ struct Ready {
 pub(super) struct Reader {
     shared: Arc<Shared>,
     orders: Receiver<Order>,
+    nudged: Option<Arc<Nudged>>,
     plan: Plan,
     handler: Option<Handler>,
     routes: Routes,
@@ -48,10 +51,15 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    pub(super) fn new(shared: Arc<Shared>, orders: Receiver<Order>, mut plan: Plan) -> Self {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        orders: Receiver<Order>,
+        nudged: Option<Arc<Nudged>>,
+        mut plan: Plan,
+    ) -> Self {
         let routes = Routes::new(&mut plan);
         let handler = plan.handler.take();
-        Self { shared, orders, plan, handler, routes, batch: VecDeque::new(), here: None }
+        Self { shared, orders, nudged, plan, handler, routes, batch: VecDeque::new(), here: None }
     }
 
     pub(super) fn shared(&self) -> &Arc<Shared> {
@@ -121,6 +129,9 @@ impl Reader {
         };
         let Dialed { mut read, mut write, peer, subprotocol } = transport::dial(&request, &budget, stop)?;
         read.watch(Arc::clone(&self.shared.turns));
+        if let Some(nudged) = &self.nudged {
+            read.heed(Arc::clone(nudged));
+        }
         let mut decoder = Decoder::new(read, self.plan.read_buffer_bytes, self.plan.message_bytes);
         decoder.watch(&self.shared, epoch);
         self.here = Some(target);

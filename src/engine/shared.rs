@@ -17,7 +17,7 @@ use crate::event::Event;
 use crate::frame::{Direction, Frame, FrameKind, OnFrame};
 use crate::health::Health;
 use crate::panics;
-use crate::transport::{self, Stop};
+use crate::transport::{self, Nudge, Stop};
 use crossbeam_channel::Sender;
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -53,6 +53,8 @@ pub(super) struct Wires {
     pub(super) tell: Sender<()>,
     pub(super) orders: Sender<Order>,
     pub(super) ring: Sender<Batch>,
+    /// Has the reader, if it is its own consumer, look at the queue.
+    pub(super) nudge: Option<Nudge>,
 }
 
 /// The core, locked. What is let go of meanwhile is dropped after that.
@@ -97,6 +99,7 @@ pub(crate) struct Shared {
     on_frame: Option<OnFrame>,
     /// Events go to a handler on the reader thread.
     handled: bool,
+    nudge: Option<Nudge>,
     lot: (usize, usize),
     name: String,
     close_wait: Duration,
@@ -115,7 +118,7 @@ pub(crate) struct Shared {
 
 impl Shared {
     pub(super) fn new(plan: &mut Plan, wires: Wires) -> Self {
-        let Wires { kick, tell, orders, ring } = wires;
+        let Wires { kick, tell, orders, ring, nudge } = wires;
         let routes_version = Arc::new(AtomicU64::new(0));
         let core = Core::new(plan, Arc::clone(&routes_version));
         Self {
@@ -129,6 +132,7 @@ impl Shared {
             on_wake: plan.on_wake.clone(),
             on_frame: plan.on_frame.take(),
             handled: plan.handler.is_some(),
+            nudge,
             // An eighth of the bounds: the reader need not wait until a whole claim is consumed.
             lot: ((plan.queue.messages / 8).clamp(1, 1024), (plan.queue.bytes / 8).max(1)),
             name: plan.name.clone(),
@@ -194,6 +198,9 @@ impl Shared {
             if self.handled {
                 if caller != Caller::Reader {
                     drop(self.orders.try_send(Order::Drain)); // full: it will look anyway
+                    if let Some(nudge) = &self.nudge {
+                        nudge.nudge();
+                    }
                 }
             } else {
                 self.bell.ring(self);

@@ -404,10 +404,18 @@ fn one_by_one(count: usize) -> (Duration, Duration) {
 
 #[test]
 fn ten_thousand_acknowledgements_take_four_times_what_a_quarter_takes() {
-    let (few, few_ended) = one_by_one(2_500);
-    let (many, many_ended) = one_by_one(10_000);
-    println!("2,500: {few:?} and {few_ended:?}; 10,000: {many:?} and {many_ended:?}");
-    assert!(many < few * 10 + ms(500), "{few:?}, {many:?}");
-    assert!(many_ended < few_ended * 10 + ms(500), "{few_ended:?}, {many_ended:?}");
-    assert!(many < Duration::from_secs(10));
+    // What else the machine does only adds: the shortest times of a few rounds tell how it grows.
+    let shorter =
+        |one: (Duration, Duration), other: (Duration, Duration)| (one.0.min(other.0), one.1.min(other.1));
+    let (mut few, mut many) = ((Duration::MAX, Duration::MAX), (Duration::MAX, Duration::MAX));
+    let in_line = |few: Duration, many: Duration| many < few.saturating_mul(10).saturating_add(ms(500));
+    for _ in 0..5 {
+        few = shorter(few, one_by_one(2_500));
+        many = shorter(many, one_by_one(10_000));
+        println!("2,500: {few:?}; 10,000: {many:?}");
+        if in_line(few.0, many.0) && in_line(few.1, many.1) && many.0 < Duration::from_secs(10) {
+            return;
+        }
+    }
+    panic!("2,500: {few:?}; 10,000: {many:?}");
 }
