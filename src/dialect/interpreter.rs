@@ -316,7 +316,7 @@ impl Interpreter {
         match self.hit.rule {
             None => {
                 std::mem::swap(&mut out.keys, &mut self.hit.keys);
-                out.names = self.hit.names.take();
+                out.names = self.router.names().cloned();
                 if out.keys.is_empty() && self.router.is_strict() {
                     out.class = Class::Other;
                 }

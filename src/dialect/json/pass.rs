@@ -6,7 +6,7 @@
 use crate::dialect::json::cursor::{Cursor, RawString, unescape};
 use crate::dialect::json::pointer::MAX_JSON;
 use crate::dialect::json::scalar::{Number, Scalar};
-use crate::dialect::json::trie::{BINARY, Slot, TEXT, Trie};
+use crate::dialect::json::trie::{BINARY, Node, Slot, TEXT, Trie, likeness};
 use crate::message::Payload;
 use std::borrow::Cow;
 
@@ -168,9 +168,14 @@ impl Pass {
                 cursor.at += 1;
                 let string = cursor.string()?;
                 let kind = Kind::Text { escaped: string.escaped };
-                self.record_all(trie, from, start + 1, cursor.at - 1, kind);
                 for at in from..to {
-                    self.active.extend(trie.node(self.active[at]).json);
+                    let node = trie.node(self.active[at]);
+                    if let Some(slot) = node.slot {
+                        self.record(slot, start + 1, cursor.at - 1, kind);
+                    }
+                    if let Some(json) = node.json {
+                        self.active.push(json);
+                    }
                 }
                 if self.active.len() > to {
                     self.go_inside(trie, cursor, string, to);
@@ -210,25 +215,36 @@ impl Pass {
         let this = self.clock;
         loop {
             let name = cursor.name()?;
+            // One that is malformed is like none.
             let text = if name.escaped { name.text() } else { Some(Cow::Borrowed(name.raw)) };
+            let name = text.as_deref();
+            let like = name.map_or(0, likeness);
             for at in inner.from..to {
                 let node = trie.node(self.active[at]);
-                let (seen, active) = (&mut self.seen, &mut self.active);
-                if let Some(text) = &text {
-                    node.members(text, |below| {
-                        if seen[below] != this {
-                            seen[below] = this;
-                            inner.left -= 1;
-                            active.push(below);
-                        }
-                    });
+                if let Some(name) = name
+                    && node.may_lead(like)
+                {
+                    self.enter(node, name, &mut inner.left, this);
                 }
-                active.extend(node.each);
+                if let Some(each) = node.each {
+                    self.active.push(each);
+                }
             }
             if !self.item(trie, cursor, &inner, to, b'}')? {
                 return Some(());
             }
         }
+    }
+
+    /// At a member of this name: makes active what leads on from there.
+    fn enter(&mut self, node: &Node, name: &[u8], left: &mut usize, this: u64) {
+        node.members(name, |below| {
+            if self.seen[below] != this {
+                self.seen[below] = this;
+                *left -= 1;
+                self.active.push(below);
+            }
+        });
     }
 
     fn array(&mut self, trie: &Trie, cursor: &mut Cursor<'_>, mut inner: Inner) -> Option<()> {
@@ -245,7 +261,9 @@ impl Pass {
                     inner.left -= 1;
                     active.push(below);
                 });
-                active.extend(node.each);
+                if let Some(each) = node.each {
+                    active.push(each);
+                }
             }
             cursor.space();
             if !self.item(trie, cursor, &inner, to, b']')? {
@@ -474,3 +492,7 @@ fn end_text(length: usize, key: &mut Vec<u8>) {
     key.extend_from_slice(&length.to_le_bytes());
     key.push(1);
 }
+
+#[cfg(test)]
+#[path = "pass_tests.rs"]
+mod tests;

@@ -37,10 +37,8 @@ pub(crate) struct Hit {
     pub(crate) rule: Option<u32>,
     /// Else the first request that matches; then there are no keys.
     pub(crate) request: Option<u64>,
-    /// Else the keys of the subscriptions it is data of, ascending.
+    /// Else the keys of the subscriptions it is data of, ascending. [`Router::names`] has their names.
     pub(crate) keys: Vec<u64>,
-    /// Their names; `None` if there are none.
-    pub(crate) names: Option<Names>,
     /// What a closure said that panicked; the first, if several did.
     pub(crate) panicked: Option<String>,
 }
@@ -50,7 +48,6 @@ impl Hit {
         self.rule = None;
         self.request = None;
         self.keys.clear();
-        self.names = None;
         self.panicked = None;
     }
 }
