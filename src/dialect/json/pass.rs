@@ -215,16 +215,11 @@ impl Pass {
         let this = self.clock;
         loop {
             let name = cursor.name()?;
-            // One that is malformed is like none.
-            let text = if name.escaped { name.text() } else { Some(Cow::Borrowed(name.raw)) };
-            let name = text.as_deref();
-            let like = name.map_or(0, likeness);
+            let like = if name.escaped { u64::MAX } else { likeness(name.raw) };
             for at in inner.from..to {
                 let node = trie.node(self.active[at]);
-                if let Some(name) = name
-                    && node.may_lead(like)
-                {
-                    self.enter(node, name, &mut inner.left, this);
+                if node.may_lead(like) {
+                    self.enter(node, name.raw, name.escaped, &mut inner.left, this);
                 }
                 if let Some(each) = node.each {
                     self.active.push(each);
@@ -237,14 +232,19 @@ impl Pass {
     }
 
     /// At a member of this name: makes active what leads on from there.
-    fn enter(&mut self, node: &Node, name: &[u8], left: &mut usize, this: u64) {
-        node.members(name, |below| {
+    fn enter(&mut self, node: &Node, raw: &[u8], escaped: bool, left: &mut usize, this: u64) {
+        let found = |below: usize| {
             if self.seen[below] != this {
                 self.seen[below] = this;
                 *left -= 1;
                 self.active.push(below);
             }
-        });
+        };
+        if !escaped {
+            node.members(raw, found);
+        } else if let Some(name) = (RawString { raw, escaped }).text() {
+            node.members(&name, found);
+        }
     }
 
     fn array(&mut self, trie: &Trie, cursor: &mut Cursor<'_>, mut inner: Inner) -> Option<()> {
