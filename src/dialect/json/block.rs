@@ -68,32 +68,33 @@ impl Block {
     fn of(block: &[u8; SIZE]) -> Self {
         let is_backslash = |byte| byte == b'\\';
         let some = block.iter().fold(false, |some, byte| some | is_backslash(*byte));
-        Self {
-            quotes: bits(block, |byte| byte == b'"'),
-            backslashes: if some { bits(block, is_backslash) } else { 0 },
-            // Brackets and braces differ in this bit.
-            brackets: bits(block, |byte| (byte | 0x20 == b'{') | (byte | 0x20 == b'}')),
-        }
+        // Brackets and braces differ in this bit.
+        let is_bracket = |byte| (byte | 0x20 == b'{') | (byte | 0x20 == b'}');
+        let [quotes, brackets] = turn([columns(block, |byte| byte == b'"'), columns(block, is_bracket)]);
+        let [backslashes] = if some { turn([columns(block, is_backslash)]) } else { [0] };
+        Self { quotes, backslashes, brackets }
     }
 }
 
-/// A bit for each byte that is meant.
+/// A bit for each byte that is meant: the place of the byte modulo eight says in which byte, the rest which.
 #[inline]
-fn bits(block: &[u8; SIZE], is: impl Fn(u8) -> bool) -> u64 {
-    // Eight rows of eight, laid over each other: each has a bit of its own, so that a byte is a column then.
+fn columns(block: &[u8; SIZE], is: impl Fn(u8) -> bool) -> u64 {
+    // Eight rows of eight, laid over each other.
     let mut marks = block.map(|byte| if is(byte) { 0xFF } else { 0 });
     marks.iter_mut().enumerate().for_each(|(place, mark)| *mark &= 1 << (place / 8));
-    turn(marks.as_chunks().0.iter().fold(0, |all, row| all | u64::from_le_bytes(*row)))
+    marks.as_chunks().0.iter().fold(0, |all, row| all | u64::from_le_bytes(*row))
 }
 
-/// Makes rows of columns: an eight by eight matrix is mirrored, in squares of one, two and four.
+/// Puts them in order: eight by eight matrices are mirrored, in squares of one, two and four.
 #[inline]
-fn turn(mut bits: u64) -> u64 {
+fn turn<const N: usize>(mut columns: [u64; N]) -> [u64; N] {
     for (shift, mask) in [(7, 0x00AA_00AA_00AA_00AA), (14, 0x0000_CCCC_0000_CCCC), (28, 0xF0F0_F0F0)] {
-        let swap = (bits ^ bits >> shift) & mask;
-        bits ^= swap | swap << shift;
+        columns = columns.map(|bits| {
+            let swap = (bits ^ bits >> shift) & mask;
+            bits ^ (swap | swap << shift)
+        });
     }
-    bits
+    columns
 }
 
 /// What goes on from one block to the next.
@@ -182,7 +183,7 @@ mod tests {
         #[test]
         fn bits_are_in_order(block: [u8; SIZE]) {
             let expected = (0..).zip(&block).fold(0, |bits, (place, byte)| bits | u64::from(byte & 1) << place);
-            prop_assert_eq!(bits(&block, |byte| byte & 1 == 1), expected);
+            prop_assert_eq!(turn([columns(&block, |byte| byte & 1 == 1)]), [expected]);
         }
     }
 }

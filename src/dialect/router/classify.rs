@@ -6,7 +6,7 @@ use crate::dialect::json::trie::Slot;
 use crate::dialect::router::conditions::{By, Test};
 use crate::dialect::router::evaluate::{View, meets};
 use crate::dialect::router::shape::{Field, FieldKind, Shape};
-use crate::dialect::router::{Entry, Hit, Owner, Router, Target};
+use crate::dialect::router::{Entry, Hit, Owner, Router, Target, Together};
 use crate::message::{Names, Payload};
 
 /// Equality is more exact than any beginning.
@@ -72,7 +72,7 @@ impl Router {
     pub(crate) fn names(&self) -> Option<&Names> {
         match self.scratch.named {
             Named::Nowhere => None,
-            Named::Target(number) => self.targets[number].together.as_ref()?.1.as_ref(),
+            Named::Target(number) => self.targets[number].together.as_ref()?.names.as_ref(),
             Named::Alone(key) => self.owners.get(&Owner::Data(key))?.alone.as_ref(),
             Named::Joined => self.scratch.joined.as_ref()?.1.as_ref(),
         }
@@ -247,15 +247,18 @@ impl Router {
     /// Keys and names of all data of a target.
     fn take_all(&mut self, number: usize, hit: &mut Hit) {
         let target = &mut self.targets[number];
-        let (keys, _) = target.together.get_or_insert_with(|| {
+        if target.together.is_none() {
             let mut keys: Vec<u64> = target.data.iter().map(|(key, _)| *key).collect();
             keys.dedup();
             let names = names(&self.owners, &keys);
-            (keys, names)
-        });
-        match keys[..] {
-            [key] => hit.keys.push(key),
-            _ => hit.keys.extend_from_slice(keys),
+            let mut keys = keys.into_iter();
+            target.together = keys.next().map(|first| Together { first, others: keys.collect(), names });
+        }
+        if let Some(together) = &target.together {
+            hit.keys.push(together.first);
+            if !together.others.is_empty() {
+                hit.keys.extend_from_slice(&together.others);
+            }
         }
         self.scratch.named = Named::Target(number);
     }
