@@ -47,8 +47,8 @@ struct Fold(u64);
 
 impl Fold {
     #[inline]
-    fn add(&mut self, word: u64) {
-        let product = u128::from(self.0 ^ word ^ 0x9E37_79B9_7F4A_7C15) * 0xD6E8_FEB8_6659_FD93;
+    fn add(&mut self, a: u64, b: u64) {
+        let product = u128::from(self.0 ^ a ^ 0x9E37_79B9_7F4A_7C15) * u128::from(b ^ 0xD6E8_FEB8_6659_FD93);
         self.0 = (product ^ (product >> 64)) as u64;
     }
 }
@@ -56,14 +56,18 @@ impl Fold {
 impl Hasher for Fold {
     #[inline]
     fn write(&mut self, bytes: &[u8]) {
-        let (words, rest) = bytes.as_chunks();
-        words.iter().for_each(|word| self.add(u64::from_le_bytes(*word)));
-        if let Some(last) = bytes.last_chunk() {
-            if !rest.is_empty() {
-                self.add(u64::from_le_bytes(*last));
+        let word = u64::from_le_bytes;
+        let (pairs, rest) = bytes.as_chunks::<16>();
+        for pair in pairs {
+            if let (Some(a), Some(b)) = (pair.first_chunk(), pair.last_chunk()) {
+                self.add(word(*a), word(*b));
             }
-        } else {
-            self.add(rest.iter().fold(0, |word, byte| word << 8 | u64::from(*byte)));
+        }
+        match (rest.first_chunk(), rest.last_chunk(), bytes.last_chunk()) {
+            (Some(a), Some(b), _) => self.add(word(*a), word(*b)),
+            (_, _, Some(last)) if !rest.is_empty() => self.add(word(*last), 0),
+            (_, _, Some(_)) => {}
+            (_, _, None) => self.add(rest.iter().fold(0, |word, byte| word << 8 | u64::from(*byte)), 0),
         }
     }
 
