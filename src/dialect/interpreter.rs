@@ -317,16 +317,16 @@ impl Interpreter {
         self.router.classify(payload, &mut self.hit);
         out.panicked = out.panicked.take().or_else(|| self.hit.panicked.take());
         match self.hit.rule {
-            None => self.data(out),
+            None => self.data(self.router.names().cloned(), out),
             Some(answer) if answer < self.answers => out.class = Class::Answer(answer as usize),
             Some(rule) => self.fire(rule - self.answers, payload, out),
         }
     }
 
     /// It is data, of those that were hit.
-    fn data(&mut self, out: &mut Reading) {
+    fn data(&mut self, names: Option<Names>, out: &mut Reading) {
         std::mem::swap(&mut out.keys, &mut self.hit.keys);
-        out.names = self.hit.names.take();
+        out.names = names;
         out.class = if out.keys.is_empty() && self.router.is_strict() { Class::Other } else { Class::Data };
     }
 
@@ -335,11 +335,12 @@ impl Interpreter {
     fn fire(&mut self, index: u32, payload: Payload<'_>, out: &mut Reading) {
         let Some(kind) = self.rules.get(index as usize).map(|rule| rule.kind) else { return };
         if kind == RuleKind::Data {
-            if let Some(router) = &mut self.data {
+            let names = self.data.as_deref_mut().and_then(|router| {
                 router.classify(payload, &mut self.hit);
-            }
+                router.names().cloned()
+            });
             out.panicked = out.panicked.take().or_else(|| self.hit.panicked.take());
-            self.data(out);
+            self.data(names, out);
         } else {
             out.class = kind.into();
         }
