@@ -89,6 +89,8 @@ pub(crate) struct Entry {
     pub(crate) frame: u64,
     /// How often its message was written without an answer in time.
     pub(crate) tries: u32,
+    /// When the server last ended it on this connection, and how often in a row before that.
+    pub(crate) ended: Option<(Instant, u32)>,
     /// When it is tried again, and as part of which lot.
     pub(crate) later: Option<(Instant, Option<u64>)>,
     /// What is done about its staleness; where it stands survives the connection.
@@ -137,6 +139,7 @@ impl Entry {
         self.assumed = false;
         self.frame = 0;
         self.tries = 0;
+        self.ended = None;
         self.later = None;
         self.patience = None;
         // Other data may come at once on the next connection, and proves nothing about what was missing on this one.
@@ -221,6 +224,7 @@ impl Subscriptions {
             assumed: false,
             frame: 0,
             tries: 0,
+            ended: None,
             later: None,
             ladder,
             patience: None,
