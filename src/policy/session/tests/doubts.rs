@@ -111,7 +111,7 @@ fn one_that_ends_again_and_again_is_asked_for_ever_more_seldom() {
     let mut world = World::new(Settings { stale_after: None, ..settings() });
     world.connect();
     let key = world.subscribe("a", None);
-    let mut end = |world: &mut World| {
+    let end = |world: &mut World| {
         let class = ErrorClass::RetryLater;
         world.session.handle_dropped(world.now, About::Keys(&[key]), class, None, String::new());
         world.settle();
