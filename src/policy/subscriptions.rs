@@ -89,6 +89,8 @@ pub(crate) struct Entry {
     pub(crate) frame: u64,
     /// How often its message was written without an answer in time.
     pub(crate) tries: u32,
+    /// How often in a row a connection was given up for want of its answer; outlives connections.
+    pub(crate) overdue: u32,
     /// When the server last ended it on this connection, and how often in a row before that.
     pub(crate) ended: Option<(Instant, u32)>,
     /// When it is tried again, and as part of which lot.
@@ -224,6 +226,7 @@ impl Subscriptions {
             assumed: false,
             frame: 0,
             tries: 0,
+            overdue: 0,
             ended: None,
             later: None,
             ladder,

@@ -496,6 +496,8 @@ impl Session {
                     self.queue_again(key, None);
                 }
                 OnAckTimeout::Retry | OnAckTimeout::Reconnect => {
+                    entry.overdue = entry.overdue.saturating_add(1);
+                    up.accused = Some((key, entry.overdue));
                     up.end(EndReason::AckOverdue { subscription, waited });
                     self.actions.push_back(Action::Abort);
                 }

@@ -132,3 +132,36 @@ fn one_that_ends_again_and_again_is_asked_for_ever_more_seldom() {
     world.connect();
     assert_eq!(end(&mut world), 1, "another connection");
 }
+
+/// The others do not lose their connection for ever for one that the server never answers.
+#[test]
+fn one_that_is_never_answered_is_left_out_in_the_end() {
+    for (timeout, then) in
+        [(10, OnAckTimeout::Retry), (10, OnAckTimeout::Reconnect), (3, OnAckTimeout::Reconnect)]
+    {
+        let mut world = World::new(Settings { stale_after: None, ..settings() });
+        let ack = AckPolicy::Awaited { timeout: timeout * SECOND, then };
+        let a = world.want(Want { ack, ..want("a", None) });
+        world.want(Want { ack, ..want("b", None) });
+        let begin = world.now.mono;
+        let mut connections = 0;
+        while world.now.mono < begin + 3600 * SECOND {
+            world.connect();
+            connections += 1;
+            while world.session.is_connected() && world.now.mono < begin + 3600 * SECOND {
+                world.data(&[a]);
+                world.idle(SECOND);
+                world.outs.clear();
+            }
+            if !world.session.is_connected() {
+                world.end(EndReason::Eof);
+            }
+        }
+        let quarantined = world.events.iter().any(|event| {
+            matches!(event, Event::Alert(alert)
+                if matches!(&alert.kind, AlertKind::Quarantined { subscription, .. } if *subscription == "b"))
+        });
+        assert!(quarantined && connections < 15, "{connections} connections in an hour");
+        world.names();
+    }
+}
