@@ -254,7 +254,8 @@ pub enum OnAckTimeout {
     Accept,
     /// The subscription counts as refused.
     Refuse,
-    /// A new connection is made.
+    /// A new connection is made. If that comes again and again, the subscription is set aside for a while
+    /// ([`FeedConfig::quarantine_after`](crate::FeedConfig)), as it is with [`Retry`](Self::Retry).
     Reconnect,
 }
 

@@ -154,8 +154,8 @@ pub struct FeedConfig {
     #[serde(deserialize_with = "table::many")]
     pub ends: Vec<EndRule>,
     /// How often a subscription may be to blame for it that the server hung up (written, unanswered, and nothing else
-    /// was in question) before it is set aside, with an alert, to be tried later and alone. At least 1, or `none` for
-    /// never. Default: `3`.
+    /// was in question), or that the feed gave a connection up for want of its answer, before it is set aside, with an
+    /// alert, to be tried later and alone. At least 1, or `none` for never. Default: `3`.
     #[serde(serialize_with = "none::or", deserialize_with = "none::or_number")]
     pub quarantine_after: Option<u32>,
     /// How a connection is made.

@@ -98,6 +98,10 @@ pub(crate) struct Entry {
     frame: u64,
     /// How often its message was written without an answer in time.
     pub(crate) tries: u32,
+    /// How often in a row a connection was given up for want of its answer; outlives connections.
+    pub(crate) overdue: u32,
+    /// When the server last ended it on this connection, and how often in a row before that.
+    pub(crate) ended: Option<(Instant, u32)>,
     /// When it is tried again, and as part of which lot.
     pub(crate) later: Option<(Instant, Option<u64>)>,
     /// What is done about its staleness; where it stands survives the connection.
@@ -151,6 +155,7 @@ impl Entry {
         self.assumed = false;
         self.frame = 0;
         self.tries = 0;
+        self.ended = None;
         self.later = None;
         self.patience = None;
         // Other data may come at once on the next connection, and proves nothing about what was missing on this one.
@@ -238,6 +243,8 @@ impl Subscriptions {
             assumed: false,
             frame: 0,
             tries: 0,
+            overdue: 0,
+            ended: None,
             later: None,
             ladder,
             patience: None,

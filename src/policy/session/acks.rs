@@ -17,8 +17,12 @@ use std::time::Duration;
 /// After which delay a refused subscription is tried again, if the server does not say.
 const RETRY: Duration = Duration::from_secs(30);
 
-/// The same for one that the server ended, and for the halves of a message that it refused.
+/// The same for one that the server ended, at first: twice as long each time, up to [`RETRY`], until it has lasted for
+/// [`LASTED`]. And for the halves of a message that it refused.
 const AGAIN: Duration = Duration::from_secs(1);
+
+/// One that ended longer ago than this ends for the first time.
+const LASTED: Duration = Duration::from_secs(60);
 
 /// How often a subscribe message is written without an answer before the connection is given up.
 const TRIES: u32 = 3;
@@ -457,12 +461,14 @@ impl Session {
         retry_after: Option<Duration>,
         detail: String,
     ) {
-        if !self.subscriptions.get(key).is_some_and(|entry| entry.in_force) {
-            return;
-        }
+        let Some(entry) = self.subscriptions.get_mut(key).filter(|entry| entry.in_force) else { return };
+        let before = entry.ended.filter(|(at, _)| now.mono.saturating_duration_since(*at) < LASTED);
+        let times = before.map_or(0, |(_, times)| times.saturating_add(1));
+        entry.ended = Some((now.mono, times));
         let retry_in = match class {
             ErrorClass::Benign | ErrorClass::RetryLater => {
-                Some(self.at_least_floor(retry_after.unwrap_or(AGAIN)))
+                let own = AGAIN.saturating_mul(2_u32.saturating_pow(times)).min(RETRY);
+                Some(self.at_least_floor(retry_after.unwrap_or(own)))
             }
             _ => None,
         };
@@ -567,6 +573,8 @@ impl Session {
                     self.queue_again(key, None);
                 }
                 OnAckTimeout::Retry | OnAckTimeout::Reconnect => {
+                    entry.overdue = entry.overdue.saturating_add(1);
+                    up.accused = Some((key, entry.overdue));
                     up.end(EndReason::AckOverdue { subscription, waited });
                     self.actions.push_back(Action::Abort);
                 }

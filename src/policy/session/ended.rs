@@ -60,8 +60,12 @@ impl Session {
         self.ladder.handle_ended();
         if let Some(up) = &up {
             let lasted = now.mono.saturating_duration_since(up.since);
-            let by_server = quarantine::hung_up(&reason)
-                || matches!(reason, EndReason::ServerError { .. } | EndReason::AckOverdue { .. });
+            let by_server = quarantine::hung_up(&reason) || matches!(reason, EndReason::ServerError { .. });
+            if let Some((key, times)) = up.accused
+                && self.quarantine.sentence(key, now.mono, times)
+            {
+                self.alarms_quarantined(now, key, times);
+            }
             // The first time is no pattern: all are replayed at once.
             let pattern = self.hang_ups > 0 || self.quarantine.has_doubts();
             let soon = by_server && lasted < quarantine::PROBATION;

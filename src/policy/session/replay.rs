@@ -335,6 +335,7 @@ impl Session {
             up.acks.disarm(key);
         }
         if !assumed {
+            entry.overdue = 0;
             self.quarantine.settled(key);
             self.alarms_granted(now, key);
         }

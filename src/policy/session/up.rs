@@ -116,6 +116,8 @@ pub(super) struct Up {
     pub(super) reconnect_at: Option<(Instant, String)>,
     /// The server asked for patience: no verdict on data and answers until then.
     paused: Option<Instant>,
+    /// The subscription whose answer this connection is given up for, and how often in a row that was so.
+    pub(super) accused: Option<(Key, u32)>,
     /// The end of this connection is that of the feed.
     pub(super) fatal: bool,
 }
@@ -371,6 +373,7 @@ impl Session {
             heartbeat: Heartbeat::new(heartbeat, now.mono),
             reconnect_at: None,
             paused: None,
+            accused: None,
             fatal: false,
         }));
         let connected = Connected { time: now.wall, epoch: self.epoch, took, peer, subprotocol };

@@ -552,7 +552,6 @@ impl Life {
     fn heal(&mut self) {
         self.healthy = true;
         self.server.mood = Mood::default();
-        self.server.cut_off = false;
     }
 }
 

@@ -93,8 +93,8 @@ impl Mood {
     pub(super) fn any(random: &mut StdRng, names: usize) -> Self {
         let chance =
             |random: &mut StdRng| if random.random_bool(0.3) { random.random_range(0.0..0.6) } else { 0.0 };
-        let some = |random: &mut StdRng| {
-            let likely = if random.random_bool(0.25) { 0.3 } else { 0.0 };
+        let some = |random: &mut StdRng, often: f64| {
+            let likely = if random.random_bool(often) { 0.3 } else { 0.0 };
             (0..names).filter(|_| random.random_bool(likely)).collect()
         };
         if random.random_bool(0.3) {
@@ -110,9 +110,9 @@ impl Mood {
             twice: chance(random),
             refuses: chance(random),
             class: random.random_bool(0.5).then(|| classes[random.random_range(0..classes.len())]),
-            bad: some(random),
-            deadly: some(random),
-            mute: some(random),
+            bad: some(random, 0.25),
+            deadly: some(random, 0.2),
+            mute: some(random, 0.6),
             mishaps: if random.random_bool(0.5) { random.random_range(1.0..120.0) } else { 0.0 },
             deaf: random.random_bool(0.1),
         }
