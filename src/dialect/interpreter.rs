@@ -352,12 +352,24 @@ impl Interpreter {
         }
     }
 
+    /// Whether anything is waited for: the answer to a keepalive, or to a request.
+    pub(crate) fn awaits(&self) -> bool {
+        self.answers > 0 || !self.tickets.is_empty()
+    }
+
+    /// Says whether a message of an application's own dialect is waited for: then it is an [`Class::Answer`] or a
+    /// [`Class::Reply`].
+    pub(crate) fn is_awaited(&mut self, payload: Payload<'_>, out: &mut Reading) -> bool {
+        self.read(payload, out);
+        out.control = None;
+        matches!(out.class, Class::Answer(_) | Class::Reply)
+    }
+
     /// It is data, of those that were hit.
     fn data(&mut self, out: &mut Reading) {
         std::mem::swap(&mut out.keys, &mut self.hit.keys);
         out.names = self.hit.names.take();
-        out.class =
-            if out.keys.is_empty() && self.router.is_strict() { Class::Other } else { Class::Data };
+        out.class = if out.keys.is_empty() && self.router.is_strict() { Class::Other } else { Class::Data };
     }
 
     /// A rule was met.

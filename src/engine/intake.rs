@@ -368,10 +368,20 @@ impl<'a> Intake<'a> {
     /// Lets the application's own dialect say what a message holds.
     fn speak(&mut self, content: Content, received: Received) {
         self.cycle.messages = self.cycle.messages.saturating_sub(1); // what it holds counts
+        let mut whole = self.setting.routes.interpreter.awaits().then(|| content.clone());
         let (items, result) = self.setting.routes.speak(content);
         for item in items {
             self.cycle.messages += 1;
+            if matches!(item, ReadItem::Data { .. } | ReadItem::Other(_)) {
+                whole = None;
+            }
             self.item(item, received);
+        }
+        // Nothing of it was put out: it may be waited for as it is.
+        if let Some(content) = whole
+            && self.setting.routes.awaits(&content)
+        {
+            self.awaited(content, received);
         }
         if let Err(panic) = result {
             self.setting.shared.report_panic(Caller::Reader, "dialect", panic.clone());
@@ -379,9 +389,21 @@ impl<'a> Intake<'a> {
         }
     }
 
+    /// What a keepalive or a request waits for, by the application's own dialect.
+    #[cold]
+    fn awaited(&mut self, content: Content, received: Received) {
+        if let Some(panic) = self.setting.routes.reading.panicked.take() {
+            self.matcher_panicked.get_or_insert(panic);
+        }
+        self.control(content, received);
+    }
+
     fn item(&mut self, item: ReadItem, received: Received) {
         let routes = &mut *self.setting.routes;
         match item {
+            ReadItem::Data { payload, .. } | ReadItem::Other(payload) if routes.awaits(&payload.0) => {
+                self.awaited(payload.0, received);
+            }
             ReadItem::Data { subscriptions, payload } => {
                 let keys = routes.keys_of(&subscriptions);
                 let names = routes.known(subscriptions, keys.len());

@@ -143,7 +143,10 @@ impl Routes {
             match change {
                 RouteChange::Route(change) => {
                     self.note(&change);
-                    self.interpreter.apply(change);
+                    // A dialect says itself whose data is.
+                    if self.dialect.is_none() || !matches!(change, Change::Insert { .. }) {
+                        self.interpreter.apply(change);
+                    }
                 }
                 RouteChange::Restart(key) => {
                     if let Some((tracker, _)) = self.trackers.get_mut(&key) {
@@ -336,6 +339,11 @@ impl Routes {
         let Some(dialect) = &mut self.dialect else { return (Vec::new(), Ok(())) };
         let result = self.readout.read(dialect.as_mut(), content);
         (self.readout.drain().collect(), result)
+    }
+
+    /// Whether a message of the dialect is what a keepalive or a request waits for; `reading` then says which.
+    pub(super) fn awaits(&mut self, content: &Content) -> bool {
+        self.interpreter.awaits() && self.interpreter.is_awaited(content.payload(), &mut self.reading)
     }
 
     /// The subscription of a name.

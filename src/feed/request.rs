@@ -15,7 +15,7 @@ impl Feed {
     ///
     /// The question is a text or a JSON value, as a [`Template`]: `${id}` stands for a number that is used once, in the
     /// question and in the matcher, and other placeholders for what was captured from the connection. Several
-    /// threads may ask at once. An answer that comes after the time is over is a message like any other.
+    /// threads may ask at once. Where a [`Dialect`](crate::Dialect) reads the messages, `reply` is met by what that puts out. An answer that comes after the time is over is a message like any other.
     ///
     /// ```no_run
     /// # let feed = livefeed::Feed::open("ws://127.0.0.1:9001")?;
