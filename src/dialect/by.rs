@@ -25,7 +25,8 @@ pub enum By {
     Listed(Listed),
     /// The subscription that has waited longest for an answer.
     Oldest,
-    /// All subscriptions of the connection.
+    /// All: of what is acknowledged or refused, each that waits for an answer; of what ends or is kept alive, each
+    /// subscription of the feed.
     All,
 }
 

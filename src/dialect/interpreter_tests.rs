@@ -462,7 +462,7 @@ fn the_first_rule_wins_and_data_is_what_none_took() {
     let rules = [
         Rule::ignored(Matcher::text("a")),
         Rule::heartbeat(Matcher::text("a")),
-        Rule::keepalive(Matcher::text("k")),
+        Rule::keepalive(Matcher::text("k")).by_all(),
     ];
     let mut interpreter = Interpreter::new(&rules, &[]);
     assert_eq!(read(&mut interpreter, "a").class, Class::Ignored);

@@ -41,8 +41,8 @@ pub struct Rule {
     pub when: Matcher,
     /// What they are.
     pub is: RuleKind,
-    /// Whom they are about. Default: for an acknowledgement the oldest subscription that waits for one; otherwise
-    /// all.
+    /// Whom they are about. `keepalive` and `ended` must have it, and so must `nack`, unless its class is
+    /// `connection_fatal` or `feed_fatal`. Default for `ack`: the oldest subscription that waits for one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by: Option<By>,
     /// How bad it is, for `nack` and `ended`. Default: `refused` for a nack, `retry_later` for an end.
@@ -153,7 +153,8 @@ impl Rule {
         Self::new(when, RuleKind::Heartbeat)
     }
 
-    /// These messages are heartbeats of subscriptions: of those found by [`by_match`](Self::by_match), or of all.
+    /// These messages are heartbeats of subscriptions: of those found by [`by_match`](Self::by_match), or of all, by
+    /// [`by_all`](Self::by_all). One of the two must be said.
     pub fn keepalive(when: Matcher) -> Self {
         Self::new(when, RuleKind::Keepalive)
     }
@@ -163,12 +164,13 @@ impl Rule {
         Self::new(when, RuleKind::Ack)
     }
 
-    /// These messages refuse subscriptions.
+    /// These messages refuse subscriptions. Whom must be said, by [`by_id`](Self::by_id) or another, unless they are the
+    /// end of the connection or of the feed: [`class`](Self::class).
     pub fn nack(when: Matcher) -> Self {
         Self::new(when, RuleKind::Nack)
     }
 
-    /// These messages end subscriptions that were in force.
+    /// These messages end subscriptions that were in force. Whom must be said, by [`by_match`](Self::by_match) or another.
     pub fn ended(when: Matcher) -> Self {
         Self::new(when, RuleKind::Ended)
     }
@@ -215,7 +217,7 @@ impl Rule {
         self.by(By::Oldest)
     }
 
-    /// They are about all subscriptions.
+    /// They are about all subscriptions; see [`By::All`].
     pub fn by_all(self) -> Self {
         self.by(By::All)
     }
@@ -367,6 +369,18 @@ impl Rule {
         only("detail", self.detail.is_some(), &[Ack, Nack, Ended, Notice])?;
         if kind == Notice && self.action.is_none() {
             return Err(("do", "is missing: say what a notice calls for, such as \"reconnect\"".into()));
+        }
+        let of_feed = matches!(self.effective_class(), ErrorClass::ConnectionFatal | ErrorClass::FeedFatal);
+        let choice = match kind {
+            Keepalive => Some("{\"match\": ..} or \"all\""),
+            Ended => Some("{\"id\": ..}, {\"match\": ..}, {\"listed\": ..} or \"all\""),
+            Nack if !of_feed => {
+                Some("{\"id\": ..}, {\"match\": ..}, {\"listed\": ..}, \"oldest\" or \"all\"")
+            }
+            _ => None,
+        };
+        if let (None, Some(choice)) = (&self.by, choice) {
+            return Err(("by", format!("is missing: say whom, by {choice}")));
         }
         if kind == Keepalive && !matches!(self.by, None | Some(By::Match(_) | By::All)) {
             return Err(("by", "must be {\"match\": ..} or \"all\" for a keepalive".into()));

@@ -214,7 +214,12 @@ fn what_can_have_no_effect_is_refused() {
     for (pointer, value, path) in [
         ("/batch", json!({"members": 0}), "batch.members"),
         ("/rules/9", json!({"when": {"text": "pong"}, "is": "ignored"}), "rules[9]"),
-        ("/rules/9", json!({"when": {"pointer": "/event", "equals": "error"}, "is": "ended"}), "rules[9]"),
+        (
+            "/rules/9",
+            json!({"when": {"pointer": "/event", "equals": "error"}, "is": "ended", "by": "all"}),
+            "rules[9]",
+        ),
+        ("/rules/9", json!({"when": {"text": "over"}, "is": "ended"}), "rules[9].by"),
         ("/heartbeats/-", json!({"text": "pong"}), "heartbeats[1]"),
         ("/rules/4/retry_after", json!("0s"), "rules[4].retry_after"),
         ("/rules/6/do", json!({"pause": "0s"}), "rules[6].do"),
