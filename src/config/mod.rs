@@ -124,7 +124,8 @@ pub struct FeedConfig {
     /// What has to be said before anything else, in order, within `connect.timeout`. Default: `[]`.
     #[serde(deserialize_with = "table::many")]
     pub login: Vec<LoginStep>,
-    /// Where messages have what the next connection can take up from: the JSON pointer to a value. That of the last data of
+    /// Where messages have what the next connection can take up from: the JSON pointer to a value (`-1` is the
+    /// last element of an array). That of the last data of
     /// the feed, whosever it was, is `${cursor}` in `url`, `endpoints` and the login, on the next connection. See `cursor` of a
     /// subscription for what is taken up one by one. Default: `none`.
     pub cursor: Option<String>,

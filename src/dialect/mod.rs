@@ -15,12 +15,12 @@ mod sequence;
 mod template;
 
 pub use by::{By, Listed};
-pub(crate) use captures::{Found, value_at};
+pub(crate) use captures::{Found, cursor_at};
 pub(crate) use codec::Chain;
 pub use codec::Codec;
 pub use custom::{About, Dialect, ReadItem, Readout};
 pub(crate) use interpreter::{AboutOwned, Change, Class, Control, Interpreter, Reading};
-pub(crate) use json::pointer::Pointer;
+pub(crate) use json::place::Place;
 pub(crate) use login::{Login, Next as LoginNext, Verdict as LoginVerdict};
 pub use login::{LoginContext, LoginError, LoginStep};
 pub use matcher::{MatchFn, Matcher};

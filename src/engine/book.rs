@@ -5,7 +5,7 @@
 //! that is known and forgotten with the connection. Until then nothing is routed by it.
 
 use super::plan::Spec;
-use crate::dialect::{Change, FrameVars, Matcher, Member, Scope, Variables, value_at};
+use crate::dialect::{Change, FrameVars, Matcher, Member, Scope, Variables, cursor_at};
 use crate::message::{Message, Names, SubscriptionId};
 use crate::policy::freshness::Key;
 use crossbeam_channel::Sender;
@@ -153,7 +153,7 @@ impl Book {
         let spec = &entry.spec;
         let last = self.last.get(&spec.want.id).cloned();
         let told =
-            || last.as_ref().zip(spec.cursor.as_ref()).and_then(|(last, at)| value_at(last.payload(), at));
+            || last.as_ref().zip(spec.cursor.as_ref()).and_then(|(last, at)| cursor_at(last.payload(), at));
         let cursor = self.cursors.get(&spec.want.id).cloned().or_else(told);
         Member {
             name: Some(spec.want.id.clone()),
@@ -361,7 +361,7 @@ impl Book {
 mod tests {
     use super::*;
     use crate::clock::Stamp;
-    use crate::dialect::Pointer;
+    use crate::dialect::Place;
     use crate::dialect::placeholder::Vars;
     use crate::message::Content;
     use crate::policy::subscriptions::{AckPolicy, Want};
@@ -464,7 +464,7 @@ mod tests {
     #[test]
     fn an_acknowledgement_may_say_where_the_data_begins() {
         let mut book = Book::new(Arc::new([]), Arc::new([]), Arc::default());
-        let cursor = Pointer::parse("/offset").unwrap();
+        let cursor = Place::parse("/offset").unwrap();
         book.insert(1, Arc::new(Spec { cursor: Some(cursor), ..Arc::into_inner(spec()).unwrap() }));
         let message = |offset: u64| Message {
             content: Content::Text(json!({ "offset": offset }).to_string().into()),

@@ -3,8 +3,8 @@
 use super::governor::Governor;
 use super::queue::Bounds;
 use crate::dialect::{
-    Codec, Dialect, FrameVars, FrozenRule, Interval, LagRule, LoginStep, Matcher, Pointer, Rule,
-    SequenceRule, Template, Variables,
+    Codec, Dialect, FrameVars, FrozenRule, Interval, LagRule, LoginStep, Matcher, Place, Rule, SequenceRule,
+    Template, Variables,
 };
 use crate::error::EndReason;
 use crate::event::{Alert, Event};
@@ -75,7 +75,7 @@ pub(crate) struct Spec {
     pub(crate) lag: Option<LagRule>,
     pub(crate) frozen: Option<FrozenRule>,
     /// Where its messages have what the next connection takes up from.
-    pub(crate) cursor: Option<Pointer>,
+    pub(crate) cursor: Option<Place>,
 }
 
 impl Spec {
@@ -110,7 +110,7 @@ pub(crate) struct Protocol {
     pub(crate) login: Arc<[LoginStep]>,
     pub(crate) codecs: Vec<Codec>,
     /// Where messages have what the next connection takes up from.
-    pub(crate) cursor: Option<Pointer>,
+    pub(crate) cursor: Option<Place>,
     /// The variables that outlive their connection.
     pub(crate) keep: Arc<[String]>,
     /// The sequence of the connection as a whole.

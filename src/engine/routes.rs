@@ -7,7 +7,7 @@ use super::plan::Plan;
 use super::shared::Shared;
 use crate::class::OnGap;
 use crate::dialect::{
-    Chain, Change, Dialect, Interpreter, Pointer, ReadItem, Reading, Readout, Seq, Tracker, value_at,
+    Chain, Change, Dialect, Interpreter, Place, ReadItem, Reading, Readout, Seq, Tracker, cursor_at,
 };
 use crate::message::{Content, Message, Names, Received, SubscriptionId};
 use crate::panics;
@@ -42,7 +42,7 @@ pub(super) struct Routes {
     /// The subscriptions whose last message is kept.
     cursors: HashSet<Key>,
     /// Where data has what the next connection takes up from.
-    place: Option<Pointer>,
+    place: Option<Place>,
     /// The last data, until that is taken from it.
     newest: Option<Message>,
     /// What was taken from the last data.
@@ -321,7 +321,7 @@ impl Routes {
     /// Lets the core have the messages that were kept.
     pub(super) fn hand_over_last(&mut self, shared: &Shared) {
         if let (Some(newest), Some(place)) = (self.newest.take(), &self.place) {
-            self.cursor = value_at(newest.payload(), place).or_else(|| self.cursor.take());
+            self.cursor = cursor_at(newest.payload(), place).or_else(|| self.cursor.take());
         }
         if !self.last.is_empty() {
             shared.lock().book.came(self.last.drain());

@@ -6,7 +6,7 @@ use crate::config::{
     KeepaliveDue, Limit, NoDataAlert, Overflow, Pacing, PacingScope, RepairStep, RetryContext, Subscription,
     Target, Terms, TlsVersion,
 };
-use crate::dialect::{Dialect, FrameVars, Interval, Pointer, Rule, placeholder, url};
+use crate::dialect::{Dialect, FrameVars, Interval, Place, Rule, placeholder, url};
 use crate::engine::governor::{Attempts, Governor};
 use crate::engine::plan::{self, Beat, Plan, Protocol, ProviderFailure, Spec};
 use crate::engine::queue::{self, Bounds};
@@ -141,7 +141,7 @@ pub(super) fn spec(config: &FeedConfig, subscription: &Subscription) -> Spec {
         sequence: terms.sequence,
         lag: terms.lag,
         frozen: terms.frozen,
-        cursor: terms.cursor.and_then(|cursor| Pointer::parse(&cursor).ok()),
+        cursor: terms.cursor.and_then(|cursor| Place::parse(&cursor).ok()),
     }
 }
 
@@ -188,7 +188,7 @@ fn protocol(config: &FeedConfig, dialect: Option<Box<dyn Dialect>>) -> Protocol 
         beats: config.keepalives.iter().map(beat).collect(),
         login: config.login.iter().cloned().collect(),
         codecs: config.codecs.clone(),
-        cursor: config.cursor.as_deref().and_then(|cursor| Pointer::parse(cursor).ok()),
+        cursor: config.cursor.as_deref().and_then(|cursor| Place::parse(cursor).ok()),
         keep: config.keep.clone().into(),
         sequence: config.sequence.clone(),
         dialect,

@@ -11,10 +11,13 @@
 #[allow(dead_code, reason = "each test binary needs another part of it")]
 mod common;
 
+mod ably;
 mod alpaca;
 mod binance;
+mod binance_user_data;
 mod bitfinex;
 mod bybit;
+mod centrifugo;
 mod coinbase;
 #[allow(dead_code, reason = "each protocol needs another part of it")]
 mod conformance;
@@ -23,13 +26,17 @@ mod gate;
 mod graphql;
 mod home_assistant;
 mod hyperliquid;
+mod jetstream;
 mod kraken;
 mod kucoin;
 mod nats;
 mod nostr;
+mod ocpp;
 mod okx;
+mod phoenix;
 mod polygon;
 mod pusher;
 #[cfg(unix)]
 mod real;
+mod socket_io;
 mod venue;

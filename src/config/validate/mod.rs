@@ -12,7 +12,7 @@ pub(super) use subscriptions::check_subscription;
 use self::names::Names;
 use super::{FeedConfig, FeedUrl, Hooks, Limit, Limits, Queue, Reconnect, StaleAfter, Tls, pem};
 use crate::dialect::placeholder::Vars;
-use crate::dialect::{FrameVars, Matcher, Pointer, SequenceRule, url};
+use crate::dialect::{FrameVars, Matcher, Place, SequenceRule, url};
 use crate::error::Error;
 use crate::secret::Secret;
 use crate::transport::Endpoint;
@@ -184,13 +184,7 @@ fn check_url(path: &str, config: &FeedConfig, url: &FeedUrl) -> Checked {
 /// Checks what goes from one connection to the next.
 fn check_resuming(config: &FeedConfig, names: &Names<'_>) -> Checked {
     if let Some(cursor) = &config.cursor {
-        let parsed = Pointer::parse(cursor).map_err(|problem| Error::config("cursor", problem))?;
-        if parsed.is_whole() {
-            return refuse(
-                "cursor",
-                "is empty, which means the whole message: name a field, such as \"/time\"",
-            );
-        }
+        Place::parse(cursor).map_err(|problem| Error::config("cursor", problem))?;
     }
     for (index, name) in config.keep.iter().enumerate() {
         let path = || format!("keep[{index}]");
