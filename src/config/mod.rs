@@ -30,7 +30,7 @@ pub(crate) use given::{check_given, without_given};
 pub use hooks::{Attempt, ProviderError, RetryContext, Target};
 pub(crate) use hooks::{Hooks, Provider};
 pub use hours::{HourLimit, Hours, Window};
-pub use keepalive::{Keepalive, KeepaliveDue};
+pub use keepalive::{FirstAfter, Keepalive, KeepaliveDue};
 pub use ladder::RepairStep;
 pub use limit::Limit;
 pub use pacing::{Batching, ConnectPacing, Pacing, PacingScope};

@@ -12,6 +12,7 @@ use crate::dialect::template::placeholder::Vars;
 use crate::dialect::template::{FrameVars, Template, Variables};
 use crate::message::{Content, Names, Payload, SubscriptionId};
 use crate::panics::caught;
+use crate::secret::Secret;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fmt;
@@ -139,6 +140,8 @@ pub(crate) struct Control {
     pub(crate) class: ErrorClass,
     pub(crate) retry_after: Option<Duration>,
     pub(crate) notice: Option<NoticeAction>,
+    /// Where to go to, if that is told and that is what the notice calls for.
+    pub(crate) url: Option<Secret>,
     pub(crate) detail: String,
     /// Kept by the interpreter, too.
     pub(crate) capture: Found,
@@ -152,7 +155,7 @@ pub(crate) struct Control {
 
 impl fmt::Debug for Control {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // What was captured, and the reply, may be secrets.
+        // What was captured, the reply and the URL may be secrets.
         f.debug_struct("Control")
             .field("rule", &self.rule)
             .field("about", &self.about)
@@ -192,6 +195,8 @@ struct Compiled {
     class: ErrorClass,
     retry_after: Option<Duration>,
     notice: Option<NoticeAction>,
+    /// Where a notice has the URL to go to.
+    url: Option<Pointer>,
     detail: Option<Pointer>,
     capture: Wanted,
     bind: Wanted,
@@ -414,7 +419,11 @@ impl Interpreter {
             about: about.unwrap_or(AboutOwned::Keys(Vec::new())),
             class: rule.class,
             retry_after: rule.retry_after,
-            notice: rule.notice,
+            notice: rule.notice.clone(),
+            url: rule.url.as_ref().and_then(|pointer| match captures::value_at(payload, pointer) {
+                Some(Value::String(url)) => Some(url.into()),
+                _ => None,
+            }),
             detail: rule
                 .detail
                 .as_ref()
@@ -469,7 +478,11 @@ impl Compiled {
             },
             class: rule.effective_class(),
             retry_after: rule.retry_after,
-            notice: rule.action,
+            notice: rule.action.clone(),
+            url: match &rule.action {
+                Some(NoticeAction::GoTo(go_to)) => Pointer::parse(&go_to.url).ok(),
+                _ => None,
+            },
             detail: rule.detail.as_ref().and_then(|pointer| Pointer::parse(pointer).ok()),
             capture: Wanted::new(&rule.capture),
             bind: Wanted::new(&rule.bind),

@@ -1,6 +1,7 @@
 //! The interpreter, with the messages of real feeds.
 
 use super::*;
+use crate::class::GoTo;
 use crate::dialect::template::{Member, Scope};
 use proptest::prelude::*;
 use serde_json::json;
@@ -374,6 +375,7 @@ fn notices_say_what_to_do() {
         {"when": {"all": [{"pointer": "/event", "equals": "info"}, {"pointer": "/code", "equals": 20051}]},
          "is": "notice", "do": "reconnect"},
         {"when": {"pointer": "/code", "equals": 20060}, "is": "notice", "do": {"pause": "120s"}},
+        {"when": {"pointer": "/code", "equals": 4}, "is": "notice", "do": {"go_to": "/url"}, "detail": "/msg"},
         {"when": {"pointer": "/code", "equals": "64008"}, "is": "notice", "do": {"reconnect_within": "60s"},
          "detail": "/msg"},
     ]));
@@ -382,6 +384,12 @@ fn notices_say_what_to_do() {
         (r#"{"event":"info","code":20051}"#, NoticeAction::Reconnect, ""),
         (r#"{"event":"info","code":20060}"#, NoticeAction::Pause(Duration::from_secs(120)), ""),
         (
+            r#"{"code":4,"url":"wss://h/?t=hunter2","msg":"away"}"#,
+            NoticeAction::GoTo(GoTo::at("/url")),
+            "away",
+        ),
+        (r#"{"code":4,"url":5}"#, NoticeAction::GoTo(GoTo::at("/url")), ""),
+        (
             r#"{"event":"notice","code":"64008","msg":"The connection will soon be closed","connId":"a"}"#,
             NoticeAction::ReconnectWithin(Duration::from_secs(60)),
             "The connection will soon be closed",
@@ -389,7 +397,10 @@ fn notices_say_what_to_do() {
     ] {
         let reading = read(&mut interpreter, message);
         let control = reading.control.unwrap();
+        assert!(!format!("{control:?}").contains("hunter2"));
         assert_eq!((reading.class, control.about), (Class::Notice, AboutOwned::All));
+        let url = message.contains("wss:").then(|| "wss://h/?t=hunter2".into());
+        assert_eq!(control.url, url, "{message}");
         assert_eq!((control.notice, &*control.detail), (Some(action), detail), "{message}");
     }
 }

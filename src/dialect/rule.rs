@@ -4,6 +4,7 @@ use crate::class::{ErrorClass, NoticeAction};
 use crate::dialect::by::{By, Listed};
 use crate::dialect::json::pointer::Pointer;
 use crate::dialect::matcher::Matcher;
+use crate::dialect::template::interval::Interval;
 use crate::dialect::template::{self, Template, TemplateContext};
 use crate::duration;
 use crate::message::Sendable;
@@ -48,6 +49,12 @@ pub struct Rule {
     /// How bad it is, for `nack` and `ended`. Default: `refused` for a nack, `retry_later` for an end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub class: Option<ErrorClass>,
+    /// How long the server may say nothing at most, for `heartbeat`: so long without a message of any kind, data or not,
+    /// and the connection is given up ([`EndReason::HeartbeatOverdue`](crate::EndReason::HeartbeatOverdue)). WebSocket pings and pongs are no messages.
+    /// From 1 ms to 365 days. May be a text with what the login captured, also the sum of two: `"${keepalive_timeout}s 5s"`. Of
+    /// several rules the shortest holds. Default: any time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub within: Option<Interval>,
     /// When to try again at the earliest, for the class `retry_later`. From 1 ms to 365 days. Default: the feed's
     /// own delays.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "duration::option")]
@@ -137,6 +144,7 @@ impl Rule {
             is,
             by: None,
             class: None,
+            within: None,
             retry_after: None,
             action: None,
             capture: BTreeMap::new(),
@@ -225,6 +233,12 @@ impl Rule {
     /// Sets how bad it is.
     pub fn class(mut self, class: ErrorClass) -> Self {
         self.class = Some(class);
+        self
+    }
+
+    /// Sets how long the server may say nothing at most, for heartbeats.
+    pub fn within(mut self, limit: impl Into<Interval>) -> Self {
+        self.within = Some(limit.into());
         self
     }
 
@@ -361,6 +375,7 @@ impl Rule {
         };
         only("by", self.by.is_some(), &[Ack, Nack, Ended, Keepalive])?;
         only("class", self.class.is_some(), &[Nack, Ended])?;
+        only("within", self.within.is_some(), &[Heartbeat])?;
         only("retry_after", self.retry_after.is_some(), &[Nack, Ended])?;
         only("do", self.action.is_some(), &[Notice])?;
         only("deliver", self.deliver, &[Heartbeat, Keepalive, Ack, Nack, Ended, Notice, Ignored])?;
@@ -392,11 +407,15 @@ impl Rule {
             return Err(("retry_after", "is for the class \"retry_later\" only".into()));
         }
         for (field, time) in
-            [("retry_after", self.retry_after), ("do", self.action.and_then(NoticeAction::time))]
+            [("retry_after", self.retry_after), ("do", self.action.as_ref().and_then(NoticeAction::time))]
         {
             if time.is_some_and(|time| !TIMES.contains(&time)) {
                 return Err((field, "must be from 1 ms to 365 days".into()));
             }
+        }
+        if let Some(NoticeAction::GoTo(go_to)) = &self.action {
+            Pointer::parse(&go_to.url).map_err(|problem| ("do", problem))?;
+            go_to.wrong_host().map_or(Ok(()), |problem| Err(("do", problem)))?;
         }
         Ok(())
     }

@@ -4,7 +4,7 @@
 
 use super::book::Book;
 use super::governor::Governor;
-use super::plan::{Plan, Spec};
+use super::plan::{Plan, Spec, Target};
 use super::queue::Queue;
 #[cfg(feature = "monitor")]
 use super::recent::Recent;
@@ -68,6 +68,8 @@ pub(crate) struct Core {
     /// The queue was nearly full, and has not got enough room since.
     slow: bool,
     governor: Arc<Governor>,
+    /// Where the server sent the feed to, for the next attempt.
+    pub(super) detour: Option<Box<Target>>,
     /// What kind of thing has to wait, by a limit on sends, and until when.
     paced: Option<(OutKind, Instant)>,
     panics: HashMap<&'static str, Instant>,
@@ -126,6 +128,7 @@ impl Core {
             waiters: 0,
             slow: false,
             governor: Arc::clone(&plan.governor),
+            detour: None,
             paced: None,
             panics: HashMap::new(),
             spare: VecDeque::new(),

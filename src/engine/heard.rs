@@ -1,13 +1,15 @@
 //! What the server said that is no data: from what the reader understood to what the session machine does.
 
 use super::core::Core;
+use super::plan::Target;
 use super::routes::Routes;
-use crate::class::{ErrorClass, NoticeAction};
+use crate::class::{ErrorClass, GoTo, NoticeAction};
 use crate::clock::Stamp;
 use crate::dialect::{self, AboutOwned, Class, Control, ReadItem};
 use crate::event::AlertKind;
 use crate::message::{Content, Names};
 use crate::policy::session::About;
+use crate::secret::Secret;
 use serde_json::Value;
 use std::time::Duration;
 
@@ -43,6 +45,9 @@ pub(super) struct Heard {
     resumed: Option<bool>,
     /// The application is to get it.
     deliver: bool,
+    /// Where a notice sends the feed to.
+    url: Option<Secret>,
+    detour: Option<Result<Target, String>>,
 }
 
 /// What came of a control message.
@@ -106,6 +111,8 @@ impl Heard {
             capture: own(control.capture),
             bind: control.bind,
             reply: control.reply,
+            url: control.url,
+            detour: None,
             resumed: control.resumed,
             deliver,
         }
@@ -125,6 +132,8 @@ impl Heard {
             reply: None,
             resumed: None,
             deliver: false,
+            url: None,
+            detour: None,
         }
     }
 
@@ -145,7 +154,12 @@ impl Heard {
                 Self::word(Word { class, detail, ..Word::new(Kind::Ended, about(whom)?) })
             }
             ReadItem::Notice { action, detail } => {
-                Self::word(Word { detail, ..Word::new(Kind::Notice(action), AboutOwned::All) })
+                let url = match &action {
+                    NoticeAction::GoTo(go_to) => Some(go_to.url.as_str().into()),
+                    _ => None,
+                };
+                let word = Word { detail, ..Word::new(Kind::Notice(action), AboutOwned::All) };
+                Self { url, ..Self::word(word) }
             }
             ReadItem::Set { name, value } => {
                 Self { capture: vec![(name, value)], ..Self::word(Word::new(Kind::Nothing, AboutOwned::All)) }
@@ -159,6 +173,17 @@ impl Heard {
         })
     }
 
+    /// Finds out where it sends the feed to, if it does: `resolve` says it.
+    pub(super) fn directed(
+        mut self,
+        resolve: impl FnOnce(Option<&Secret>, &GoTo) -> Result<Target, String>,
+    ) -> Self {
+        if let Kind::Notice(NoticeAction::GoTo(go_to)) = &self.word.kind {
+            self.detour = Some(resolve(self.url.as_ref(), go_to));
+        }
+        self
+    }
+
     /// Lets the session machine hear of it.
     pub(super) fn act(self, core: &mut Core, now: Stamp) -> Acted {
         let mut meant = match &self.word.about {
@@ -167,7 +192,7 @@ impl Heard {
         };
         let word = &self.word;
         let (class, retry_after) = (word.class, word.retry_after);
-        let understood = match word.kind {
+        let understood = match &word.kind {
             Kind::Ack => {
                 let keys = core.session.handle_ack_with(now, word.about(), self.resumed);
                 core.book.bind(&keys, word.frame(), &self.bind);
@@ -187,11 +212,23 @@ impl Heard {
                 core.session.handle_dropped(now, word.about(), class, retry_after, word.detail.clone())
             }
             Kind::Notice(action) => {
+                let action = match self.detour {
+                    Some(Ok(target)) => {
+                        core.detour = core.session.is_connected().then(|| Box::new(target));
+                        action.clone()
+                    }
+                    Some(Err(problem)) => {
+                        let detail = format!("another URL, which can't be used: {problem}");
+                        core.session.alert(now, AlertKind::Notice { detail });
+                        NoticeAction::Reconnect
+                    }
+                    None => action.clone(),
+                };
                 core.session.handle_notice(now, action, word.detail.clone());
                 true
             }
             Kind::Answer(index) => {
-                core.session.handle_answer(now, index);
+                core.session.handle_answer(now, *index);
                 true
             }
             Kind::Nothing => true,

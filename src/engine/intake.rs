@@ -8,8 +8,9 @@
 use super::bell::BatchIter;
 use super::core::{Caller, Core};
 use super::decoder::Sink;
+use super::detour;
 use super::heard::{Acted, Heard};
-use super::plan::{Handler, Plan};
+use super::plan::{Handler, Plan, Target};
 use super::routes::Routes;
 use super::shared::Shared;
 use crate::clock::Stamp;
@@ -34,6 +35,8 @@ pub(super) struct Setting<'a> {
     pub(super) handler: Option<&'a mut Handler>,
     pub(super) batch: &'a mut VecDeque<Event>,
     pub(super) routes: &'a mut Routes,
+    /// Where the connection was made to.
+    pub(super) here: Option<&'a Target>,
 }
 
 /// Takes in the items of one cycle.
@@ -341,6 +344,10 @@ impl<'a> Intake<'a> {
 
     /// Lets the core hear of it, in the order of the stream.
     fn act(&mut self, heard: Heard) -> Acted {
+        let Setting { plan, here, .. } = &self.setting;
+        let heard = heard.directed(|url, go_to| {
+            detour::resolve(url, go_to, here.ok_or("there is no connection")?, &plan.known)
+        });
         let acted = self.hand_over(|core, stamp| heard.act(core, stamp));
         let acted = acted.unwrap_or(Acted { understood: false, names: None });
         self.setting.routes.sync(self.setting.shared);

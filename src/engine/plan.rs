@@ -90,12 +90,20 @@ impl Spec {
     }
 }
 
+/// When the first of them is due.
+#[derive(Debug)]
+pub(crate) enum FirstAfter {
+    Interval(Interval),
+    /// After a random part of the interval.
+    Random,
+}
+
 /// What is sent again and again while a connection is up.
 #[derive(Debug)]
 pub(crate) struct Beat {
     pub(crate) mode: Mode,
     pub(crate) interval: Interval,
-    pub(crate) first_after: Option<Interval>,
+    pub(crate) first_after: Option<FirstAfter>,
     /// What is sent; `None`: a ping.
     pub(crate) send: Option<Template>,
     /// What the answer looks like, and how long it may take.
@@ -125,6 +133,11 @@ impl Protocol {
         Rule::all_by_match(&self.rules).into()
     }
 
+    /// How long the server may say nothing, by its heartbeats.
+    pub(super) fn heartbeats(&self) -> impl Iterator<Item = &Interval> {
+        self.rules.iter().filter_map(|rule| rule.within.as_ref())
+    }
+
     /// The answers to keepalives, by the index of the keepalive. Without one nothing meets it.
     pub(super) fn answers(&self) -> Vec<Matcher> {
         let answer = |beat: &Beat| match &beat.expect {
@@ -151,6 +164,8 @@ pub(crate) struct Plan {
     pub(crate) governor: Arc<Governor>,
     /// The hosts of the endpoints, in their order.
     pub(crate) hosts: Vec<String>,
+    /// The endpoints of the configuration, if they are what the provider gives.
+    pub(crate) known: Vec<Target>,
     pub(crate) specs: Vec<Spec>,
     pub(crate) transport: transport::Settings,
     /// The budget of one attempt.

@@ -40,6 +40,7 @@ pub(crate) fn plan(config: &FeedConfig, hooks: Hooks) -> Result<Plan, Error> {
         max_attempts: reconnect.max_attempts,
         max_downtime: reconnect.max_downtime.duration(),
         close_wait: config.close_timeout,
+        leave_code: reconnect.close_code,
         outbox_bytes: config.limits.send_bytes,
         batch_members: config.batch.as_ref().map_or(1, |batch| batch.members),
         endpoints: config.endpoints.len() + 1,
@@ -80,6 +81,7 @@ pub(crate) fn plan(config: &FeedConfig, hooks: Hooks) -> Result<Plan, Error> {
         on_wake: hooks.on_wake,
         on_alert: hooks.on_alert,
         on_frame: hooks.on_frame,
+        known: if hooks.provider.is_some() { Vec::new() } else { targets(config)? },
         provider: provider(config, hooks.provider)?,
         retry_policy: hooks.retry_policy.map(|policy| -> plan::RetryPolicy {
             Box::new(move |reason, context| {
@@ -204,7 +206,10 @@ fn beat(keepalive: &Keepalive) -> Beat {
             KeepaliveDue::IdleSent => Mode::IdleSent,
         },
         interval: keepalive.interval.clone(),
-        first_after: keepalive.first_after.clone(),
+        first_after: keepalive.first_after.clone().map(|first| match first {
+            config::FirstAfter::Interval(interval) => plan::FirstAfter::Interval(interval),
+            config::FirstAfter::Random => plan::FirstAfter::Random,
+        }),
         send: keepalive.send.clone(),
         expect: keepalive.expect.clone().map(|expect| (expect, within())),
     }
@@ -284,6 +289,20 @@ fn transport(config: &FeedConfig) -> Result<transport::Settings, Error> {
         upgrade_response_bytes: config.limits.upgrade_response_bytes,
         ..transport::Settings::new(tls)
     })
+}
+
+/// The endpoints of the configuration.
+fn targets(config: &FeedConfig) -> Result<Vec<plan::Target>, Error> {
+    let target = |url: &FeedUrl| {
+        // Placeholders are not in what tells one host from another.
+        let any = |_: &str| Some(serde_json::Value::from(1));
+        let filled =
+            url::fill(url.expose(), &any).map_err(|missing| Error::config("url", missing.to_string()))?;
+        let endpoint = Endpoint::parse(&filled).map_err(|problem| Error::config("url", problem))?;
+        let (headers, subprotocols) = (listed(config.headers.clone()), config.subprotocols.clone());
+        Ok(plan::Target { endpoint, headers, subprotocols })
+    };
+    urls(config).map(target).collect()
 }
 
 /// Asked anew at each attempt: the application's provider, or the URL of the configuration.

@@ -3,7 +3,7 @@
 //!
 //! <https://centrifugal.dev/docs/transports/client_protocol>, <https://centrifugal.dev/docs/server/history_and_recovery>
 //!
-//! A line that is dead is found out by WebSocket pings, as on every feed, whatever the server's interval is.
+//! The reply to `connect` says how often the server pings: it may say nothing for ten seconds more than that.
 //!
 //! All of it is data. What was missed comes inside of the acknowledgement, which is delivered for that; the application takes
 //! it apart. A stream that is not recoverable, or whose epoch has changed, is subscribed to with `resumed: false`.

@@ -13,8 +13,8 @@ use crate::common::*;
 use crate::venue::{Builder, CUT_OFF, Venue};
 use livefeed::NoticeAction;
 use livefeed::{
-    EndReason, Event, Feed, FeedBuilder, FeedConfig, GapCause, Interval, KeepaliveDue, Limit, Message,
-    Repair, RepairStep, RuleKind, StaleAfter, SubscriptionId, SubscriptionState,
+    EndReason, Event, Feed, FeedBuilder, FeedConfig, FirstAfter, GapCause, Interval, KeepaliveDue, Limit,
+    Message, Repair, RepairStep, RuleKind, StaleAfter, SubscriptionId, SubscriptionState,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -344,7 +344,7 @@ pub fn keeps_alive(case: &Case) {
         if let Interval::Fixed(interval) = &mut keepalive.interval {
             *interval = KEEPALIVE;
         }
-        if let Some(Interval::Fixed(first)) = &mut keepalive.first_after {
+        if let Some(FirstAfter::Interval(Interval::Fixed(first))) = &mut keepalive.first_after {
             *first = KEEPALIVE;
         }
         keepalive.within = Some(CUT_OFF_AFTER.into());

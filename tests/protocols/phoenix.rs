@@ -17,7 +17,7 @@ fn venue() -> Builder {
         .hear(hear)
         // Broadcasts have no reference, what is pushed by a channel's process has that of the join.
         .data(|tick: &Tick<'_>| {
-            let join = if tick.seq % 2 == 0 { tick.tag } else { &Value::Null };
+            let join = if tick.seq.is_multiple_of(2) { tick.tag } else { &Value::Null };
             json!([join, null, tick.topic, "price", {"bid": tick.seq}])
         })
         .ended(|topic, join| json!([join, null, topic, "phx_error", {}]))

@@ -3,7 +3,7 @@
 //!
 //! <https://socket.io/docs/v4/socket-io-protocol/>, <https://socket.io/docs/v4/connection-state-recovery>
 //!
-//! A line that is dead is found out by WebSocket pings, as on every feed, whatever the server's interval is.
+//! The open packet says how long the server may say nothing: its interval and its timeout together.
 //!
 //! All of it is data; the codec `prefixed` makes `["42",["price",{..}]]` of `42["price",{..}]`. What an application's
 //! events and acknowledgements look like is its own affair: the file has an event `subscribe` with a channel, answered by

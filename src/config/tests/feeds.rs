@@ -135,7 +135,8 @@ impl Reader {
             Class::Answer(_) => "answer".to_owned(),
             class => format!("{class:?}").to_lowercase(),
         };
-        let about = match reading.control.as_ref() {
+        let is_data = matches!(reading.class, Class::Data | Class::Other);
+        let about = match reading.control.as_ref().filter(|_| !is_data) {
             Some(control) if control.unknown => "nobody".to_owned(),
             Some(control) => match &control.about {
                 AboutOwned::Frame(frame) => format!("#{frame}"),
@@ -421,7 +422,7 @@ fn each_understands_its_server() {
             ],
         ),
     ];
-    let feeds: Vec<_> = feeds.into_iter().chain(resuming()).collect();
+    let feeds: Vec<_> = feeds.into_iter().chain(feeds_told::feeds()).chain(resuming()).collect();
     assert_eq!(feeds.len(), files().len(), "each file is tried");
     let mut wrong = Vec::new();
     for (name, messages) in feeds {

@@ -373,6 +373,10 @@ fn check_reconnect(reconnect: &Reconnect) -> Checked {
     if reconnect.max_attempts == Some(0) {
         return refuse("reconnect.max_attempts", "is 0: must be at least 1, or left out for no limit");
     }
+    if !matches!(reconnect.close_code, 1000 | 1001 | 3000..=4999) {
+        let problem = format!("is {}: must be 1000, 1001, or from 3000 to 4999", reconnect.close_code);
+        return refuse("reconnect.close_code", problem);
+    }
     limit("reconnect.max_downtime", reconnect.max_downtime)?;
     for (index, status) in reconnect.fatal_statuses.iter().enumerate() {
         let path = || format!("reconnect.fatal_statuses[{index}]");

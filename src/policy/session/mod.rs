@@ -59,6 +59,8 @@ pub(crate) struct Settings {
     pub(crate) max_downtime: Option<Duration>,
     /// How long the peer may take to answer a Close.
     pub(crate) close_wait: Duration,
+    /// What a Close says that leaves one connection for the next.
+    pub(crate) leave_code: u16,
     /// The bound on what the application has waiting to be written, in bytes.
     pub(crate) outbox_bytes: usize,
     /// What is done when the connection as a whole is stale. Empty: a new connection.
@@ -110,6 +112,16 @@ enum Phase {
     Closed(CloseReason),
 }
 
+/// Where the server sent the feed to is no endpoint: what becomes of it says nothing about those.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Detour {
+    None,
+    /// The next attempt goes there.
+    Next,
+    /// This attempt or connection is the one.
+    Now,
+}
+
 pub(crate) struct Session {
     settings: Settings,
     backoff: Backoff,
@@ -130,6 +142,8 @@ pub(crate) struct Session {
     endpoint: usize,
     /// That of the last connection.
     connected_endpoint: usize,
+    /// Whether the server sent the feed somewhere else than to the endpoints.
+    detour: Detour,
     /// The next attempt goes to the next endpoint, whatever becomes of this connection.
     switch: bool,
     /// Connections in a row without data that ended by a notice of the server.
@@ -183,6 +197,7 @@ impl Session {
             ladder: Ladder::new(Arc::clone(&settings.repair)),
             endpoint: 0,
             connected_endpoint: 0,
+            detour: Detour::None,
             switch: false,
             hasty: 0,
             hang_ups: 0,
@@ -270,7 +285,7 @@ impl Session {
             Phase::Up(up) if up.is_open() => {
                 let limit = self.settings.close_wait.min(Duration::from_millis(500));
                 up.begin_close(EndReason::Reconnect, now.mono + limit);
-                self.outbox.push_close(Some(1000));
+                self.outbox.push_close(Some(self.settings.leave_code));
             }
             Phase::Up(_) | Phase::Dialing | Phase::Closed(_) => {}
         }
@@ -316,6 +331,9 @@ impl Session {
                 if now.mono >= *until {
                     self.attempt += 1;
                     self.phase = Phase::Dialing;
+                    if self.detour == Detour::Next {
+                        self.detour = Detour::Now;
+                    }
                     let (epoch, attempt, endpoint) = (self.epoch + 1, self.attempt, self.endpoint);
                     self.actions.push_back(Action::Dial { epoch, attempt, endpoint });
                 }

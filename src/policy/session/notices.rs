@@ -1,7 +1,7 @@
 //! The machine and what the server announces or asks for: notices, replies, keepalives.
 
 use super::acks::cut;
-use super::{Action, Phase, Session};
+use super::{Action, Detour, Phase, Session};
 use crate::class::NoticeAction;
 use crate::clock::Stamp;
 use crate::error::EndReason;
@@ -30,6 +30,10 @@ impl Session {
             NoticeAction::ResubscribeAll => {
                 self.resume(now);
                 self.make_all_again(now);
+            }
+            NoticeAction::GoTo(_) => {
+                self.detour = Detour::Next;
+                self.leave(now, EndReason::ServerNotice { detail });
             }
             NoticeAction::NextEndpoint => {
                 self.switch = true;
@@ -113,13 +117,16 @@ impl Session {
         }
     }
 
-    /// The socket was empty: is an answer to a keepalive overdue?
+    /// The socket was empty: is an answer to a keepalive overdue, or a heartbeat?
     pub(super) fn judge_keepalives(&mut self, now: Stamp) {
         self.queue_keepalives(now); // the controller is late
         let Phase::Up(up) = &mut self.phase else { return };
         let at = up.attention.attended(now.mono);
         if let Some(waited) = up.keepalives.iter().filter_map(|schedule| schedule.overdue(at)).max() {
             up.end(EndReason::KeepaliveOverdue { waited });
+            self.actions.push_back(Action::Abort);
+        } else if let Some(waited) = up.heartbeat.overdue(at) {
+            up.end(EndReason::HeartbeatOverdue { waited });
             self.actions.push_back(Action::Abort);
         }
     }

@@ -248,7 +248,7 @@ fn a_pause_ends_when_the_server_says_that_all_goes_on() {
         world.connect();
         world.notice(NoticeAction::Pause(120 * SECOND));
         world.idle(20 * SECOND);
-        world.notice(action);
+        world.notice(action.clone());
         world.idle(5 * SECOND - MS);
         assert!(world.stale().is_none(), "{action:?}");
         world.idle(MS);
@@ -284,8 +284,13 @@ fn keepalives_are_written_and_their_answers_awaited() {
         within: Some(2 * SECOND),
         ping: false,
     };
-    let established =
-        Established { took: MS, peer: ([127, 0, 0, 1], 1).into(), subprotocol: None, schedules: vec![times] };
+    let established = Established {
+        took: MS,
+        peer: ([127, 0, 0, 1], 1).into(),
+        subprotocol: None,
+        schedules: vec![times],
+        heartbeat: None,
+    };
     assert!(world.session.handle_connected(world.now, established, world.suspended));
     for _ in 0..3 {
         world.idle(5 * SECOND);
@@ -319,12 +324,7 @@ fn endpoints_take_turns_until_one_delivers() {
         panic!("nothing is scheduled");
     };
     let up = |world: &mut World| {
-        let established = Established {
-            took: MS,
-            peer: ([127, 0, 0, 1], 1).into(),
-            subprotocol: None,
-            schedules: Vec::new(),
-        };
+        let established = established();
         assert!(world.session.handle_connected(world.now, established, world.suspended));
         world.settle();
     };
@@ -442,7 +442,7 @@ fn a_notice_may_say_any_time() {
     world.connect();
     for action in [NoticeAction::ReconnectWithin(Duration::MAX), NoticeAction::Pause(Duration::MAX)] {
         for _ in 0..50 {
-            world.session.handle_notice(world.now, action, "soon".into());
+            world.session.handle_notice(world.now, action.clone(), "soon".into());
         }
     }
     world.settle();
