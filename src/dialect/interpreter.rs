@@ -2,7 +2,7 @@
 
 use crate::class::{ErrorClass, NoticeAction};
 use crate::dialect::by::{By, Listed};
-use crate::dialect::captures::{self, Found, Wanted};
+use crate::dialect::captures::{self, Found, Unfound, Wanted};
 use crate::dialect::json::pointer::Pointer;
 use crate::dialect::json::scan;
 use crate::dialect::matcher::Matcher;
@@ -146,6 +146,8 @@ pub(crate) struct Control {
     /// Kept by the interpreter, too.
     pub(crate) capture: Found,
     pub(crate) bind: Found,
+    /// Of an acknowledgement: what it was to capture and to bind, and does not have.
+    pub(crate) unfound: [Unfound; 2],
     pub(crate) reply: Option<Result<Content, String>>,
     /// Of an acknowledgement: whether nothing was missed, if it says that.
     pub(crate) resumed: Option<bool>,
@@ -430,12 +432,16 @@ impl Interpreter {
                 .map_or_else(String::new, |pointer| captures::detail(payload, pointer)),
             capture: Found::new(),
             bind: Found::new(),
+            unfound: Default::default(),
             reply: None,
             resumed: None,
         };
         if !control.unknown {
             control.capture = rule.capture.find(payload);
             control.bind = rule.bind.find(payload);
+            if rule.kind == RuleKind::Ack {
+                control.unfound = [rule.capture.unfound(&control.capture), rule.bind.unfound(&control.bind)];
+            }
             let resumed = rule.resumed.as_ref().map(|resumed| caught(|| resumed.matches(payload)));
             control.resumed = resumed.map(|said| {
                 said.unwrap_or_else(|panic| {

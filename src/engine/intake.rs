@@ -97,6 +97,15 @@ impl<'a> Intake<'a> {
             let kind = AlertKind::CountersForgotten { counters: complaints.forgotten };
             shared.with(Caller::Reader, |core| core.session.alert(Stamp::now(), kind));
         }
+        for (key, pointer, messages) in complaints.blind {
+            shared.with(Caller::Reader, |core| {
+                let subscription = key.and_then(|key| core.book.spec(key)).map(|spec| spec.want.id.clone());
+                let field = "sequence".to_owned();
+                let kind =
+                    AlertKind::NothingFound { subscription, field, pointer, messages: messages.into() };
+                core.session.alert(Stamp::now(), kind);
+            });
+        }
         self.setting.routes.hand_over_last(shared);
         Taken { cycle: self.cycle, bytes: self.bytes, broken: self.broken }
     }
@@ -255,6 +264,7 @@ impl<'a> Intake<'a> {
         }
         self.cycle.data += 1;
         let routes = &mut *self.setting.routes;
+        routes.note_data();
         routes.touch(keys);
         routes.observe(keys, &content, received);
         if routes.has_cursors() {

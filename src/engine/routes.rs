@@ -64,6 +64,8 @@ pub(super) struct Complaints {
     pub(super) panicked: Option<String>,
     /// So many counters had to be forgotten.
     pub(super) forgotten: u64,
+    /// Rules that found nothing: whose, the pointer, and in how much data.
+    pub(super) blind: Vec<(Option<Key>, String, u32)>,
 }
 
 /// Notes each subscription once.
@@ -161,7 +163,7 @@ impl Routes {
                         self.trackers.entry(key).or_insert_with(|| (Tracker::new(rule), rule.on_gap));
                     }
                     self.marks.watch(key, &spec);
-                    if spec.cursor.is_some() {
+                    if spec.keeps_last() {
                         self.cursors.insert(key);
                     }
                 }
@@ -235,7 +237,20 @@ impl Routes {
     /// What the sequence of a subscription says to its data.
     pub(super) fn sequence(&mut self, key: Key, content: &Content) -> Option<Seq> {
         let (tracker, _) = self.trackers.get_mut(&key)?;
-        Some(check(tracker, content, &mut self.complaints))
+        let seq = check(tracker, content, &mut self.complaints);
+        if let Some((pointer, count)) = tracker.note_data() {
+            self.complaints.blind.push((Some(key), pointer.to_owned(), count));
+        }
+        Some(seq)
+    }
+
+    /// What the sequence of the connection looked at is data.
+    pub(super) fn note_data(&mut self) {
+        if let Some((tracker, _)) = &mut self.whole
+            && let Some((pointer, count)) = tracker.note_data()
+        {
+            self.complaints.blind.push((None, pointer.to_owned(), count));
+        }
     }
 
     pub(super) fn has_sequences(&self) -> bool {

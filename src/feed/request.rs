@@ -14,7 +14,7 @@ impl Feed {
     /// to whoever reads the feed's events.
     ///
     /// The question is a text or a JSON value, as a [`Template`]: `${id}` stands for a number that is used once, in the
-    /// question and in the matcher, and other placeholders for what was captured from the connection. Several
+    /// question and in the matcher (where it is the whole value, a text of digits meets it too), and other placeholders for what was captured from the connection. Several
     /// threads may ask at once. Where a [`Dialect`](crate::Dialect) reads the messages, `reply` is met by what that puts out. An answer that comes after the time is over is a message like any other.
     ///
     /// ```no_run
@@ -49,6 +49,7 @@ impl Feed {
         let frame = shared.with(Caller::User, |core| core.vars());
         let content =
             question.into().render(&frame, &[]).map_err(|problem| Error::config("question", problem))?;
+        let reply = frame.id.map_or_else(|| reply.clone(), |id| reply.answering(id));
         let reply = reply
             .render(&Scope { frame: &frame, member: None, message: None })
             .map_err(|missing| Error::config("reply", missing.to_string()))?;

@@ -12,6 +12,7 @@ mod common;
 mod continuity;
 mod delivery;
 mod failover;
+mod found;
 mod frames;
 mod freshness;
 mod login;

@@ -231,6 +231,8 @@ fn what_can_have_no_effect_is_refused() {
         ("/login/0/expect", Value::Null, "login[0].expect"),
         ("/login/0/expect", json!({"prefix": ""}), "login[0].expect.prefix"),
         ("/sequence/current", json!("n"), "sequence.current"),
+        ("/sequence/current", json!("/*/n"), "sequence.current"),
+        ("/sequence/per", json!("/data/*/s"), "sequence.per"),
     ] {
         let (found, problem) = config_error(open(with(pointer, value.clone())));
         assert_eq!(found, path, "{pointer}: {value}: {problem}");

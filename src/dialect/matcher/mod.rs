@@ -399,6 +399,34 @@ impl Matcher {
         })
     }
 
+    /// The same, met by the number of a question as a number and as a text of digits, where `${id}` is the whole value.
+    pub(crate) fn answering(&self, id: u64) -> Self {
+        let text = || Value::from(id.to_string());
+        let is_id = |value: &Value| value.as_str() == Some("${id}");
+        let list = |matchers: &[Self]| matchers.iter().map(|matcher| matcher.answering(id)).collect();
+        match self {
+            Self::Pointer { pointer, equals } if is_id(equals) => {
+                Self::OneOf { pointer: pointer.clone(), one_of: vec![equals.clone(), text()] }
+            }
+            Self::OneOf { pointer, one_of } if one_of.iter().any(is_id) => {
+                let one_of = one_of.iter().cloned().chain([text()]).collect();
+                Self::OneOf { pointer: pointer.clone(), one_of }
+            }
+            Self::Contains { pointer, contains } => {
+                let as_text = replaced(contains, &|value| is_id(value).then(text));
+                if as_text == *contains {
+                    return self.clone();
+                }
+                let as_text = Self::Contains { pointer: pointer.clone(), contains: as_text };
+                Self::any([self.clone(), as_text])
+            }
+            Self::All(matchers) => Self::All(list(matchers)),
+            Self::Any(matchers) => Self::Any(list(matchers)),
+            Self::Not(matcher) => Self::not(matcher.answering(id)),
+            _ => self.clone(),
+        }
+    }
+
     /// Whether it has no placeholders, so that rendering changes nothing.
     pub(crate) fn is_plain(&self) -> bool {
         let mut plain = true;
@@ -477,6 +505,17 @@ fn each_string(value: &Value, found: &mut dyn FnMut(&str)) {
         Value::Array(items) => items.iter().for_each(|item| each_string(item, found)),
         Value::Object(members) => members.values().for_each(|member| each_string(member, found)),
         Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+/// With other values in the place of some.
+fn replaced(value: &Value, other: &dyn Fn(&Value) -> Option<Value>) -> Value {
+    match value {
+        Value::Array(items) => items.iter().map(|item| replaced(item, other)).collect(),
+        Value::Object(members) => Value::Object(
+            members.iter().map(|(key, member)| (key.clone(), replaced(member, other))).collect(),
+        ),
+        leaf => other(leaf).unwrap_or_else(|| leaf.clone()),
     }
 }
 

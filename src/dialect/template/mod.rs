@@ -117,6 +117,10 @@ impl Template {
         }
     }
 
+    pub(crate) fn is_closure(&self) -> bool {
+        matches!(self.0, Form::Closure(_))
+    }
+
     fn is_unclosed(&self) -> bool {
         match &self.0 {
             Form::Text(text) => placeholder::is_unclosed(text.expose()),
@@ -473,7 +477,8 @@ impl TemplateContext {
         Scope { frame: &self.frame, member: self.member.as_ref(), message }.var(name)
     }
 
-    /// The last message of the subscription's data, from an earlier connection too; `None` if there was none.
+    /// The last message of the subscription's data, from an earlier connection too; `None` if there was none, and in
+    /// what is not sent for a subscription. It is kept for subscriptions with a closure among their templates.
     pub fn last_message(&self) -> Option<&Message> {
         self.member.as_ref()?.last.as_ref()
     }
