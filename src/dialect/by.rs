@@ -17,7 +17,7 @@ use std::fmt;
 #[non_exhaustive]
 pub enum By {
     /// The message has the number of the frame (its `${id}`) at this JSON pointer, as a number or as a text of
-    /// digits.
+    /// digits. With `*` the first that is found.
     Id(String),
     /// The message meets this matcher, whose placeholders each subscription fills in with its own variables.
     Match(Matcher),
@@ -38,7 +38,8 @@ pub enum By {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Listed {
-    /// The JSON pointers of the topics, by the text that is put in front of what is found there. At least one.
+    /// The JSON pointers of the topics, by the text that is put in front of what is found there. At least one. Where one
+    /// leads to an array, its elements are listed, as with `/*` behind it.
     pub listed: BTreeMap<String, String>,
     /// The JSON pointer of the number of the frame that is answered. Default: none, which means that the list is
     /// about all subscriptions.

@@ -87,6 +87,30 @@ pub(crate) fn value_at(message: Payload<'_>, pointer: &Pointer) -> Option<Value>
     if scan::is_container(json) { scan::value(json, pointer) } else { None }
 }
 
+/// The number of a frame of ours: a number, or a text that is one.
+pub(in crate::dialect) fn frame_number(payload: Payload<'_>, pointer: &Pointer) -> Option<u64> {
+    /// From here on not every integer is a float.
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    match value_at(payload, pointer)? {
+        Value::Number(number) => number.as_u64().or_else(|| {
+            let float =
+                number.as_f64().filter(|float| (0.0..EXACT).contains(float) && float.fract() == 0.0)?;
+            #[allow(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "it is a whole number within the range"
+            )]
+            Some(float as u64)
+        }),
+        Value::String(text) => {
+            let is_plain =
+                text.bytes().all(|b| b.is_ascii_digit()) && (text == "0" || !text.starts_with('0'));
+            if is_plain { text.parse().ok() } else { None }
+        }
+        _ => None,
+    }
+}
+
 /// The server's own words: cut, and without control characters. The empty pointer is the whole message, JSON or not.
 pub(in crate::dialect) fn detail(message: Payload<'_>, pointer: &Pointer) -> String {
     let words = match (value_at(message, pointer), message) {

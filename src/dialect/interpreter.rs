@@ -528,14 +528,14 @@ impl Who {
     /// Whom the message is about; `None`: nobody that is known.
     fn find(&mut self, payload: Payload<'_>, hit: &mut Hit) -> Option<AboutOwned> {
         match self {
-            Self::Id(id) => frame_number(payload, id).map(AboutOwned::Frame),
+            Self::Id(id) => captures::frame_number(payload, id).map(AboutOwned::Frame),
             Self::Match(router) => {
                 router.classify(payload, hit);
                 (!hit.keys.is_empty()).then(|| AboutOwned::Keys(hit.keys.clone()))
             }
             Self::Listed { listed, id, complete } => {
                 let frame = match id {
-                    Some(id) => Some(frame_number(payload, id)?),
+                    Some(id) => Some(captures::frame_number(payload, id)?),
                     None => None,
                 };
                 let mut topics = Vec::new();
@@ -553,30 +553,6 @@ impl Who {
     }
 }
 
-/// The number of a frame of ours: a number, or a text that is one.
-fn frame_number(payload: Payload<'_>, pointer: &Pointer) -> Option<u64> {
-    /// From here on not every integer is a float.
-    const EXACT: f64 = 9_007_199_254_740_992.0;
-    match captures::value_at(payload, pointer)? {
-        Value::Number(number) => number.as_u64().or_else(|| {
-            let float =
-                number.as_f64().filter(|float| (0.0..EXACT).contains(float) && float.fract() == 0.0)?;
-            #[allow(
-                clippy::cast_possible_truncation,
-                clippy::cast_sign_loss,
-                reason = "it is a whole number within the range"
-            )]
-            Some(float as u64)
-        }),
-        Value::String(text) => {
-            let is_plain =
-                text.bytes().all(|b| b.is_ascii_digit()) && (text == "0" || !text.starts_with('0'));
-            if is_plain { text.parse().ok() } else { None }
-        }
-        _ => None,
-    }
-}
-
 /// Adds the texts and numbers at a pointer.
 fn list(payload: Payload<'_>, prefix: &str, pointer: &Pointer, topics: &mut Vec<String>) {
     let json = payload.as_bytes();
@@ -584,11 +560,17 @@ fn list(payload: Payload<'_>, prefix: &str, pointer: &Pointer, topics: &mut Vec<
         return;
     }
     scan::values(json, pointer, &mut |raw| {
-        match serde_json::from_slice(&raw) {
-            Ok(Value::String(text)) => topics.push(format!("{prefix}{text}")),
-            Ok(Value::Number(number)) => topics.push(format!("{prefix}{number}")),
+        let mut add = |value: &Value| match value {
+            Value::String(text) => topics.push(format!("{prefix}{text}")),
+            Value::Number(number) => topics.push(format!("{prefix}{number}")),
             _ => {}
+        };
+        match serde_json::from_slice(&raw) {
+            Ok(Value::Array(items)) => items.iter().for_each(add),
+            Ok(value) => add(&value),
+            Err(_) => {}
         }
+        topics.truncate(MAX_LISTED);
         topics.len() < MAX_LISTED
     });
 }

@@ -148,7 +148,7 @@ fn all_kinds_of_correlation_are_understood() {
                 {"when": {"pointer": "/0/T", "equals": "subscription"}, "is": "ack",
                  "by": {"listed": {"T.": "/0/trades/*", "Q.": "/0/quotes/*"}, "complete": true}},
                 {"when": {"pointer": "/result", "exists": true}, "is": "ack",
-                 "by": {"listed": "/result/*", "id": "/id", "complete": true}},
+                 "by": {"listed": "/result", "id": "/id", "complete": true}},
             ]),
             vec![
                 (

@@ -63,7 +63,7 @@ pub struct Rule {
     #[serde(rename = "do", default, skip_serializing_if = "Option::is_none")]
     pub action: Option<NoticeAction>,
     /// Variables of the connection: a name, and the JSON pointer of its value in the message. They are known in
-    /// all templates until the connection ends, in the order of the stream: from the next message on; and after that, if
+    /// all templates until the connection ends (with `*`, the first that is found), in the order of the stream: from the next message on; and after that, if
     /// `keep` of the feed names them. A value over 4 KiB is left alone, and so is a variable whose value is not there.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub capture: BTreeMap<String, String>,
@@ -88,7 +88,7 @@ pub struct Rule {
     /// `deliver_control` and `deliver_heartbeats` say.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub deliver: bool,
-    /// The JSON pointer of the server's own words. Up to 200 characters of them appear in events and logs. Default:
+    /// The JSON pointer of the server's own words; with `*`, the first that are found. Up to 200 characters of them appear in events and logs. Default:
     /// none are shown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
@@ -342,7 +342,7 @@ impl Rule {
             let known = |name: &str| {
                 name.starts_with('/') || (name != "id" && (template::is_built_in(name) || connection(name)))
             };
-            reply.check(&known).map_err(|mut problem| {
+            reply.check_single(&known).map_err(|mut problem| {
                 if problem.ends_with("${id}") {
                     problem += ": an answer has no number of its own";
                 }

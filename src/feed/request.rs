@@ -46,9 +46,10 @@ impl Feed {
             return Err(Error::WouldDeadlock);
         }
         let deadline = clock::mono().checked_add(timeout);
+        let question: Template = question.into();
+        question.check_single(&|_| true).map_err(|problem| Error::config("question", problem))?;
         let frame = shared.with(Caller::User, |core| core.vars());
-        let content =
-            question.into().render(&frame, &[]).map_err(|problem| Error::config("question", problem))?;
+        let content = question.render(&frame, &[]).map_err(|problem| Error::config("question", problem))?;
         let reply = frame.id.map_or_else(|| reply.clone(), |id| reply.answering(id));
         let reply = reply
             .render(&Scope { frame: &frame, member: None, message: None })

@@ -1,9 +1,11 @@
 //! What the configuration looks for in messages, and what is said where it is not there.
 
-use crate::common::{CEILING, feed, messages, until};
+use crate::common::{CEILING, feed, messages, ms, until};
 use crate::proto::{answers, asked, brief, send, speaking, terms};
 use livefeed::lab::{Command, Incoming, Lab, Script};
-use livefeed::{Ack, AlertKind, Event, Matcher, Rule, SequenceRule, Subscription};
+use livefeed::{
+    Ack, AlertKind, EndReason, Error, Event, LoginStep, Matcher, Rule, SequenceRule, Subscription,
+};
 use serde_json::{Value, json};
 use std::sync::{Arc, Mutex};
 
@@ -130,4 +132,65 @@ fn an_answer_may_have_the_number_as_a_text() {
         assert!(answer.is_ok(), "{reply:?}: {answer:?}");
     }
     assert!(messages(&feed.try_iter().collect::<Vec<_>>()).is_empty());
+}
+
+/// How the first two attempts ended.
+fn ends(feed: livefeed::FeedBuilder) -> Vec<EndReason> {
+    let mut ends = Vec::new();
+    until(&feed.open().unwrap(), |event| {
+        if let Event::Disconnected(end) = event {
+            ends.push(end.reason.clone());
+        }
+        ends.len() == 2
+    });
+    ends
+}
+
+#[test]
+fn a_login_that_fails_here_is_no_refusal_and_says_which_step_it_was() {
+    let lab = Lab::start(Script::new().send(r#"{"hello":1}"#)).unwrap();
+    let hello = || LoginStep::expect(Matcher::exists("/hello")).capture("nonce", "/nonce");
+    let no_key = LoginStep::send_with(|_| Err::<String, _>("no key".to_owned()));
+    for (second, detail) in [
+        (
+            LoginStep::send_text("sign ${nonce}"),
+            "login[1]: nothing is known by the name of ${nonce}: login[0].capture.nonce found nothing at /nonce",
+        ),
+        (
+            LoginStep::send_text("key").expecting(Matcher::text("${nonce}")),
+            "login[1]: nothing is known by the name of ${nonce}: login[0].capture.nonce found nothing at /nonce",
+        ),
+        (no_key, "login[1]: no key"),
+    ] {
+        for end in ends(feed(&lab).login(hello()).login(second.clone())) {
+            let EndReason::LoginFailed { detail: said, .. } = &end else { panic!("{end:?}") };
+            assert_eq!(said, detail);
+            assert!(end.to_string().starts_with("login failed: login[1]: "), "{end}");
+        }
+    }
+}
+
+#[test]
+fn a_login_that_is_not_answered_says_which_step_waited_and_for_what_else_came() {
+    let script = Script::new().send(r#"{"hello":1}"#).send("secret-1").send("secret-2");
+    let lab = Lab::start(script).unwrap();
+    let feed = feed(&lab)
+        .login(LoginStep::expect(Matcher::exists("/hello")))
+        .login(LoginStep::send_text("key").expecting(Matcher::text("ok")))
+        .connect(|connect| connect.timeout = ms(400));
+    for end in ends(feed) {
+        let EndReason::AttemptTimeout { detail, .. } = &end else { panic!("{end:?}") };
+        assert_eq!(detail, "login[1] did not get what it expects; other messages that came: 2");
+        assert!(end.to_string().ends_with(detail) && !end.to_string().contains("secret"), "{end}");
+    }
+}
+
+#[test]
+fn a_question_is_for_no_subscriptions() {
+    let lab = Lab::start(Script::new()).unwrap();
+    let feed = feed(&lab).open().unwrap();
+    feed.wait_connected(CEILING).unwrap();
+    let asked = feed.request(json!({"of": {"$each": "${name}"}}), Matcher::exists("/re"), ms(50));
+    let Err(Error::Config { path, problem }) = asked else { panic!("{asked:?}") };
+    assert!(path == "question" && problem.contains("`subscribe`"), "{path}: {problem}");
 }

@@ -246,7 +246,7 @@ fn r3_one_budget_bounds_every_stage_of_an_attempt() {
         let feed = stall.feed().connect(|c| (c.timeout, c.stagger) = (BUDGET, ms(50))).open().unwrap();
         let mut events = until(&feed, is_disconnected);
         let Some(Event::Disconnected(end)) = events.pop() else { unreachable!() };
-        assert_eq!(end.reason, EndReason::AttemptTimeout { stage, budget: BUDGET });
+        assert_eq!(end.reason, EndReason::AttemptTimeout { stage, budget: BUDGET, detail: String::new() });
         assert!(!end.was_connected && end.retry_in.is_some());
         let Some(Event::Connecting(begin)) = events.pop() else { panic!("{stage}: {events:?}") };
         let took = end.time.duration_since(begin.time).unwrap() + ms(1);

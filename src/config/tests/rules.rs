@@ -171,6 +171,27 @@ fn placeholders_that_nobody_fills_in_are_refused() {
         ("/login/1/send", json!("${server}"), "login[1].send", "${server}"),
         ("/login/1/expect", json!({"pointer": "/id", "equals": "${id}"}), "", ""),
         ("/login/1/refused", json!({"text": "${x}"}), "login[1].refused", "${x}"),
+        // Known too late.
+        (
+            "/defaults/subscribe",
+            json!({"chan": "${topic_id}"}),
+            "defaults.subscribe",
+            "which comes after this",
+        ),
+        ("/defaults/subscribe", json!({"chan": "${topic_id|0}"}), "", ""),
+        // Nobody fills them in.
+        ("/headers", json!({"X-Key": "${token}"}), "headers[\"X-Key\"]", "placeholder"),
+        ("/rules/1/by/match/pointer", json!("/${symbol}"), "rules[1].by.match.pointer", "placeholder"),
+        (
+            "/rules/1/by/match",
+            json!({"pointer": "", "contains": {"${symbol}": 1}}),
+            "rules[1].by.match.contains",
+            "name",
+        ),
+        ("/rules/0/reply", json!({"a": {"$each": "${/ping}"}}), "rules[0].reply", "`subscribe`"),
+        ("/keepalives/0/send", json!([{"$join": "${id}"}]), "keepalives[0].send", "`subscribe`"),
+        ("/login/1/send", json!([{"$each": "x"}]), "login[1].send", "`subscribe`"),
+        ("/login/1/send", json!({"key": {"$env": "KEY"}}), "login[1].send", "command line"),
         // In matchers.
         ("/rules/0/when", json!({"text": "${server}"}), "rules[0].when", "placeholder"),
         ("/heartbeats/0", json!({"text": "${server}"}), "heartbeats[0]", "placeholder"),

@@ -36,6 +36,11 @@ impl Pointer {
         if text.is_empty() {
             return Ok(Self::default());
         }
+        if text.contains("${") {
+            return Err(
+                "has a placeholder, which nothing fills in here: write the name that the message has".into(),
+            );
+        }
         let Some(rest) = text.strip_prefix('/') else {
             return Err(format!("does not start with \"/\": did you mean \"/{text}\"?"));
         };
@@ -155,6 +160,7 @@ mod tests {
             ("/a~2", "not followed by 0 or 1"),
             ("/~/b", "not followed by 0 or 1"),
             ("/a~*", "not followed by 0 or 1"),
+            ("/${name}", "has a placeholder"),
             ("/@json/@json/@json/@json/@json", "at most 4 \"@json\""),
             (&"/a".repeat(129), "at most 128"),
         ] {

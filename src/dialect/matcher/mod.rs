@@ -316,6 +316,10 @@ impl Matcher {
             }
             Self::Contains { pointer, contains } => {
                 check_pointer(pointer, true)?;
+                if has_named_placeholder(contains) {
+                    let problem = "has a placeholder in the name of a member, where nothing fills it in: they may stand in values";
+                    return Err(("contains".to_owned(), problem.to_owned()));
+                }
                 if Scalar::of(contains).is_none() || is_placeholder(contains) {
                     return Ok(());
                 }
@@ -491,6 +495,17 @@ fn check_pointer(text: &str, whole: bool) -> Result<(), (String, String)> {
         }
         Ok(_) => Ok(()),
         Err(problem) => wrong(problem),
+    }
+}
+
+/// Whether the name of a member has a placeholder.
+fn has_named_placeholder(value: &Value) -> bool {
+    match value {
+        Value::Array(items) => items.iter().any(has_named_placeholder),
+        Value::Object(members) => {
+            members.iter().any(|(key, member)| !placeholder::is_plain(key) || has_named_placeholder(member))
+        }
+        _ => false,
     }
 }
 
