@@ -198,21 +198,14 @@ fn authorized(lab: &Lab, connection: usize) -> bool {
 
 #[test]
 fn the_server_says_where_to_go_to_and_that_holds_once() {
-    // The URL has to name the port, which is known only then.
-    let port = std::sync::Arc::new(std::sync::OnceLock::new());
-    let known = std::sync::Arc::clone(&port);
-    let plan = move |_| {
-        let known = std::sync::Arc::clone(&known);
-        Script::new().greet(move |request| match request.path.as_str() {
-            "/feed" => {
-                let url = format!("ws://127.0.0.1:{}/next?token=hunter2", known.get().unwrap());
-                vec![Command::Send(json!({"notice": "this way", "url": url}).to_string())]
-            }
-            path => vec![Command::Send(json!({"here": path}).to_string())],
-        })
-    };
-    let lab = Lab::builder().scripts(plan).start().unwrap();
-    port.set(lab.addr().port()).unwrap();
+    let script = Script::new().greet(|request| match (request.path.as_str(), request.header("Host")) {
+        ("/feed", Some(host)) => {
+            let url = format!("ws://{host}/next?token=hunter2");
+            vec![Command::Send(json!({"notice": "this way", "url": url}).to_string())]
+        }
+        (path, _) => vec![Command::Send(json!({"here": path}).to_string())],
+    });
+    let lab = Lab::start(script).unwrap();
     let feed = going(&lab, GoTo::at("/url")).open().unwrap();
     let events = until(&feed, |event| brief(event).contains("/next?token=hunter2"));
     let places: Vec<_> = events

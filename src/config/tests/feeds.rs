@@ -524,7 +524,7 @@ fn resuming() -> Vec<(&'static str, Vec<(&'static str, &'static str)>)> {
         (
             "ocpp-j",
             vec![
-                (r#"[2,"abc","Reset",{"type":"Soft"}]"#, "data all"),
+                (r#"[2,"abc","Reset",{"type":"Soft"}]"#, "data calls"),
                 (r#"[3,"7",{"currentTime":"2026-11-22T12:00:00Z"}]"#, "answer"),
                 (r#"[4,"8","NotSupported","",{}]"#, "ignored"),
             ],

@@ -538,8 +538,7 @@ fn a_message_over_its_bound_in_bytes_is_divided() {
     let mut world = World::new(Settings { batch_members: 9, ..settings() });
     let keys: Vec<_> = (0..5).map(|i| world.want(member(&format!("s{i}")))).collect();
     world.dial();
-    let established = established();
-    assert!(world.session.handle_connected(world.now, established, world.suspended));
+    assert!(world.session.handle_connected(world.now, established(), world.suspended));
     let Some(Out::Subscribe { frame, keys: all }) = world.session.poll_out(world.now) else { panic!() };
     assert_eq!(all, keys);
     world.session.handle_split(frame, &all);
@@ -577,31 +576,4 @@ fn an_answer_may_be_here_before_the_report_that_its_question_was_written() {
         world.idle(9 * SECOND);
         assert!(world.session.is_connected(), "nothing is owed");
     }
-}
-
-/// Whether what was missed is replayed is said for what was in force before, and by its acknowledgement.
-#[test]
-fn what_is_resumed_is_said() {
-    let mut world = World::new(settings());
-    let said = |world: &mut World, resumed| {
-        world.connect();
-        let frame = world.frame();
-        world.session.handle_ack_with(world.now, About::Frame(frame), resumed);
-        world.settle();
-        let subscribed = world.events.iter().rev().find_map(|event| match event {
-            Event::Subscribed(subscribed) => Some(subscribed.resumed),
-            _ => None,
-        });
-        world.end(EndReason::Eof);
-        subscribed
-    };
-    world.want(acked("a", OnAckTimeout::Retry));
-    for (heard, expected) in
-        [(Some(true), None), (Some(true), Some(true)), (Some(false), Some(false)), (None, None)]
-    {
-        assert_eq!(said(&mut world, heard), Some(expected), "{heard:?}");
-    }
-    // Another of the same name has missed nothing.
-    world.want(acked("a", OnAckTimeout::Retry));
-    assert_eq!(said(&mut world, Some(true)), Some(None));
 }

@@ -1,7 +1,9 @@
-//! What the server tells about the connection: where to go to, how often it speaks, how often we are to.
+//! What the server tells about the connection: where to go to, how often it speaks, how often we are to, and whether it
+//! takes up where another was.
 
+use super::answers::acked;
 use super::*;
-use crate::class::{GoTo, NoticeAction};
+use crate::class::{GoTo, NoticeAction, OnAckTimeout};
 use crate::event::GapCause;
 use crate::policy::schedule::{First, Mode, Times};
 
@@ -184,4 +186,31 @@ fn what_the_feed_says_when_it_leaves_can_be_chosen() {
     world.session.handle_close(world.now, SECOND, CloseReason::ByUser);
     world.settle();
     assert!(matches!(world.outs[..], [Out::Close(Some(1000))]));
+}
+
+/// Whether what was missed is replayed is said for what was in force before, and by its acknowledgement.
+#[test]
+fn what_is_resumed_is_said() {
+    let mut world = World::new(settings());
+    let said = |world: &mut World, resumed| {
+        world.connect();
+        let frame = world.frame();
+        world.session.handle_ack_with(world.now, About::Frame(frame), resumed);
+        world.settle();
+        let subscribed = world.events.iter().rev().find_map(|event| match event {
+            Event::Subscribed(subscribed) => Some(subscribed.resumed),
+            _ => None,
+        });
+        world.end(EndReason::Eof);
+        subscribed
+    };
+    world.want(acked("a", OnAckTimeout::Retry));
+    for (heard, expected) in
+        [(Some(true), None), (Some(true), Some(true)), (Some(false), Some(false)), (None, None)]
+    {
+        assert_eq!(said(&mut world, heard), Some(expected), "{heard:?}");
+    }
+    // Another of the same name has missed nothing.
+    world.want(acked("a", OnAckTimeout::Retry));
+    assert_eq!(said(&mut world, Some(true)), Some(None));
 }
