@@ -178,7 +178,7 @@ fn placeholders_that_nobody_fills_in_are_refused() {
             "defaults.subscribe",
             "which comes after this",
         ),
-        ("/defaults/subscribe", json!({"chan": "${topic_id|0}"}), "", ""),
+        ("/defaults/subscribe", json!({"$each": "${topic_id|0}"}), "", ""),
         // Nobody fills them in.
         ("/headers", json!({"X-Key": "${token}"}), "headers[\"X-Key\"]", "placeholder"),
         ("/rules/1/by/match/pointer", json!("/${symbol}"), "rules[1].by.match.pointer", "placeholder"),
