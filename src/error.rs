@@ -220,6 +220,14 @@ pub enum EndReason {
         /// How bad it is.
         class: ErrorClass,
     },
+    /// A step of the login could not be taken, by no word of the server's: what it sends could not be made, or its
+    /// closure failed.
+    LoginFailed {
+        /// Which step, and what went wrong.
+        detail: String,
+        /// How bad it is: worth a retry, unless a closure says otherwise.
+        class: ErrorClass,
+    },
     /// The server closed the connection with a Close frame.
     ClosedByPeer {
         /// The status code (RFC 6455 section 7.4), if it gave one.
@@ -256,6 +264,8 @@ pub enum EndReason {
         stage: Stage,
         /// The budget.
         budget: Duration,
+        /// In the login: which step waited, and how many other messages came. Otherwise empty.
+        detail: String,
     },
     /// The server answered the upgrade request with something other than 101.
     UpgradeRefused {
@@ -321,6 +331,7 @@ impl EndReason {
             Self::ServerNotice { .. } => "server notice",
             Self::SequenceGap { .. } => "sequence gap",
             Self::LoginRefused { .. } => "login refused",
+            Self::LoginFailed { .. } => "login failed",
             Self::ClosedByPeer { .. } => "closed by peer",
             Self::Eof => "closed without close frame",
             Self::Io { .. } => "io",
@@ -388,9 +399,11 @@ impl fmt::Display for EndReason {
             | Self::ServerError { detail }
             | Self::ServerNotice { detail }
             | Self::LoginRefused { detail, .. }
+            | Self::LoginFailed { detail, .. }
             | Self::Provider { detail, .. } => write!(f, "{name}: {detail}"),
-            Self::AttemptTimeout { stage, budget } => {
-                write!(f, "{name}: not past {stage} within {:.3} s", budget.as_secs_f64())
+            Self::AttemptTimeout { stage, budget, detail } => {
+                write!(f, "{name}: not past {stage} within {:.3} s", budget.as_secs_f64())?;
+                if detail.is_empty() { Ok(()) } else { write!(f, ": {detail}") }
             }
             Self::UpgradeRefused { status, location, body, .. } => {
                 write!(f, "{name}: status {status}")?;

@@ -17,7 +17,8 @@ use std::fmt;
 #[non_exhaustive]
 pub enum By {
     /// The message has the number of the frame (its `${id}`) at this JSON pointer, as a number or as a text of
-    /// digits. Some `subscribe` or `unsubscribe` of the feed has to tell the server the number.
+    /// digits. With `*` the first that is found. Some `subscribe` or `unsubscribe` of the feed has to tell the server the
+    /// number.
     Id(String),
     /// The message meets this matcher, whose placeholders each subscription fills in with its own variables.
     Match(Matcher),
@@ -25,7 +26,8 @@ pub enum By {
     Listed(Listed),
     /// The subscription that has waited longest for an answer.
     Oldest,
-    /// All subscriptions of the connection.
+    /// All: of what is acknowledged or refused, each that waits for an answer; of what ends or is kept alive, each
+    /// subscription of the feed.
     All,
 }
 
@@ -37,7 +39,8 @@ pub enum By {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Listed {
-    /// The JSON pointers of the topics, by the text that is put in front of what is found there. At least one.
+    /// The JSON pointers of the topics, by the text that is put in front of what is found there. At least one. Where one
+    /// leads to an array, its elements are listed, as with `/*` behind it.
     pub listed: BTreeMap<String, String>,
     /// The JSON pointer of the number of the frame that is answered. Default: none, which means that the list is
     /// about all subscriptions.

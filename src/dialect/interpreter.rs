@@ -2,7 +2,7 @@
 
 use crate::class::{ErrorClass, NoticeAction};
 use crate::dialect::by::{By, Listed};
-use crate::dialect::captures::{self, Found, Wanted};
+use crate::dialect::captures::{self, Found, Unfound, Wanted};
 use crate::dialect::change::Change;
 use crate::dialect::json::pointer::Pointer;
 use crate::dialect::json::scan;
@@ -102,6 +102,8 @@ pub(crate) struct Control {
     /// Kept by the interpreter, too.
     pub(crate) capture: Found,
     pub(crate) bind: Found,
+    /// Of an acknowledgement: what it was to capture and to bind, and does not have.
+    pub(crate) unfound: [Unfound; 2],
     pub(crate) reply: Option<Result<Content, String>>,
     /// Of an acknowledgement: whether nothing was missed, if it says that.
     pub(crate) resumed: Option<bool>,
@@ -323,6 +325,19 @@ impl Interpreter {
         }
     }
 
+    /// Whether anything is waited for: the answer to a keepalive, or to a request.
+    pub(crate) fn awaits(&self) -> bool {
+        self.answers > 0 || !self.tickets.is_empty()
+    }
+
+    /// Says whether a message of an application's own dialect is waited for: then it is an [`Class::Answer`] or a
+    /// [`Class::Reply`].
+    pub(crate) fn is_awaited(&mut self, payload: Payload<'_>, out: &mut Reading) -> bool {
+        self.read(payload, out);
+        out.control = None;
+        matches!(out.class, Class::Answer(_) | Class::Reply)
+    }
+
     /// It is data, of those that were hit.
     fn data(&mut self, names: Option<Names>, out: &mut Reading) {
         std::mem::swap(&mut out.keys, &mut self.hit.keys);
@@ -384,12 +399,16 @@ impl Interpreter {
                 .map_or_else(String::new, |pointer| captures::detail(payload, pointer)),
             capture: Found::new(),
             bind: Found::new(),
+            unfound: Default::default(),
             reply: None,
             resumed: None,
         };
         if !control.unknown {
             control.capture = rule.capture.find(payload);
             control.bind = rule.bind.find(payload);
+            if rule.kind == RuleKind::Ack {
+                control.unfound = [rule.capture.unfound(&control.capture), rule.bind.unfound(&control.bind)];
+            }
             let resumed = rule.resumed.as_ref().map(|resumed| caught(|| resumed.matches(payload)));
             control.resumed = resumed.map(|said| {
                 said.unwrap_or_else(|panic| {
@@ -476,14 +495,14 @@ impl Who {
     /// Whom the message is about; `None`: nobody that is known.
     fn find(&mut self, payload: Payload<'_>, hit: &mut Hit) -> Option<AboutOwned> {
         match self {
-            Self::Id(id) => frame_number(payload, id).map(AboutOwned::Frame),
+            Self::Id(id) => captures::frame_number(payload, id).map(AboutOwned::Frame),
             Self::Match(router) => {
                 router.classify(payload, hit);
                 (!hit.keys.is_empty()).then(|| AboutOwned::Keys(hit.keys.clone()))
             }
             Self::Listed { listed, id, complete } => {
                 let frame = match id {
-                    Some(id) => Some(frame_number(payload, id)?),
+                    Some(id) => Some(captures::frame_number(payload, id)?),
                     None => None,
                 };
                 let mut topics = Vec::new();
@@ -501,30 +520,6 @@ impl Who {
     }
 }
 
-/// The number of a frame of ours: a number, or a text that is one.
-fn frame_number(payload: Payload<'_>, pointer: &Pointer) -> Option<u64> {
-    /// From here on not every integer is a float.
-    const EXACT: f64 = 9_007_199_254_740_992.0;
-    match captures::value_at(payload, pointer)? {
-        Value::Number(number) => number.as_u64().or_else(|| {
-            let float =
-                number.as_f64().filter(|float| (0.0..EXACT).contains(float) && float.fract() == 0.0)?;
-            #[allow(
-                clippy::cast_possible_truncation,
-                clippy::cast_sign_loss,
-                reason = "it is a whole number within the range"
-            )]
-            Some(float as u64)
-        }),
-        Value::String(text) => {
-            let is_plain =
-                text.bytes().all(|b| b.is_ascii_digit()) && (text == "0" || !text.starts_with('0'));
-            if is_plain { text.parse().ok() } else { None }
-        }
-        _ => None,
-    }
-}
-
 /// Adds the texts and numbers at a pointer.
 fn list(payload: Payload<'_>, prefix: &str, pointer: &Pointer, topics: &mut Vec<String>) {
     let json = payload.as_bytes();
@@ -532,11 +527,17 @@ fn list(payload: Payload<'_>, prefix: &str, pointer: &Pointer, topics: &mut Vec<
         return;
     }
     scan::values(json, pointer, &mut |raw| {
-        match serde_json::from_slice(&raw) {
-            Ok(Value::String(text)) => topics.push(format!("{prefix}{text}")),
-            Ok(Value::Number(number)) => topics.push(format!("{prefix}{number}")),
+        let mut add = |value: &Value| match value {
+            Value::String(text) => topics.push(format!("{prefix}{text}")),
+            Value::Number(number) => topics.push(format!("{prefix}{number}")),
             _ => {}
+        };
+        match serde_json::from_slice(&raw) {
+            Ok(Value::Array(items)) => items.iter().for_each(add),
+            Ok(value) => add(&value),
+            Err(_) => {}
         }
+        topics.truncate(MAX_LISTED);
         topics.len() < MAX_LISTED
     });
 }

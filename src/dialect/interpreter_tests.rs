@@ -148,7 +148,7 @@ fn all_kinds_of_correlation_are_understood() {
                 {"when": {"pointer": "/0/T", "equals": "subscription"}, "is": "ack",
                  "by": {"listed": {"T.": "/0/trades/*", "Q.": "/0/quotes/*"}, "complete": true}},
                 {"when": {"pointer": "/result", "exists": true}, "is": "ack",
-                 "by": {"listed": "/result/*", "id": "/id", "complete": true}},
+                 "by": {"listed": "/result", "id": "/id", "complete": true}},
             ]),
             vec![
                 (
@@ -473,7 +473,7 @@ fn the_first_rule_wins_and_data_is_what_none_took() {
     let rules = [
         Rule::ignored(Matcher::text("a")),
         Rule::heartbeat(Matcher::text("a")),
-        Rule::keepalive(Matcher::text("k")),
+        Rule::keepalive(Matcher::text("k")).by_all(),
     ];
     let mut interpreter = Interpreter::new(&rules, &[]);
     assert_eq!(read(&mut interpreter, "a").class, Class::Ignored);

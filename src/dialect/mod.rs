@@ -16,7 +16,7 @@ mod sequence;
 mod template;
 
 pub use by::{By, Listed};
-pub(crate) use captures::{Found, cursor_at};
+pub(crate) use captures::{Found, Unfound, cursor_at};
 pub(crate) use change::Change;
 pub(crate) use codec::Chain;
 pub use codec::Codec;

@@ -42,8 +42,8 @@ pub struct Rule {
     pub when: Matcher,
     /// What they are.
     pub is: RuleKind,
-    /// Whom they are about. Default: for an acknowledgement the oldest subscription that waits for one; otherwise
-    /// all.
+    /// Whom they are about. `keepalive` and `ended` must have it, and so must `nack`, unless its class is
+    /// `connection_fatal` or `feed_fatal`. Default for `ack`: the oldest subscription that waits for one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by: Option<By>,
     /// How bad it is, for `nack` and `ended`. Default: `refused` for a nack, `retry_later` for an end.
@@ -63,7 +63,7 @@ pub struct Rule {
     #[serde(rename = "do", default, skip_serializing_if = "Option::is_none")]
     pub action: Option<NoticeAction>,
     /// Variables of the connection: a name, and the JSON pointer of its value in the message. They are known in
-    /// all templates until the connection ends, in the order of the stream: from the next message on; and after that, if
+    /// all templates until the connection ends (with `*`, the first that is found), in the order of the stream: from the next message on; and after that, if
     /// `keep` of the feed names them. A value over 4 KiB is left alone, and so is a variable whose value is not there.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub capture: BTreeMap<String, String>,
@@ -88,7 +88,7 @@ pub struct Rule {
     /// `deliver_control` and `deliver_heartbeats` say.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub deliver: bool,
-    /// The JSON pointer of the server's own words. Up to 200 characters of them appear in events and logs. Default:
+    /// The JSON pointer of the server's own words; with `*`, the first that are found. Up to 200 characters of them appear in events and logs. Default:
     /// none are shown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
@@ -161,7 +161,8 @@ impl Rule {
         Self::new(when, RuleKind::Heartbeat)
     }
 
-    /// These messages are heartbeats of subscriptions: of those found by [`by_match`](Self::by_match), or of all.
+    /// These messages are heartbeats of subscriptions: of those found by [`by_match`](Self::by_match), or of all, by
+    /// [`by_all`](Self::by_all). One of the two must be said.
     pub fn keepalive(when: Matcher) -> Self {
         Self::new(when, RuleKind::Keepalive)
     }
@@ -171,12 +172,13 @@ impl Rule {
         Self::new(when, RuleKind::Ack)
     }
 
-    /// These messages refuse subscriptions.
+    /// These messages refuse subscriptions. Whom must be said, by [`by_id`](Self::by_id) or another, unless they are the
+    /// end of the connection or of the feed: [`class`](Self::class).
     pub fn nack(when: Matcher) -> Self {
         Self::new(when, RuleKind::Nack)
     }
 
-    /// These messages end subscriptions that were in force.
+    /// These messages end subscriptions that were in force. Whom must be said, by [`by_match`](Self::by_match) or another.
     pub fn ended(when: Matcher) -> Self {
         Self::new(when, RuleKind::Ended)
     }
@@ -223,7 +225,7 @@ impl Rule {
         self.by(By::Oldest)
     }
 
-    /// They are about all subscriptions.
+    /// They are about all subscriptions; see [`By::All`].
     pub fn by_all(self) -> Self {
         self.by(By::All)
     }
@@ -340,7 +342,7 @@ impl Rule {
             let known = |name: &str| {
                 name.starts_with('/') || (name != "id" && (template::is_built_in(name) || connection(name)))
             };
-            reply.check(&known).map_err(|mut problem| {
+            reply.check_single(&known).map_err(|mut problem| {
                 if problem.ends_with("${id}") {
                     problem += ": an answer has no number of its own";
                 }
@@ -382,6 +384,18 @@ impl Rule {
         only("detail", self.detail.is_some(), &[Ack, Nack, Ended, Notice])?;
         if kind == Notice && self.action.is_none() {
             return Err(("do", "is missing: say what a notice calls for, such as \"reconnect\"".into()));
+        }
+        let of_feed = matches!(self.effective_class(), ErrorClass::ConnectionFatal | ErrorClass::FeedFatal);
+        let choice = match kind {
+            Keepalive => Some("{\"match\": ..} or \"all\""),
+            Ended => Some("{\"id\": ..}, {\"match\": ..}, {\"listed\": ..} or \"all\""),
+            Nack if !of_feed => {
+                Some("{\"id\": ..}, {\"match\": ..}, {\"listed\": ..}, \"oldest\" or \"all\"")
+            }
+            _ => None,
+        };
+        if let (None, Some(choice)) = (&self.by, choice) {
+            return Err(("by", format!("is missing: say whom, by {choice}")));
         }
         if kind == Keepalive && !matches!(self.by, None | Some(By::Match(_) | By::All)) {
             return Err(("by", "must be {\"match\": ..} or \"all\" for a keepalive".into()));

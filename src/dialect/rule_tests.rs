@@ -107,10 +107,10 @@ fn what_has_no_meaning_is_named() {
         (json!({"is": "heartbeat", "by": "all"}), "by"),
         (json!({"is": "ack", "class": "refused"}), "class"),
         (json!({"is": "ack", "retry_after": "1s"}), "retry_after"),
-        (json!({"is": "nack", "retry_after": "1s"}), "retry_after"),
-        (json!({"is": "nack", "class": "benign", "retry_after": "1s"}), "retry_after"),
-        (json!({"is": "ended", "retry_after": "0s"}), "retry_after"),
-        (json!({"is": "ended", "retry_after": "366days"}), "retry_after"),
+        (json!({"is": "nack", "by": "all", "retry_after": "1s"}), "retry_after"),
+        (json!({"is": "nack", "by": "all", "class": "benign", "retry_after": "1s"}), "retry_after"),
+        (json!({"is": "ended", "by": "all", "retry_after": "0s"}), "retry_after"),
+        (json!({"is": "ended", "by": "all", "retry_after": "366days"}), "retry_after"),
         (json!({"is": "notice", "do": {"pause": "0s"}}), "do"),
         (json!({"is": "ack", "do": "alert"}), "do"),
         (json!({"is": "notice"}), "do"),
@@ -136,7 +136,7 @@ fn what_has_no_meaning_is_named() {
         (json!({"is": "ack", "bind": {"id": "/b"}}), "bind"),
         (json!({"is": "ack", "capture": {"a": "b"}}), "capture.a"),
         (json!({"is": "ack", "capture": {"a b": "/b"}}), "capture"),
-        (json!({"is": "nack", "detail": "m"}), "detail"),
+        (json!({"is": "nack", "by": "all", "detail": "m"}), "detail"),
         (json!({"is": "heartbeat", "reply": "${id}"}), "reply"),
         (json!({"is": "heartbeat", "reply": "${chan}"}), "reply"),
         (json!({"is": "heartbeat", "reply": "${/a~2}"}), "reply"),
@@ -150,9 +150,40 @@ fn what_has_no_meaning_is_named() {
     for good in [
         json!({"when": {"text": "x"}, "is": "heartbeat", "retry_after": null, "reply": "${/a} ${sid} ${epoch} ${time_ms} ${none|1}"}),
         json!({"when": {"text": "x"}, "is": "ack", "by": {"match": {"text": "${id} ${name} ${sid} ${chan}"}}}),
-        json!({"when": {"text": "x"}, "is": "ended", "retry_after": "1s", "detail": "", "class": null}),
+        json!({"when": {"text": "x"}, "is": "ended", "by": "all", "retry_after": "1s", "detail": "", "class": null}),
     ] {
         assert_eq!(check(good.clone()), Ok(()), "{good}");
+    }
+}
+
+#[test]
+fn whom_a_rule_is_about_is_to_be_said() {
+    let missing = |rule: Value| {
+        let mut data = json!({"when": {"text": "x"}});
+        data.as_object_mut().unwrap().extend(rule.as_object().unwrap().clone());
+        check(data).err()
+    };
+    let (field, problem) = missing(json!({"is": "nack"})).unwrap();
+    let choice = "{\"id\": ..}, {\"match\": ..}, {\"listed\": ..}, \"oldest\" or \"all\"";
+    assert_eq!((field.as_str(), problem), ("by", format!("is missing: say whom, by {choice}")));
+    for rule in [
+        json!({"is": "ended"}),
+        json!({"is": "keepalive"}),
+        json!({"is": "nack", "class": "benign"}),
+        json!({"is": "nack", "class": "retry_later"}),
+    ] {
+        let (field, problem) = missing(rule).unwrap();
+        assert!(field == "by" && problem.starts_with("is missing: say whom, by "), "{problem}");
+    }
+    for rule in [
+        json!({"is": "nack", "class": "connection_fatal"}),
+        json!({"is": "nack", "class": "feed_fatal"}),
+        json!({"is": "nack", "by": "oldest"}),
+        json!({"is": "ended", "by": "all"}),
+        json!({"is": "keepalive", "by": "all"}),
+        json!({"is": "ack"}),
+    ] {
+        assert_eq!(missing(rule), None);
     }
 }
 

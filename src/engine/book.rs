@@ -94,6 +94,8 @@ pub(crate) struct Book {
     keep: Arc<[String]>,
     captures: Arc<Variables>,
     questions: Questions,
+    /// What acknowledgements of this connection did not have, and that was said.
+    lacking: BTreeSet<String>,
     /// The rules whose subscriptions are found by a matcher.
     by: Arc<[(u32, Matcher)]>,
     changes: Vec<RouteChange>,
@@ -114,6 +116,7 @@ impl Book {
             keep,
             captures: Arc::default(),
             questions: Questions::default(),
+            lacking: BTreeSet::new(),
             by,
             changes: Vec::new(),
             dead: Dead::default(),
@@ -283,6 +286,30 @@ impl Book {
         }
     }
 
+    /// An acknowledgement of these does not have a variable, by what looks for it. One of them that can't do without it,
+    /// and does not know it otherwise; once for each connection.
+    pub(super) fn lacks(
+        &mut self,
+        keys: &[Key],
+        frame: Option<u64>,
+        name: &str,
+        field: &str,
+    ) -> Option<SubscriptionId> {
+        if self.lacking.contains(field) || self.captures.contains_key(name) {
+            return None;
+        }
+        let entries = keys.iter().filter_map(|key| self.entries.get(key)).filter(|entry| {
+            entry.wanted
+                && (frame.is_none() || entry.local.frame == frame)
+                && !entry.local.bound.contains_key(name)
+                && !entry.spec.vars.contains_key(name)
+        });
+        let mut lacking = entries.filter(|entry| entry.spec.needs(name, &self.by));
+        let id = lacking.next()?.spec.want.id.clone();
+        self.lacking.insert(field.to_owned());
+        Some(id)
+    }
+
     fn reroute(&mut self, key: Key) {
         if let Some(entry) = self.entries.get(&key).filter(|_| self.routed.contains(&key)) {
             let change = self.route(key, entry);
@@ -363,6 +390,7 @@ impl Book {
 
     /// The connection is over: what belonged to it is forgotten, and what waited for its answers gets none.
     pub(super) fn disconnected(&mut self) {
+        self.lacking.clear();
         let keep = Arc::clone(&self.keep);
         let kept = |variables: &mut Arc<Variables>| {
             if !variables.is_empty() {

@@ -51,6 +51,8 @@ pub(crate) struct Core {
     pub(crate) session: Session,
     pub(crate) queue: Queue,
     pub(crate) book: Book,
+    /// So many rules come before those of the configuration.
+    pub(super) heartbeats: u32,
     receipts: HashMap<u64, Sender<Outcome>>,
     /// When the reader's `recv` times out by itself; `None`: it has no timeout.
     pub(super) parked_until: Option<Instant>,
@@ -121,6 +123,7 @@ impl Core {
             session,
             queue: Queue::new(plan.queue),
             book: Book::new(plan.protocol.by(), Arc::clone(&plan.protocol.keep), routes_version),
+            heartbeats: plan.protocol.heartbeats,
             receipts: HashMap::new(),
             parked_until: None,
             has_dialect: plan.protocol.dialect.is_some(),

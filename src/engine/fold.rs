@@ -37,6 +37,7 @@ pub(super) enum About<'a> {
     LimitAtCeiling(Option<&'a SubscriptionId>),
     Unmatched,
     CountersForgotten,
+    NothingFound(Option<&'a SubscriptionId>, &'a str),
     TemplateFailed(&'static str),
 }
 
@@ -78,6 +79,9 @@ impl<'a> About<'a> {
             AlertKind::LimitAtCeiling { subscription, .. } => Self::LimitAtCeiling(subscription.as_ref()),
             AlertKind::Unmatched { .. } => Self::Unmatched,
             AlertKind::CountersForgotten { .. } => Self::CountersForgotten,
+            AlertKind::NothingFound { subscription, field, .. } => {
+                Self::NothingFound(subscription.as_ref(), field)
+            }
             AlertKind::TemplateFailed { what, .. } => Self::TemplateFailed(what),
         }
     }

@@ -40,6 +40,8 @@ pub(super) struct Heard {
     rule: Option<u32>,
     capture: Vec<(String, Value)>,
     bind: dialect::Found,
+    /// What was to be captured, and to be bound, and is not there.
+    unfound: [dialect::Unfound; 2],
     reply: Option<Result<Content, String>>,
     /// Whether nothing was missed, if an acknowledgement says that.
     resumed: Option<bool>,
@@ -110,6 +112,7 @@ impl Heard {
             rule: (class != Class::Data).then_some(control.rule),
             capture: own(control.capture),
             bind: control.bind,
+            unfound: control.unfound,
             reply: control.reply,
             url: control.url,
             detour: None,
@@ -129,6 +132,7 @@ impl Heard {
             rule: None,
             capture: Vec::new(),
             bind: Vec::new(),
+            unfound: Default::default(),
             reply: None,
             resumed: None,
             deliver: false,
@@ -196,6 +200,18 @@ impl Heard {
             Kind::Ack => {
                 let granted = core.session.handle_ack_with(now, word.about(), self.resumed);
                 core.book.bind(&granted.keys, word.frame(), &self.bind);
+                let rule = self.rule.unwrap_or_default().saturating_sub(core.heartbeats);
+                for (what, unfound) in ["capture", "bind"].into_iter().zip(&self.unfound) {
+                    for (name, pointer) in unfound {
+                        let field = format!("rules[{}].{what}.{name}", rule);
+                        if let Some(subscription) = core.book.lacks(&granted.keys, word.frame(), name, &field)
+                        {
+                            let (subscription, pointer) = (Some(subscription), pointer.to_string());
+                            let kind = AlertKind::NothingFound { subscription, field, pointer, messages: 1 };
+                            core.session.alert(now, kind);
+                        }
+                    }
+                }
                 if self.deliver {
                     meant.clone_from(&granted.keys);
                 }

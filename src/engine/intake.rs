@@ -98,6 +98,15 @@ impl<'a> Intake<'a> {
             let kind = AlertKind::CountersForgotten { counters: complaints.forgotten };
             shared.with(Caller::Reader, |core| core.session.alert(Stamp::now(), kind));
         }
+        for (key, pointer, messages) in complaints.blind {
+            shared.with(Caller::Reader, |core| {
+                let subscription = key.and_then(|key| core.book.spec(key)).map(|spec| spec.want.id.clone());
+                let field = "sequence".to_owned();
+                let kind =
+                    AlertKind::NothingFound { subscription, field, pointer, messages: messages.into() };
+                core.session.alert(Stamp::now(), kind);
+            });
+        }
         self.setting.routes.hand_over_last(shared);
         Taken { cycle: self.cycle, bytes: self.bytes, broken: self.broken }
     }
@@ -256,6 +265,7 @@ impl<'a> Intake<'a> {
         }
         self.cycle.data += 1;
         let routes = &mut *self.setting.routes;
+        routes.note_data();
         routes.touch(keys);
         routes.observe(keys, &content, received);
         if routes.has_cursors() {
@@ -384,10 +394,20 @@ impl<'a> Intake<'a> {
     /// Lets the application's own dialect say what a message holds.
     fn speak(&mut self, content: Content, received: Received) {
         self.cycle.messages = self.cycle.messages.saturating_sub(1); // what it holds counts
+        let mut whole = self.setting.routes.interpreter.awaits().then(|| content.clone());
         let (items, result) = self.setting.routes.speak(content);
         for item in items {
             self.cycle.messages += 1;
+            if matches!(item, ReadItem::Data { .. } | ReadItem::Other(_)) {
+                whole = None;
+            }
             self.item(item, received);
+        }
+        // Nothing of it was put out: it may be waited for as it is.
+        if let Some(content) = whole
+            && self.setting.routes.awaits(&content)
+        {
+            self.awaited(content, received);
         }
         if let Err(panic) = result {
             self.setting.shared.report_panic(Caller::Reader, "dialect", panic.clone());
@@ -395,9 +415,21 @@ impl<'a> Intake<'a> {
         }
     }
 
+    /// What a keepalive or a request waits for, by the application's own dialect.
+    #[cold]
+    fn awaited(&mut self, content: Content, received: Received) {
+        if let Some(panic) = self.setting.routes.reading.panicked.take() {
+            self.matcher_panicked.get_or_insert(panic);
+        }
+        self.control(content, received);
+    }
+
     fn item(&mut self, item: ReadItem, received: Received) {
         let routes = &mut *self.setting.routes;
         match item {
+            ReadItem::Data { payload, .. } | ReadItem::Other(payload) if routes.awaits(&payload.0) => {
+                self.awaited(payload.0, received);
+            }
             ReadItem::Data { subscriptions, payload } => {
                 let keys = routes.keys_of(&subscriptions);
                 let names = routes.known(subscriptions, keys.len());

@@ -91,9 +91,29 @@ impl Spec {
         self.data.is_none() && limited
     }
 
+    /// Whether its last message is kept: for what the next connection takes up from, or for a closure, which may ask
+    /// for it.
+    pub(super) fn keeps_last(&self) -> bool {
+        self.cursor.is_some() || self.templates().any(Template::is_closure)
+    }
+
     /// Whether its data is to be looked into, beside finding out whose it is.
     pub(super) fn is_watched(&self) -> bool {
-        self.is_followed() || self.cursor.is_some()
+        self.is_followed() || self.keeps_last()
+    }
+
+    fn templates(&self) -> impl Iterator<Item = &Template> {
+        [&self.subscribe, &self.unsubscribe, &self.probe].into_iter().flatten()
+    }
+
+    /// Whether it can't do without this variable: where it stands it has no default.
+    pub(super) fn needs(&self, name: &str, by: &[(u32, Matcher)]) -> bool {
+        let mut needed = false;
+        let mut found = |it: &str, default: bool| needed |= it == name && !default;
+        self.templates().for_each(|template| template.each_placeholder(&mut found));
+        let by = by.iter().map(|(_, matcher)| matcher);
+        self.data.iter().chain(by).for_each(|matcher| matcher.each_placeholder(&mut found));
+        needed
     }
 }
 
@@ -119,8 +139,10 @@ pub(crate) struct Beat {
 
 /// What is sent and taken besides data, by the rules of the protocol.
 pub(crate) struct Protocol {
-    /// Heartbeats among them.
+    /// Heartbeats in front.
     pub(crate) rules: Vec<Rule>,
+    /// How many those are.
+    pub(crate) heartbeats: u32,
     pub(crate) beats: Arc<[Beat]>,
     pub(crate) login: Arc<[LoginStep]>,
     pub(crate) codecs: Vec<Codec>,

@@ -362,7 +362,7 @@ impl Told {
     }
 
     fn time(&self, interval: &Interval, what: impl FnOnce() -> String) -> Result<Duration, EndReason> {
-        interval.render(&self.0).map_err(|problem| EndReason::LoginRefused {
+        interval.render(&self.0).map_err(|problem| EndReason::LoginFailed {
             detail: format!("{}: {problem}", what()),
             class: ErrorClass::RetryLater,
         })

@@ -64,6 +64,8 @@ pub(super) struct Complaints {
     pub(super) panicked: Option<String>,
     /// So many counters had to be forgotten.
     pub(super) forgotten: u64,
+    /// Rules that found nothing: whose, the pointer, and in how much data.
+    pub(super) blind: Vec<(Option<Key>, String, u32)>,
 }
 
 /// Notes each subscription once.
@@ -143,7 +145,10 @@ impl Routes {
             match change {
                 RouteChange::Route(change) => {
                     self.note(&change);
-                    self.interpreter.apply(change);
+                    // A dialect says itself whose data is.
+                    if self.dialect.is_none() || !matches!(change, Change::Insert { .. }) {
+                        self.interpreter.apply(change);
+                    }
                 }
                 RouteChange::Restart(key) => {
                     if let Some((tracker, _)) = self.trackers.get_mut(&key) {
@@ -158,7 +163,7 @@ impl Routes {
                         self.trackers.entry(key).or_insert_with(|| (Tracker::new(rule), rule.on_gap));
                     }
                     self.marks.watch(key, &spec);
-                    if spec.cursor.is_some() {
+                    if spec.keeps_last() {
                         self.cursors.insert(key);
                     }
                 }
@@ -232,7 +237,20 @@ impl Routes {
     /// What the sequence of a subscription says to its data.
     pub(super) fn sequence(&mut self, key: Key, content: &Content) -> Option<Seq> {
         let (tracker, _) = self.trackers.get_mut(&key)?;
-        Some(check(tracker, content, &mut self.complaints))
+        let seq = check(tracker, content, &mut self.complaints);
+        if let Some((pointer, count)) = tracker.note_data() {
+            self.complaints.blind.push((Some(key), pointer.to_owned(), count));
+        }
+        Some(seq)
+    }
+
+    /// What the sequence of the connection looked at is data.
+    pub(super) fn note_data(&mut self) {
+        if let Some((tracker, _)) = &mut self.whole
+            && let Some((pointer, count)) = tracker.note_data()
+        {
+            self.complaints.blind.push((None, pointer.to_owned(), count));
+        }
     }
 
     pub(super) fn has_sequences(&self) -> bool {
@@ -336,6 +354,11 @@ impl Routes {
         let Some(dialect) = &mut self.dialect else { return (Vec::new(), Ok(())) };
         let result = self.readout.read(dialect.as_mut(), content);
         (self.readout.drain().collect(), result)
+    }
+
+    /// Whether a message of the dialect is what a keepalive or a request waits for; `reading` then says which.
+    pub(super) fn awaits(&mut self, content: &Content) -> bool {
+        self.interpreter.awaits() && self.interpreter.is_awaited(content.payload(), &mut self.reading)
     }
 
     /// The subscription of a name.

@@ -112,6 +112,19 @@ pub enum AlertKind {
         /// How many were forgotten.
         counters: u64,
     },
+    /// What the configuration looks for is not in the messages, so that what depends on it does not work: the number of a
+    /// `sequence` in none of the first data messages of a connection, or in an acknowledgement what its rule binds or
+    /// captures, if something has a use for it. Said once for each connection at most.
+    NothingFound {
+        /// The subscription; `None`: the connection as a whole.
+        subscription: Option<SubscriptionId>,
+        /// What looks for it: `sequence`, `rules[2].bind.channel`, ...
+        field: String,
+        /// The JSON pointer that leads nowhere.
+        pointer: String,
+        /// In how many messages.
+        messages: u64,
+    },
     /// Something that was to be sent could not be made from its template: an unsubscribe message, a keepalive, a reply.
     TemplateFailed {
         /// Which: `unsubscribe`, `probe`, `keepalive`, `reply`.
@@ -169,6 +182,7 @@ impl AlertKind {
             Self::LimitAtCeiling { .. } => "limit_at_ceiling",
             Self::Unmatched { .. } => "unmatched",
             Self::CountersForgotten { .. } => "counters_forgotten",
+            Self::NothingFound { .. } => "nothing_found",
             Self::TemplateFailed { .. } => "template_failed",
             Self::SubscribeFailed { .. } => "subscribe_failed",
             Self::SubscriptionRefused { .. } => "subscription_refused",
@@ -216,6 +230,12 @@ pub(super) fn json(status: AlertStatus, kind: &AlertKind) -> Value {
         }
         AlertKind::CountersForgotten { counters } => {
             fields.insert("counters", (*counters).into());
+        }
+        AlertKind::NothingFound { subscription, field, pointer, messages } => {
+            fields.insert("subscription", subscription.as_ref().map(SubscriptionId::as_str).into());
+            fields.insert("field", field.as_str().into());
+            fields.insert("pointer", pointer.as_str().into());
+            fields.insert("messages", (*messages).into());
         }
         AlertKind::TemplateFailed { what, detail } => {
             fields.insert("what", (*what).into());

@@ -49,6 +49,13 @@ impl fmt::Display for AlertKind {
             Self::CountersForgotten { counters } => {
                 write!(f, "sequence counters that were forgotten: {counters}")
             }
+            Self::NothingFound { subscription, field, pointer, messages } => {
+                write!(f, "{field}")?;
+                if let Some(subscription) = subscription {
+                    write!(f, " of subscription {subscription}")?;
+                }
+                write!(f, " finds nothing at {pointer}, messages looked at: {messages}")
+            }
             Self::TemplateFailed { what, detail } => {
                 write!(f, "the {what} message can't be made: {detail}")
             }
@@ -123,6 +130,15 @@ mod tests {
             (
                 AlertKind::Down { down: Duration::from_micros(1_234_567), last: Some(EndReason::Eof) },
                 "no connection for 1s 234ms, the last end: closed without close frame",
+            ),
+            (
+                AlertKind::NothingFound {
+                    subscription: Some("btc".into()),
+                    field: "sequence".into(),
+                    pointer: "/seq".into(),
+                    messages: 50,
+                },
+                "sequence of subscription btc finds nothing at /seq, messages looked at: 50",
             ),
             (
                 AlertKind::Notice { detail: "up\r\n2026 WARN forged".into() },

@@ -27,6 +27,18 @@ fn alerts() -> Vec<AlertKind> {
         AlertKind::LimitAtCeiling { subscription: Some(id()), learned: long, ceiling: long },
         AlertKind::Unmatched { messages: u64::MAX },
         AlertKind::CountersForgotten { counters: u64::MAX },
+        AlertKind::NothingFound {
+            subscription: None,
+            field: "sequence".into(),
+            pointer: detail.clone(),
+            messages: u64::MAX,
+        },
+        AlertKind::NothingFound {
+            subscription: Some(id()),
+            field: detail.clone(),
+            pointer: detail.clone(),
+            messages: 1,
+        },
         AlertKind::TemplateFailed { what: "reply", detail: detail.clone() },
         AlertKind::CallbackPanicked { callback: "handler", message: detail.clone() },
         AlertKind::SubscribeFailed { subscription: id(), detail: detail.clone() },

@@ -194,6 +194,7 @@ fn protocol(config: &FeedConfig, dialect: Option<Box<dyn Dialect>>) -> Protocol 
     let heartbeats = config.heartbeats.iter().map(|when| Rule::heartbeat(when.clone()));
     Protocol {
         rules: heartbeats.chain(config.rules.iter().cloned()).collect(),
+        heartbeats: u32::try_from(config.heartbeats.len()).unwrap_or(u32::MAX),
         beats: config.keepalives.iter().map(beat).collect(),
         login: config.login.iter().cloned().collect(),
         codecs: config.codecs.clone(),

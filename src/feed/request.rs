@@ -14,8 +14,9 @@ impl Feed {
     /// to whoever reads the feed's events.
     ///
     /// The question is a text or a JSON value, as a [`Template`]: `${id}` stands for a number that is used once, in the
-    /// question and in the matcher, and other placeholders for what was captured from the connection. Several
-    /// threads may ask at once.
+    /// question and in the matcher (where it is the whole value, a text of digits meets it too), and other placeholders
+    /// for what was captured from the connection. Several threads may ask at once. Where a [`Dialect`](crate::Dialect)
+    /// reads the messages, `reply` is met by what that puts out.
     ///
     /// An answer that comes after the time is over is known for what it is, and is no data, where nothing else can meet
     /// `reply`: if it asks for the `${id}` of the question. That holds until the connection ends, for 30 s and for the
@@ -51,10 +52,12 @@ impl Feed {
             return Err(Error::WouldDeadlock);
         }
         let deadline = clock::mono().checked_add(timeout);
+        let question: Template = question.into();
+        question.check_single(&|_| true).map_err(|problem| Error::config("question", problem))?;
         let frame = shared.with(Caller::User, |core| core.vars());
-        let content =
-            question.into().render(&frame, &[]).map_err(|problem| Error::config("question", problem))?;
+        let content = question.render(&frame, &[]).map_err(|problem| Error::config("question", problem))?;
         let certain = reply.asks_for("id");
+        let reply = frame.id.map_or_else(|| reply.clone(), |id| reply.answering(id));
         let reply = reply
             .render(&Scope { frame: &frame, member: None, message: None })
             .map_err(|missing| Error::config("reply", missing.to_string()))?;

@@ -84,7 +84,7 @@ impl Budget {
     }
 
     fn overrun(&self, stage: Stage) -> EndReason {
-        EndReason::AttemptTimeout { stage, budget: self.total }
+        EndReason::AttemptTimeout { stage, budget: self.total, detail: String::new() }
     }
 }
 

@@ -264,7 +264,7 @@ fn a_closure_may_block_and_fail_and_leaves_variables() {
     for class in [ErrorClass::FeedFatal, ErrorClass::Refused] {
         let (_, reason) = to_the_end(&end(class));
         assert!(
-            matches!(&reason, CloseReason::Fatal(EndReason::LoginRefused { class: said, .. }) if *said == class)
+            matches!(&reason, CloseReason::Fatal(EndReason::LoginFailed { class: said, detail }) if *said == class && detail == "login[0]: no")
         );
     }
 }

@@ -13,6 +13,7 @@ mod continuity;
 mod delivery;
 mod drops;
 mod failover;
+mod found;
 mod frames;
 mod freshness;
 mod login;

@@ -261,7 +261,9 @@ fn is_bounded(stall: &Stall, budget: Duration) -> bool {
     let feed = stall.feed().connect(|c| (c.timeout, c.stagger) = (budget, ms(50))).open().unwrap();
     let mut events = until(&feed, is_disconnected);
     let Some(Event::Disconnected(end)) = events.pop() else { unreachable!() };
-    let EndReason::AttemptTimeout { stage: at, budget: of } = end.reason else { panic!("{stage}: {end:?}") };
+    let EndReason::AttemptTimeout { stage: at, budget: of, .. } = end.reason else {
+        panic!("{stage}: {end:?}")
+    };
     assert_eq!(of, budget);
     assert!(!end.was_connected && end.retry_in.is_some());
     let Some(Event::Connecting(begin)) = events.pop() else { panic!("{stage}: {events:?}") };

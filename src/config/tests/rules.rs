@@ -171,6 +171,27 @@ fn placeholders_that_nobody_fills_in_are_refused() {
         ("/login/1/send", json!("${server}"), "login[1].send", "${server}"),
         ("/login/1/expect", json!({"pointer": "/id", "equals": "${id}"}), "", ""),
         ("/login/1/refused", json!({"text": "${x}"}), "login[1].refused", "${x}"),
+        // Known too late.
+        (
+            "/defaults/subscribe",
+            json!({"chan": "${topic_id}"}),
+            "defaults.subscribe",
+            "which comes after this",
+        ),
+        ("/defaults/subscribe", json!({"$each": "${topic_id|0}"}), "", ""),
+        // Nobody fills them in.
+        ("/headers", json!({"X-Key": "${token}"}), "headers[\"X-Key\"]", "placeholder"),
+        ("/rules/1/by/match/pointer", json!("/${symbol}"), "rules[1].by.match.pointer", "placeholder"),
+        (
+            "/rules/1/by/match",
+            json!({"pointer": "", "contains": {"${symbol}": 1}}),
+            "rules[1].by.match.contains",
+            "name",
+        ),
+        ("/rules/0/reply", json!({"a": {"$each": "${/ping}"}}), "rules[0].reply", "`subscribe`"),
+        ("/keepalives/0/send", json!([{"$join": "${id}"}]), "keepalives[0].send", "`subscribe`"),
+        ("/login/1/send", json!([{"$each": "x"}]), "login[1].send", "`subscribe`"),
+        ("/login/1/send", json!({"key": {"$env": "KEY"}}), "login[1].send", "command line"),
         // In matchers.
         ("/rules/0/when", json!({"text": "${server}"}), "rules[0].when", "placeholder"),
         ("/heartbeats/0", json!({"text": "${server}"}), "heartbeats[0]", "placeholder"),
@@ -214,7 +235,12 @@ fn what_can_have_no_effect_is_refused() {
     for (pointer, value, path) in [
         ("/batch", json!({"members": 0}), "batch.members"),
         ("/rules/9", json!({"when": {"text": "pong"}, "is": "ignored"}), "rules[9]"),
-        ("/rules/9", json!({"when": {"pointer": "/event", "equals": "error"}, "is": "ended"}), "rules[9]"),
+        (
+            "/rules/9",
+            json!({"when": {"pointer": "/event", "equals": "error"}, "is": "ended", "by": "all"}),
+            "rules[9]",
+        ),
+        ("/rules/9", json!({"when": {"text": "over"}, "is": "ended"}), "rules[9].by"),
         ("/heartbeats/-", json!({"text": "pong"}), "heartbeats[1]"),
         ("/rules/4/retry_after", json!("0s"), "rules[4].retry_after"),
         ("/rules/6/do", json!({"pause": "0s"}), "rules[6].do"),
@@ -226,6 +252,8 @@ fn what_can_have_no_effect_is_refused() {
         ("/login/0/expect", Value::Null, "login[0].expect"),
         ("/login/0/expect", json!({"prefix": ""}), "login[0].expect.prefix"),
         ("/sequence/current", json!("n"), "sequence.current"),
+        ("/sequence/current", json!("/*/n"), "sequence.current"),
+        ("/sequence/per", json!("/data/*/s"), "sequence.per"),
     ] {
         let (found, problem) = config_error(open(with(pointer, value.clone())));
         assert_eq!(found, path, "{pointer}: {value}: {problem}");

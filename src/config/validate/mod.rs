@@ -40,6 +40,7 @@ pub(super) fn validate(config: &FeedConfig, hooks: &Hooks) -> Checked {
         check_name("name", name)?;
     }
     check_headers(&config.headers)?;
+    check_plain_headers(&config.headers)?;
     check_subprotocols(&config.subprotocols)?;
     stale_after("stale_after", config.stale_after)?;
     hours::check_hours(config)?;
@@ -269,6 +270,15 @@ pub(super) fn check_headers(headers: &BTreeMap<String, Secret>) -> Checked {
         }
     }
     Ok(())
+}
+
+/// Those of the configuration are the same at each attempt.
+fn check_plain_headers(headers: &BTreeMap<String, Secret>) -> Checked {
+    let filled = headers.iter().find(|(_, value)| value.expose().contains("${"));
+    filled.map_or(Ok(()), |(name, _)| {
+        let problem = "has a placeholder, which nothing fills in here: headers that are made for each attempt come from a provider";
+        refuse(format!("headers[{name:?}]"), problem)
+    })
 }
 
 /// What to do in place of setting a header that the handshake makes (RFC 6455 section 4.1).

@@ -64,7 +64,7 @@ pub(super) fn check_keepalives(keepalives: &[Keepalive], names: &Names<'_>) -> C
             }
         }
         if let Some(send) = &keepalive.send {
-            send.check(&|_| true).map_err(|problem| Error::config(path("send"), problem))?;
+            send.check_single(&|_| true).map_err(|problem| Error::config(path("send"), problem))?;
             names.check_template(&path("send"), send, false)?;
         }
         if let Some(matcher) = &keepalive.expect {

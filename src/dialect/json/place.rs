@@ -33,6 +33,14 @@ impl Place {
         Ok(Self::Last { array: part(&text[..at.0 - 1])?, rest: part(&text[at.0 + 2..])? })
     }
 
+    /// Whether it may name several values.
+    pub(in crate::dialect) fn is_wild(&self) -> bool {
+        match self {
+            Self::Field(pointer) => pointer.is_wild(),
+            Self::Last { array, rest } => array.iter().chain(rest).any(Pointer::is_wild),
+        }
+    }
+
     /// The raw text of the value that is there; of several, the first.
     pub(in crate::dialect) fn read<'a>(&self, json: &'a [u8]) -> Option<Cow<'a, [u8]>> {
         let (array, rest) = match self {

@@ -316,6 +316,10 @@ impl Matcher {
             }
             Self::Contains { pointer, contains } => {
                 check_pointer(pointer, true)?;
+                if has_named_placeholder(contains) {
+                    let problem = "has a placeholder in the name of a member, where nothing fills it in: they may stand in values";
+                    return Err(("contains".to_owned(), problem.to_owned()));
+                }
                 if Scalar::of(contains).is_none() || is_placeholder(contains) {
                     return Ok(());
                 }
@@ -397,6 +401,34 @@ impl Matcher {
             Self::Not(matcher) => Self::not(matcher.render(vars)?),
             Self::Exists { .. } | Self::Bits { .. } | Self::Binary(_) | Self::Closure(_) => self.clone(),
         })
+    }
+
+    /// The same, met by the number of a question as a number and as a text of digits, where `${id}` is the whole value.
+    pub(crate) fn answering(&self, id: u64) -> Self {
+        let text = || Value::from(id.to_string());
+        let is_id = |value: &Value| value.as_str() == Some("${id}");
+        let list = |matchers: &[Self]| matchers.iter().map(|matcher| matcher.answering(id)).collect();
+        match self {
+            Self::Pointer { pointer, equals } if is_id(equals) => {
+                Self::OneOf { pointer: pointer.clone(), one_of: vec![equals.clone(), text()] }
+            }
+            Self::OneOf { pointer, one_of } if one_of.iter().any(is_id) => {
+                let one_of = one_of.iter().cloned().chain([text()]).collect();
+                Self::OneOf { pointer: pointer.clone(), one_of }
+            }
+            Self::Contains { pointer, contains } => {
+                let as_text = replaced(contains, &|value| is_id(value).then(text));
+                if as_text == *contains {
+                    return self.clone();
+                }
+                let as_text = Self::Contains { pointer: pointer.clone(), contains: as_text };
+                Self::any([self.clone(), as_text])
+            }
+            Self::All(matchers) => Self::All(list(matchers)),
+            Self::Any(matchers) => Self::Any(list(matchers)),
+            Self::Not(matcher) => Self::not(matcher.answering(id)),
+            _ => self.clone(),
+        }
     }
 
     /// Whether it has no placeholders, so that rendering changes nothing.
@@ -494,6 +526,17 @@ fn check_pointer(text: &str, whole: bool) -> Result<(), (String, String)> {
     }
 }
 
+/// Whether the name of a member has a placeholder.
+fn has_named_placeholder(value: &Value) -> bool {
+    match value {
+        Value::Array(items) => items.iter().any(has_named_placeholder),
+        Value::Object(members) => {
+            members.iter().any(|(key, member)| !placeholder::is_plain(key) || has_named_placeholder(member))
+        }
+        _ => false,
+    }
+}
+
 /// Whether a placeholder may stand for the value.
 fn is_placeholder(value: &Value) -> bool {
     value.as_str().is_some_and(|text| !placeholder::is_plain(text))
@@ -505,6 +548,17 @@ fn each_string(value: &Value, found: &mut dyn FnMut(&str)) {
         Value::Array(items) => items.iter().for_each(|item| each_string(item, found)),
         Value::Object(members) => members.values().for_each(|member| each_string(member, found)),
         Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+/// With other values in the place of some.
+fn replaced(value: &Value, other: &dyn Fn(&Value) -> Option<Value>) -> Value {
+    match value {
+        Value::Array(items) => items.iter().map(|item| replaced(item, other)).collect(),
+        Value::Object(members) => Value::Object(
+            members.iter().map(|(key, member)| (key.clone(), replaced(member, other))).collect(),
+        ),
+        leaf => other(leaf).unwrap_or_else(|| leaf.clone()),
     }
 }
 

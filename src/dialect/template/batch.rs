@@ -119,6 +119,48 @@ fn batch_form(object: &Map<String, Value>) -> Result<Option<BatchForm<'_>>, &'st
     }
 }
 
+/// The words of configuration files, which the command line has filled in before.
+const OUTSIDE: [&str; 2] = ["$env", "$file"];
+
+/// Checks for words that are not ours, and are so like ours that they were meant.
+pub(super) fn check_words(value: &Value) -> Result<(), String> {
+    match value {
+        Value::Array(items) => items.iter().try_for_each(check_words),
+        Value::Object(members) => members.iter().try_for_each(|(key, member)| {
+            if OUTSIDE.contains(&key.as_str()) {
+                return Err(format!(
+                    "has a {{{key:?}: ..}}, which is for the files of the command line, and is filled in there alone: give the value \
+                     itself"
+                ));
+            }
+            let ours = [EACH, JOIN, TEXT, JSON].into_iter();
+            if key.starts_with('$')
+                && let Some(meant) = ours.clone().chain(OUTSIDE).find(|word| is_slip(key, word))
+                && !ours.clone().any(|word| word == key)
+            {
+                return Err(format!("has a {key:?}: did you mean {meant:?}?"));
+            }
+            check_words(member)
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// Whether a word is another with letters in another order or case, or with one too many or too few.
+fn is_slip(word: &str, meant: &str) -> bool {
+    let sorted = |text: &str| {
+        let mut letters: Vec<u8> = text.to_ascii_lowercase().into_bytes();
+        letters.sort_unstable();
+        letters
+    };
+    let without_one = |long: &str, short: &str| {
+        let left_out =
+            |at: usize| long.bytes().enumerate().filter(move |(i, _)| *i != at).map(|(_, byte)| byte);
+        long.len() == short.len() + 1 && (1..long.len()).any(|at| left_out(at).eq(short.bytes()))
+    };
+    sorted(word) == sorted(meant) || without_one(word, meant) || (word.len() > 3 && without_one(meant, word))
+}
+
 pub(super) fn check_batches(value: &Value, inside: bool) -> Result<(), String> {
     let part = |part: &Value| match part {
         Value::Object(form) => match batch_form(form)? {

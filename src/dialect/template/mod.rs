@@ -11,7 +11,7 @@ use crate::dialect::matcher::Matcher;
 use crate::message::{Content, Message, Payload, Sendable, SubscriptionId};
 use crate::panics::caught;
 use crate::secret::Secret;
-use batch::{batch, check_batches, each_shared_name, has_batch, has_form, is_text};
+use batch::{batch, check_batches, check_words, each_shared_name, has_batch, has_form, is_text};
 use placeholder::{MissingVar, Vars};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
@@ -60,7 +60,7 @@ pub(crate) type Variables = BTreeMap<String, Value>;
 /// In JSON `{"$each": T}` becomes an array with `T` for each subscription of a batch, and
 /// `{"$join": "T.${symbol}", "with": ","}` a string of all of them (`with` is `,` if left out). Outside of them
 /// the subscriptions of a batch agree: those whose variables differ there do not share a message. A template with neither
-/// is for one subscription, and so is a closure. `{"$text": ["/market/ticker:", {"$join": "${symbol}"}]}` puts texts and joined ones together.
+/// is for one subscription, and so is a closure. They are for `subscribe` and `unsubscribe`, and refused where nothing is sent for subscriptions. `{"$text": ["/market/ticker:", {"$join": "${symbol}"}]}` puts texts and joined ones together.
 ///
 /// ```
 /// use livefeed::Template;
@@ -185,6 +185,7 @@ impl Template {
     /// Checks what the types can't; `known` says whether a variable can have a value here.
     pub(crate) fn check(&self, known: &dyn Fn(&str) -> bool) -> Result<(), String> {
         if let Form::Json(value) = &self.0 {
+            check_words(value)?;
             check_batches(value, false)?;
         }
         if self.is_unclosed() {
@@ -196,6 +197,16 @@ impl Template {
             problem = problem.take().or(wrong);
         });
         problem.map_or(Ok(()), Err)
+    }
+
+    /// The same where it is not for subscriptions.
+    pub(crate) fn check_single(&self, known: &dyn Fn(&str) -> bool) -> Result<(), String> {
+        if self.is_batchable() {
+            let problem = "has an \"$each\" or a \"$join\", which stand for the subscriptions of a message, where there are none: \
+                           they are for `subscribe` and `unsubscribe`";
+            return Err(problem.into());
+        }
+        self.check(known)
     }
 
     /// The message for these members; for none, that of the connection alone. The error names what is missing and
@@ -485,7 +496,8 @@ impl TemplateContext {
         Scope { frame: &self.frame, member: self.member.as_ref(), message }.var(name)
     }
 
-    /// The last message of the subscription's data, from an earlier connection too; `None` if there was none.
+    /// The last message of the subscription's data, from an earlier connection too; `None` if there was none, and in
+    /// what is not sent for a subscription. It is kept for subscriptions with a closure among their templates.
     pub fn last_message(&self) -> Option<&Message> {
         self.member.as_ref()?.last.as_ref()
     }

@@ -58,6 +58,7 @@ const ALERTS = {
   limit_at_ceiling: "Learned limit at its ceiling",
   unmatched: "Messages that no rule knows",
   counters_forgotten: "Sequence counters forgotten",
+  nothing_found: "What is looked for is not there",
   template_failed: "A message could not be made",
   callback_panicked: "A callback panicked",
   subscribe_failed: "A subscription could not be made",

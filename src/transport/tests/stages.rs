@@ -36,7 +36,7 @@ fn overrun(endpoint: &Endpoint, settings: &Settings) -> EndReason {
 }
 
 fn timeout(stage: Stage) -> EndReason {
-    EndReason::AttemptTimeout { stage, budget: BUDGET }
+    EndReason::AttemptTimeout { stage, budget: BUDGET, detail: String::new() }
 }
 
 /// A resolver that hangs until the sender is dropped, and tells when it was asked.
