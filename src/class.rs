@@ -156,7 +156,8 @@ pub enum OnGap {
     /// Nothing: the gap is said.
     #[default]
     Signal,
-    /// The subscription is made again; for a sequence of the whole connection, a new connection.
+    /// The subscription is made again; for a sequence of the whole connection, a new connection. What was on its way
+    /// then does not join up with what follows: the first gap within 10 s is said, and no reason to do it again.
     Resubscribe,
     /// A new connection is made.
     Reconnect,

@@ -31,7 +31,8 @@ pub struct Terms {
     /// objects sorted by name. Bounded by `limits.subscribe_bytes`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub subscribe: Option<Template>,
-    /// What to write to end it, in the same form. Default: `none`; the data is then no longer delivered as its.
+    /// What to write to end it, in the same form. Default: `none`; the data is then no longer delivered as its. With a
+    /// placeholder that a rule's `bind` fills in it waits for the acknowledgement, for at most `ack_timeout`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unsubscribe: Option<Template>,
     /// What to write to find out whether its data still flows, in the same form: something that makes the server send
@@ -39,7 +40,8 @@ pub struct Terms {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub probe: Option<Template>,
     /// What its data looks like. Default: `none`, which means every message that is not a heartbeat and that no rule
-    /// knows; an error message from the server that no rule knows then keeps it fresh, too.
+    /// knows; an error message from the server that no rule knows then keeps it fresh, too. Where there are several
+    /// subscriptions, each that has a limit needs one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data: Option<Matcher>,
     /// How long there may be no data for it, counted from when its subscribe message was written: data that

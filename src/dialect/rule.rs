@@ -120,7 +120,7 @@ impl RuleKind {
 #[non_exhaustive]
 pub enum By {
     /// The message has the number of the frame (its `${id}`) at this JSON pointer, as a number or as a text of
-    /// digits.
+    /// digits. Some `subscribe` or `unsubscribe` of the feed has to tell the server the number.
     Id(String),
     /// The message meets this matcher, whose placeholders each subscription fills in with its own variables.
     Match(Matcher),

@@ -5,25 +5,20 @@
 //! that is known and forgotten with the connection. Until then nothing is routed by it.
 
 use super::plan::Spec;
+use super::questions::{Answered, Question, Questions};
 use crate::dialect::{Change, FrameVars, Matcher, Member, Scope, Variables, value_at};
 use crate::message::{Message, SubscriptionId};
 use crate::panics;
 use crate::policy::freshness::Key;
 use crossbeam_channel::Sender;
 use serde_json::Value;
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
 /// So many changes may wait for the reader; then all routes are told anew.
 const CHANGES: usize = 4096;
-
-/// So many questions are remembered whose answer may come late.
-const GIVEN_UP: usize = 16;
-
-/// So long each of them is.
-const LATE: Duration = Duration::from_secs(30);
 
 /// A change that the reader has to take over.
 #[derive(Debug)]
@@ -72,23 +67,6 @@ impl Drop for Dead {
     }
 }
 
-/// A question of the application.
-pub(super) struct Question {
-    pub(super) matcher: Matcher,
-    /// Only its own answer can meet the matcher.
-    pub(super) certain: bool,
-    /// Who waits for the answer; `None`: nobody any more.
-    pub(super) answer: Option<Sender<Message>>,
-}
-
-/// Whom an answer is for.
-pub(super) enum Answered {
-    Waiting(Sender<Message>),
-    /// Nobody waits for it any more.
-    Late,
-    Unknown,
-}
-
 /// What is still to be done for a subscription that is wanted no more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Left {
@@ -111,9 +89,7 @@ pub(crate) struct Book {
     /// The last message of subscriptions that take up where they were, from earlier connections too.
     last: HashMap<SubscriptionId, Message>,
     captures: Arc<Variables>,
-    questions: BTreeMap<u64, Question>,
-    /// Those of them that nobody waits for any more, and until when an answer is taken for theirs.
-    given_up: VecDeque<(u64, Instant)>,
+    questions: Questions,
     /// The rules whose subscriptions are found by a matcher.
     by: Arc<[(u32, Matcher)]>,
     changes: Vec<RouteChange>,
@@ -131,8 +107,7 @@ impl Book {
             blind: BTreeSet::new(),
             last: HashMap::new(),
             captures: Arc::default(),
-            questions: BTreeMap::new(),
-            given_up: VecDeque::new(),
+            questions: Questions::default(),
             by,
             changes: Vec::new(),
             dead: Dead::default(),
@@ -381,10 +356,8 @@ impl Book {
         for key in late {
             self.refill(key);
         }
-        self.given_up.clear();
-        for (ticket, question) in std::mem::take(&mut self.questions) {
-            self.push(RouteChange::Route(Change::RequestDone { ticket }));
-            self.bury(question.matcher);
+        while let Some(ticket) = self.questions.first() {
+            self.end_question(ticket);
         }
     }
 
@@ -405,40 +378,23 @@ impl Book {
         }
     }
 
-    /// Nobody waits for the answer any more. One that comes late is no data, which is known as long as nothing but the
-    /// answer can meet the matcher: with any other the next message of some subscription might be taken for it.
+    /// Nobody waits for the answer any more.
     pub(crate) fn give_up(&mut self, ticket: u64, now: Instant) {
-        self.tidy(now);
-        match self.questions.get_mut(&ticket) {
-            Some(question) if question.certain => {
-                question.answer = None;
-                if self.given_up.len() >= GIVEN_UP
-                    && let Some((oldest, _)) = self.given_up.pop_front()
-                {
-                    self.end_question(oldest);
-                }
-                self.given_up.extend(now.checked_add(LATE).map(|until| (ticket, until)));
-            }
-            _ => {
-                self.end_question(ticket);
-            }
+        if let Some(ended) = self.questions.give_up(ticket, now) {
+            self.end_question(ended);
         }
     }
 
     /// What was given up too long ago is forgotten.
     pub(super) fn tidy(&mut self, now: Instant) {
-        while let Some((ticket, _)) = self.given_up.front().copied().filter(|(_, until)| now >= *until) {
-            self.given_up.pop_front();
+        while let Some(ticket) = self.questions.expired(now) {
             self.end_question(ticket);
         }
     }
 
     /// Says who waited for it.
     fn end_question(&mut self, ticket: u64) -> Option<Option<Sender<Message>>> {
-        let Question { matcher, answer, .. } = self.questions.remove(&ticket)?;
-        if answer.is_none() {
-            self.given_up.retain(|(given_up, _)| *given_up != ticket);
-        }
+        let Question { matcher, answer, .. } = self.questions.take(ticket)?;
         self.push(RouteChange::Route(Change::RequestDone { ticket }));
         self.bury(matcher);
         Some(answer)
@@ -470,9 +426,8 @@ impl Book {
             }
         }
         changes.extend(restarts.into_iter().map(RouteChange::Restart));
-        for (ticket, question) in &self.questions {
-            let matcher = question.matcher.clone();
-            changes.push(RouteChange::Route(Change::Request { ticket: *ticket, matcher }));
+        for (ticket, matcher) in self.questions.matchers() {
+            changes.push(RouteChange::Route(Change::Request { ticket, matcher }));
         }
         let old = std::mem::replace(&mut self.changes, changes);
         self.bury(old);

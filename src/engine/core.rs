@@ -2,9 +2,10 @@
 //!
 //! What a change calls for comes out as [`Effects`], to be done once the lock is released.
 
-use super::book::{Book, Left, Question};
+use super::book::{Book, Left};
 use super::governor::Governor;
 use super::plan::{Plan, Spec};
+use super::questions::Question;
 use super::queue::Queue;
 #[cfg(feature = "monitor")]
 use super::recent::Recent;

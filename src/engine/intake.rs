@@ -6,11 +6,11 @@
 //! that takes effect in the order of the stream.
 
 use super::bell::BatchIter;
-use super::book::Answered;
 use super::core::Caller;
 use super::decoder::Sink;
 use super::heard::Heard;
 use super::plan::{Handler, Plan};
+use super::questions::Answered;
 use super::routes::Routes;
 use super::shared::Shared;
 use crate::clock::Stamp;

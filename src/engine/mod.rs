@@ -16,6 +16,7 @@ mod login;
 mod marks;
 mod order;
 pub(crate) mod plan;
+mod questions;
 pub(crate) mod queue;
 mod reader;
 #[cfg(feature = "monitor")]

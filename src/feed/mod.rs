@@ -237,6 +237,9 @@ impl Feed {
     /// Adds a subscription, now and on each connection to come. One of the same name is taken the place of: a
     /// [`Gap`](Event::Gap) then stands before its next message.
     ///
+    /// One that has a limit and no `data` is refused beside others, and so is another beside it: it would take every
+    /// message for its data.
+    ///
     /// # Errors
     ///
     /// [`Error::Config`] if something about it is wrong, [`Error::Closed`] (both final).
@@ -247,6 +250,11 @@ impl Feed {
     }
 
     /// Ends a subscription: its unsubscribe message is sent, if it has one and is in force.
+    ///
+    /// A message that is made from what the acknowledgement binds, such as the number of a channel, waits for that
+    /// for at most `ack_timeout`, and the next subscription of the same name waits behind it. If it can't be made then either, an
+    /// [`Alert`](crate::Alert) of the kind [`TemplateFailed`](crate::AlertKind::TemplateFailed) says so: the server may go on with
+    /// the subscription until the connection ends, and its data is nobody's.
     ///
     /// # Errors
     ///

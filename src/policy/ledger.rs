@@ -198,6 +198,15 @@ impl Ledger {
         found.map(|(frame, _)| *frame)
     }
 
+    /// The most that one of its parts holds.
+    #[cfg(test)]
+    pub(crate) fn size(&self) -> usize {
+        let owed = self.owed.values().map(VecDeque::len).sum::<usize>() + self.owed.len();
+        let endings = self.endings.len().max(self.ending_frames.len());
+        let members = self.subscribes.values().map(|asked| asked.keys.len() + asked.gone.len()).sum::<usize>();
+        [members, self.orphans.len(), endings, owed, self.answered.len()].into_iter().max().unwrap_or_default()
+    }
+
     #[cfg(test)]
     pub(crate) fn is_settled(&self) -> bool {
         self.subscribes.is_empty()

@@ -328,6 +328,21 @@ impl Outbox {
         }
     }
 
+    /// Whether a subscribe message of it waits to be written.
+    #[cfg(test)]
+    pub(crate) fn waits(&self, key: Key) -> bool {
+        let is_it = |item: &Item| matches!(item, Item::Subscribe(member) if member.key == key);
+        self.replay.iter().chain(&self.asked).any(is_it)
+    }
+
+    /// How many things wait, the application's messages apart.
+    #[cfg(test)]
+    pub(crate) fn size(&self) -> usize {
+        let own = |item: &&Item| !matches!(item, Item::App { .. });
+        let asked = self.replay.iter().chain(&self.asked).filter(own).count();
+        asked + self.replies.len() + self.answers.len() + self.keepalives.len() + self.probes.len()
+    }
+
     /// Forgets everything; the tickets that are dropped come back.
     pub(crate) fn clear(&mut self) -> Vec<u64> {
         let ticket = |item: Item| if let Item::App { ticket, .. } = item { Some(ticket) } else { None };

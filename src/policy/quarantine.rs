@@ -275,6 +275,13 @@ impl Quarantine {
         self.doubts.get(&key).is_some_and(|doubt| doubt.term.is_some())
     }
 
+    /// The most that one of its parts holds.
+    #[cfg(test)]
+    pub(crate) fn size(&self) -> usize {
+        let held = self.waiting.len() + self.terms.len() + self.released.len();
+        [self.doubts.len(), self.places.len(), self.probation.len(), held].into_iter().max().unwrap_or_default()
+    }
+
     /// Whether another suspect may be put on trial.
     fn has_room(&self) -> bool {
         self.retrying.is_none() && self.open == self.trials && self.trials < self.limit

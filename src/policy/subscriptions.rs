@@ -83,6 +83,8 @@ pub(crate) struct Entry {
     pub(crate) want: Want,
     /// The next data does not join up with what came before it on this connection.
     pub(crate) gap: bool,
+    /// So long a gap in its numbers may be where what is left of before meets the new, after it was made again.
+    pub(crate) seam: Option<Instant>,
     /// `Subscribed` was said on this connection.
     pub(crate) announced: bool,
     pub(crate) state: SubscriptionState,
@@ -141,6 +143,7 @@ impl Entry {
     fn reset(&mut self) {
         self.state = SubscriptionState::Desired;
         self.gap = false;
+        self.seam = None;
         self.announced = false;
         self.in_force = false;
         self.assumed = false;
@@ -225,6 +228,7 @@ impl Subscriptions {
         let entry = Entry {
             want,
             gap: false,
+            seam: None,
             announced: false,
             state: SubscriptionState::Desired,
             in_force: false,

@@ -22,7 +22,7 @@ fn validator() -> Validator {
 fn full() -> Value {
     let terms = json!({
         "vars": {"symbol": "BTC", "n": 5},
-        "subscribe": {"op": "sub", "symbols": {"$each": "${symbol}"}}, "unsubscribe": "unsub", "probe": "probe",
+        "subscribe": {"op": "sub", "symbols": {"$each": "${symbol}"}, "id": "${id}"}, "unsubscribe": "unsub ${id}", "probe": "probe",
         "data": {"all": [
             {"pointer": "/a", "equals": "${symbol}"}, {"pointer": "/b", "one_of": [1, "x", null]},
             {"pointer": "/c", "exists": false}, {"pointer": "/d", "starts_with": "t."},

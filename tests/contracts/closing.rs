@@ -578,6 +578,7 @@ fn d4_a_panic_in_the_handler_costs_one_event() {
 fn d4_a_panic_in_a_subscribe_closure_is_reported_and_the_rest_is_subscribed() {
     let lab = Lab::start(Script::new()).unwrap();
     let builder = quick(lab.url())
+        .no_stale_limit()
         .subscription(
             Subscription::new("bad")
                 .subscribe_with(|_| -> Result<String, String> { panic!("a bug of the application") }),

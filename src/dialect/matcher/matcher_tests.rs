@@ -207,3 +207,30 @@ fn placeholders_are_filled_in() {
     assert!(Matcher::all([Matcher::exists("/${symbol}"), Matcher::text("a")]).is_plain());
     assert_eq!(Matcher::text("${none}").render(&vars).unwrap_err(), MissingVar("none".into()));
 }
+
+#[test]
+fn what_only_a_text_with_the_placeholder_can_meet_asks_for_it() {
+    use serde_json::json;
+    let id = || Matcher::pointer("/id", "${id}");
+    let other = || Matcher::exists("/error");
+    for (matcher, asks) in [
+        (id(), true),
+        (Matcher::pointer("/id", "q-${id|0}"), true),
+        (Matcher::one_of("/id", ["${id}", "r${id}"]), true),
+        (Matcher::one_of("/id", ["${id}", "any"]), false),
+        (Matcher::contains("/re", json!({"ids": ["${id}"]})), true),
+        (Matcher::text("pong ${id}"), true),
+        (Matcher::all([other(), id()]), true),
+        (Matcher::any([id(), Matcher::all([id(), other()])]), true),
+        (Matcher::any([id(), other()]), false),
+        (Matcher::any([]), false),
+        (Matcher::not(id()), false),
+        (Matcher::starts_with("/id", "${id}"), false),
+        (Matcher::prefix("${id}"), false),
+        (Matcher::pointer("/id", "${identity}"), false),
+        (other(), false),
+        (Matcher::closure(|_| true), false),
+    ] {
+        assert_eq!(matcher.asks_for("id"), asks, "{matcher:?}");
+    }
+}

@@ -199,7 +199,8 @@ impl Session {
         meant.extend(self.parted(now, about));
         if complete {
             let is_missing = |entry: &Entry| {
-                let proven = entry.in_force && !entry.assumed && !entry.is_pending();
+                // What counts as refused was never in force, as far as anybody knows: it has no end.
+                let proven = entry.in_force && !entry.assumed && !entry.is_pending() && !entry.is_off();
                 proven && entry.want.payload && entry.state != SubscriptionState::Queued && !is_listed(entry)
             };
             let of = |(key, entry): (Key, &Entry)| is_missing(entry).then_some(key);

@@ -1,5 +1,6 @@
 //! The machine at the end of a connection or an attempt: what is said, and what comes next.
 
+use super::up::Up;
 use super::{Action, Outcome, Phase, Session};
 use crate::clock::Stamp;
 use crate::error::{CloseReason, EndReason};
@@ -82,10 +83,9 @@ impl Session {
         if let Some(up) = &up {
             self.down_since = now.mono;
             let ended_stale = matches!(reason, EndReason::Stale { .. });
-            let lasted = now.mono.saturating_duration_since(up.since);
             // Once it is known why the server hangs up, the others need not wait for that. Each time takes longer to come:
             // what is quarantined is not asked for again before its term is over, and that doubles.
-            if found || self.backoff.is_stable(lasted, up.last_data.is_some(), ended_stale) {
+            if found || self.is_stable(now, up, ended_stale) {
                 self.backoff.reset();
             }
             // Whatever delivered data was no failure; only the delays remember how it ended.
@@ -122,7 +122,8 @@ impl Session {
         };
         // A server that sends everybody away at once, each time, is not hammered.
         let notice = matches!(reason, EndReason::ServerNotice { .. });
-        self.hasty = if notice && !got_data { self.hasty.saturating_add(1) } else { 0 };
+        let hasty = notice && !up.is_some_and(|up| self.is_stable(now, &up, false));
+        self.hasty = if hasty { self.hasty.saturating_add(1) } else { 0 };
         let welcome = notice && self.hasty <= 1;
         let delay = match decision {
             _ if reason == EndReason::Reconnect || welcome => self.backoff.soon(),
@@ -175,6 +176,12 @@ impl Session {
         self.events.push_back(Event::Closed(Box::new(closed)));
         self.phase = Phase::Closed(reason);
         self.actions.push_back(Action::Exit);
+    }
+
+    /// Whether the connection was one to go on from.
+    fn is_stable(&self, now: Stamp, up: &Up, ended_stale: bool) -> bool {
+        let lasted = now.mono.saturating_duration_since(up.since);
+        self.backoff.is_stable(lasted, up.last_data.is_some(), ended_stale)
     }
 
     fn disconnected(

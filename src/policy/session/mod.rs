@@ -160,7 +160,7 @@ pub(crate) struct Session {
     connected_endpoint: usize,
     /// The next attempt goes to the next endpoint, whatever becomes of this connection.
     switch: bool,
-    /// Connections in a row without data that ended by a notice of the server.
+    /// Connections in a row that ended soon, or without data, by a notice of the server.
     hasty: u32,
     /// Connections in a row that the server ended soon.
     hang_ups: u32,

@@ -208,7 +208,11 @@ impl Session {
         match (on_gap, key) {
             (OnGap::Signal, _) => {}
             (OnGap::Resubscribe, Some(key)) if again => {
-                if self.subscriptions.get(key).is_some_and(|entry| entry.in_force && entry.later.is_none()) {
+                let Some(entry) = self.subscriptions.get_mut(key) else { return };
+                // Data is always on its way while a lively one is made again, and does not join up with the new: if that
+                // had it made again, there would be no end of it.
+                let seam = entry.seam.take().is_some_and(|until| now.mono < until);
+                if entry.in_force && entry.later.is_none() && !seam {
                     self.make_again(now, key);
                 }
             }

@@ -10,6 +10,9 @@ use crate::policy::outbox::{Out, OutKind};
 use crate::policy::subscriptions::{AckPolicy, Entry};
 use std::time::{Duration, Instant};
 
+/// What the server sent before it knew that a subscription is made again is here by then.
+const SEAM: Duration = Duration::from_secs(10);
+
 impl Session {
     /// The number for a message of the engine's own, such as a request: no other message of the feed gets it.
     pub(crate) fn next_frame(&mut self) -> u64 {
@@ -281,6 +284,7 @@ impl Session {
         if let Some(entry) = self.subscriptions.get_mut(key)
             && std::mem::take(&mut entry.gap)
         {
+            entry.seam = now.mono.checked_add(SEAM);
             let gap = report::resubscribed(now, self.epoch, entry);
             self.totals.gaps += 1;
             self.events.push_back(gap);

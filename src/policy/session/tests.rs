@@ -13,12 +13,14 @@ mod alarms;
 mod answers;
 mod contracts;
 mod doubts;
+mod grammar;
 mod judgement;
 mod measures;
 mod model;
 mod parting;
 mod repairs;
 mod simulation;
+mod venue;
 
 const MS: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);

@@ -290,7 +290,8 @@ impl Up {
         }
         let (fresh, acks) =
             if self.may_judge() { (self.freshness.next_deadline(), self.acks.next()) } else { (None, None) };
-        let keepalives = self.keepalives.iter().filter_map(Schedule::deadline).min();
+        // After a sleep the answer to the probe goes first: nobody judges these, so nobody wakes for them.
+        let keepalives = self.keepalives.iter().filter(|_| !self.hold).filter_map(Schedule::deadline).min();
         let earliest = [self.liveness.deadline(), fresh, acks, keepalives].into_iter().flatten().min();
         earliest.map(|at| self.attention.real(at))
     }

@@ -84,3 +84,23 @@ fn a_list_finds_what_is_wanted_now_under_a_topic() {
     assert_eq!(world.state("b"), SubscriptionState::Ended);
     assert_eq!(world.state("a"), SubscriptionState::Confirmed);
 }
+
+/// A complete list that lacks it says what is known already: it is not asked for again on this connection.
+#[test]
+fn one_that_was_refused_for_want_of_an_answer_does_not_end_by_a_list() {
+    let mut world = World::new(settings());
+    world.connect();
+    world.want(acked("a", OnAckTimeout::Refuse));
+    let b = world.want(acked("b", OnAckTimeout::Refuse));
+    world.data(&[b]);
+    for _ in 0..4 {
+        world.idle(4 * SECOND);
+        world.data(&[b]);
+    }
+    assert_eq!(world.state("a"), SubscriptionState::Refused);
+    world.names();
+    let (frame, listed) = (None, &list(&["b"])[..]);
+    world.session.handle_ack(world.now, About::Listed { frame, listed, complete: true });
+    world.idle(4 * SECOND);
+    assert_eq!((world.state("a"), world.names()), (SubscriptionState::Refused, Vec::new()));
+}

@@ -216,15 +216,29 @@ fn notices() {
 
 #[test]
 fn r2_a_server_that_sends_everybody_away_is_not_hammered() {
-    let mut world = World::new(settings());
-    let mut longest = Duration::ZERO;
-    for _ in 0..20 {
-        world.connect();
-        world.notice(NoticeAction::Reconnect);
-        world.end(EndReason::Eof);
-        longest = longest.max(world.retry_in().unwrap());
+    for with_data in [false, true] {
+        let mut world = World::new(settings());
+        let mut longest = Duration::ZERO;
+        for _ in 0..20 {
+            world.connect();
+            if with_data {
+                world.data(&[]);
+            }
+            world.notice(NoticeAction::Reconnect);
+            world.end(EndReason::Eof);
+            longest = longest.max(world.retry_in().unwrap());
+        }
+        assert!(longest > 5 * SECOND, "{longest:?}, with data: {with_data}");
+        // One that is good for a while may send its clients elsewhere as often as it likes.
+        for _ in 0..20 {
+            world.connect();
+            world.pass(30 * SECOND);
+            world.data(&[]);
+            world.notice(NoticeAction::Reconnect);
+            world.end(EndReason::Eof);
+            assert!(world.retry_in().unwrap() <= 500 * MS);
+        }
     }
-    assert!(longest > 5 * SECOND, "{longest:?}");
 }
 
 #[test]
@@ -295,6 +309,57 @@ fn keepalives_are_written_and_their_answers_awaited() {
     world.idle(5 * SECOND + 2 * SECOND - MS);
     assert!(world.session.is_connected());
     world.idle(MS);
+    let reason = world.session.end_reason(EndReason::Eof);
+    assert_eq!(reason, EndReason::KeepaliveOverdue { waited: 2 * SECOND });
+}
+
+#[test]
+fn a_lively_subscription_is_not_made_again_for_the_seam_of_having_been_made_again() {
+    let mut world = World::new(Settings { stale_after: None, ..settings() });
+    world.connect();
+    let key = world.want(want("a", None));
+    let gap = |world: &mut World| {
+        world.data(&[key]);
+        world.session.handle_sequence_gap(world.now, Some(key), 1, 5, Some(3), OnGap::Resubscribe);
+        world.settle();
+        world.subscribed().len()
+    };
+    assert_eq!(gap(&mut world), 2, "made again");
+    // What was on its way comes, then the first of the new: its number is another.
+    world.pass(100 * MS);
+    assert_eq!(gap(&mut world), 2);
+    for _ in 0..20 {
+        world.idle(SECOND);
+        world.data(&[key]);
+    }
+    assert_eq!(world.subscribed().len(), 2);
+    // Others are repaired: the next one, and one that comes late after the first.
+    assert_eq!(gap(&mut world), 3);
+    world.pass(100 * MS);
+    assert_eq!(gap(&mut world), 3);
+    world.idle(2 * SECOND);
+    assert_eq!(gap(&mut world), 4);
+    world.idle(11 * SECOND);
+    assert_eq!(gap(&mut world), 5);
+}
+
+#[test]
+fn an_answer_that_is_overdue_after_a_sleep_keeps_nobody_busy_while_the_probe_is_under_way() {
+    let mut world = World::new(settings());
+    world.dial();
+    let within = Some(2 * SECOND);
+    let times = Times { mode: Mode::Every, period: 5 * SECOND, first_after: None, within, ping: false };
+    let established =
+        Established { took: MS, peer: ([127, 0, 0, 1], 1).into(), subprotocol: None, schedules: vec![times] };
+    assert!(world.session.handle_connected(world.now, established, world.suspended));
+    world.idle(5 * SECOND);
+    world.suspended = Some(3600 * SECOND);
+    world.pass(2 * SECOND);
+    world.empty();
+    assert!(world.session.is_connected(), "the probe goes first");
+    assert!(world.session.recv_deadline().is_some_and(|at| at > world.now.mono), "a reader that spins");
+    world.bytes();
+    world.empty();
     let reason = world.session.end_reason(EndReason::Eof);
     assert_eq!(reason, EndReason::KeepaliveOverdue { waited: 2 * SECOND });
 }
