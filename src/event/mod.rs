@@ -165,6 +165,9 @@ pub enum Repair {
     Reconnect,
     /// The connection is given up and a new one made, to the next endpoint.
     NextEndpoint,
+    /// Nothing yet: what there is to do did not help lately, and the data of others shows that the connection is well, or
+    /// no new connection is asked for. The ladder goes on after a pause of 1 minute, 2, 4, and so on up to 30.
+    Wait,
 }
 
 impl Repair {
@@ -175,6 +178,7 @@ impl Repair {
             Self::Resubscribe => "resubscribe",
             Self::Reconnect => "reconnect",
             Self::NextEndpoint => "next_endpoint",
+            Self::Wait => "wait",
         }
     }
 }

@@ -279,7 +279,10 @@ impl Quarantine {
     #[cfg(test)]
     pub(crate) fn size(&self) -> usize {
         let held = self.waiting.len() + self.terms.len() + self.released.len();
-        [self.doubts.len(), self.places.len(), self.probation.len(), held].into_iter().max().unwrap_or_default()
+        [self.doubts.len(), self.places.len(), self.probation.len(), held]
+            .into_iter()
+            .max()
+            .unwrap_or_default()
     }
 
     /// Whether another suspect may be put on trial.

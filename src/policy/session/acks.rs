@@ -1,7 +1,8 @@
 //! The machine and the server's answers: acknowledgements, refusals, ends of subscriptions, and their absence.
 //!
-//! Late answers do no harm: what is wanted no more, or was asked for anew since, stands in no message that an answer
-//! could be for.
+//! Late answers do no harm: what is wanted no more, or was ended since to be asked for anew, stands in no message that an
+//! answer could be for. But the answer to any message counts that was written again only for want of an answer, and one
+//! that grants what was refused has it in force all the same.
 
 use super::{Action, Phase, Session};
 use crate::class::{ErrorClass, OnAckTimeout};
@@ -10,6 +11,7 @@ use crate::error::EndReason;
 use crate::event::{Ended, Event, Refused};
 use crate::health::SubscriptionState;
 use crate::policy::freshness::Key;
+use crate::policy::ledger::Grant;
 use crate::policy::subscriptions::{AckPolicy, Entry};
 use std::collections::HashSet;
 use std::time::Duration;
@@ -57,6 +59,8 @@ pub(crate) struct Granted {
     pub(crate) keys: Vec<Key>,
     /// It is for an older subscription of a name, and says nothing of those that there are.
     pub(crate) late: bool,
+    /// Those of the keys for which it is one of several answers that count.
+    pub(crate) grants: Vec<(Key, Grant)>,
 }
 
 impl Granted {
@@ -71,17 +75,20 @@ impl Session {
     pub(crate) fn handle_ack(&mut self, now: Stamp, about: About<'_>) -> Granted {
         let Phase::Up(up) = &mut self.phase else { return Granted::default() };
         let mut late = false;
+        let mut grants = Vec::new();
         let keys = match about {
             About::Frame(frame) => match up.ledger.take_unsubscribe(frame) {
                 Some(key) => vec![key],
-                None => self.granted(now, Some(frame)),
+                None => self.granted(now, Some(frame), &mut grants),
             },
             About::Oldest => {
                 let oldest = up.ledger.oldest();
-                self.granted(now, oldest)
+                self.granted(now, oldest, &mut grants)
             }
             About::All => {
                 let mut keys = up.ledger.take_all();
+                keys.sort_unstable();
+                keys.dedup();
                 for key in &keys {
                     self.confirm(now, *key, false);
                 }
@@ -103,16 +110,18 @@ impl Session {
                     if self.is_late(now, key) {
                         late = true;
                     } else {
-                        self.granted_one(now, key);
+                        self.granted_one(now, key, None, &mut grants);
                         meant.push(key);
                     }
                 }
                 meant
             }
-            About::Listed { frame, listed, complete } => self.granted_list(now, frame, listed, complete),
+            About::Listed { frame, listed, complete } => {
+                self.granted_list(now, frame, listed, complete, &mut grants)
+            }
         };
         self.let_out(now);
-        Granted { keys, late }
+        Granted { keys, late, grants }
     }
 
     /// Those whose end waited that were granted.
@@ -123,21 +132,55 @@ impl Session {
     }
 
     /// The message of this number is granted.
-    fn granted(&mut self, now: Stamp, frame: Option<u64>) -> Vec<Key> {
+    fn granted(&mut self, now: Stamp, frame: Option<u64>, grants: &mut Vec<(Key, Grant)>) -> Vec<Key> {
         let Phase::Up(up) = &mut self.phase else { return Vec::new() };
-        let Some(asked) = frame.and_then(|frame| up.ledger.take(frame)) else { return Vec::new() };
+        let Some(frame) = frame else { return Vec::new() };
+        let Some(asked) = up.ledger.take(frame) else {
+            // It was answered before: one that it refused is granted all the same.
+            let Some(key) = up.ledger.take_refused(frame) else { return Vec::new() };
+            let waits = |entry: &Entry| entry.is_pending() || entry.state == SubscriptionState::Refused;
+            if !self.subscriptions.get(key).is_some_and(waits) {
+                return Vec::new();
+            }
+            self.confirm(now, key, false);
+            grants.push((key, Grant::First));
+            return vec![key];
+        };
+        self.note_answer(now, frame);
         for key in &asked.keys {
+            self.note_grant(frame, *key, grants);
             self.confirm(now, *key, false);
         }
-        asked.gone.iter().for_each(|key| self.part(now, *key));
+        for key in &asked.gone {
+            self.note_grant(frame, *key, grants);
+            self.part_by(now, frame, *key);
+        }
         [asked.keys, asked.gone].concat()
     }
 
-    /// One subscription is granted, if it was asked for.
-    fn granted_one(&mut self, now: Stamp, key: Key) {
+    fn note_answer(&mut self, now: Stamp, frame: u64) {
+        if let Phase::Up(up) = &mut self.phase {
+            let at = up.attention.attended(now.mono);
+            up.ledger.note_answer(frame, at);
+        }
+    }
+
+    fn note_grant(&mut self, frame: u64, key: Key, grants: &mut Vec<(Key, Grant)>) {
+        if let Phase::Up(up) = &mut self.phase {
+            grants.extend(up.ledger.grant(frame, key).map(|grant| (key, grant)));
+        }
+    }
+
+    /// One subscription is granted, if it was asked for; by a message that is known, or by the oldest of its.
+    fn granted_one(&mut self, now: Stamp, key: Key, frame: Option<u64>, grants: &mut Vec<(Key, Grant)>) {
         let Phase::Up(up) = &mut self.phase else { return };
         let Some(entry) = self.subscriptions.get(key) else { return };
-        if up.ledger.strike(entry.frame(), key) {
+        let frame = frame.unwrap_or_else(|| up.ledger.oldest_open(entry.frame(), key));
+        if up.ledger.strike(frame, key) {
+            self.note_answer(now, frame);
+            self.note_grant(frame, key, grants);
+            self.confirm(now, key, false);
+        } else if entry.state == SubscriptionState::Refused {
             self.confirm(now, key, false);
         }
     }
@@ -155,6 +198,7 @@ impl Session {
         frame: Option<u64>,
         listed: &[String],
         complete: bool,
+        grants: &mut Vec<(Key, Grant)>,
     ) -> Vec<Key> {
         let about = About::Listed { frame, listed, complete };
         let named = self.subscriptions.listed(listed);
@@ -168,36 +212,45 @@ impl Session {
             }
             if complete {
                 let Some(asked) = up.ledger.take(frame) else { return meant };
+                self.note_answer(now, frame);
                 for key in asked.keys {
                     if self.subscriptions.get(key).is_some_and(is_listed) {
+                        self.note_grant(frame, key, grants);
                         self.confirm(now, key, false);
                         meant.push(key);
                     } else {
                         let detail = "not among what was granted".to_owned();
-                        self.refuse(now, key, ErrorClass::Refused, None, detail);
+                        self.refuse_by(now, frame, key, ErrorClass::Refused, None, detail);
                     }
                 }
-                asked.gone.iter().for_each(|key| self.part(now, *key));
-                meant.extend(asked.gone);
+                for key in asked.gone {
+                    self.note_grant(frame, key, grants);
+                    self.part_by(now, frame, key);
+                    meant.push(key);
+                }
             } else {
                 let asked = up.ledger.get(frame).map_or(&[][..], |asked| asked.keys.as_slice());
                 let is_meant = |key: &Key| self.subscriptions.get(*key).is_some_and(is_listed);
                 let granted: Vec<Key> = asked.iter().copied().filter(is_meant).collect();
                 for key in &granted {
-                    self.granted_one(now, *key);
+                    self.granted_one(now, *key, Some(frame), grants);
                 }
                 meant.extend(granted);
                 meant.extend(self.parted(now, about));
             }
             return meant;
         }
-        let in_force = |key: &Key| self.subscriptions.get(*key).is_some_and(|entry| entry.in_force);
-        meant = named.into_iter().filter(in_force).collect();
+        let held = |entry: &Entry| entry.in_force || entry.state == SubscriptionState::Refused;
+        meant = named.into_iter().filter(|key| self.subscriptions.get(*key).is_some_and(held)).collect();
         for key in &meant {
-            self.granted_one(now, *key);
+            self.granted_one(now, *key, None, grants);
         }
         meant.extend(self.parted(now, about));
         if complete {
+            // It may have been made before the server had read the message.
+            for entry in self.subscriptions.values_mut().filter(|entry| entry.is_pending()) {
+                entry.unlisted |= !listed.contains(entry.topic());
+            }
             let is_missing = |entry: &Entry| {
                 // What counts as refused was never in force, as far as anybody knows: it has no end.
                 let proven = entry.in_force && !entry.assumed && !entry.is_pending() && !entry.is_off();
@@ -254,12 +307,17 @@ impl Session {
             About::Frame(_) | About::Oldest => {
                 let Some(frame) = frame else { return false };
                 match up.ledger.take(frame) {
-                    Some(asked) => {
+                    Some(mut asked) => {
+                        // Another message for it was granted: it refuses the second, and holds the first.
+                        asked.keys.retain(|key| !up.ledger.is_granted(*key));
+                        self.note_answer(now, frame);
                         for key in &asked.gone {
-                            self.part_without_a_word(now, *key);
+                            self.part_refused(now, frame, *key);
                         }
                         match asked.keys.as_slice() {
-                            [one] if asked.members == 1 => self.refuse(now, *one, class, retry_after, detail),
+                            [one] if asked.members == 1 => {
+                                self.refuse_by(now, frame, *one, class, retry_after, detail);
+                            }
                             keys => self.bisect(now, keys, class, retry_after),
                         }
                     }
@@ -271,8 +329,12 @@ impl Session {
                 true
             }
             About::All => {
-                let keys = up.ledger.take_all();
-                for key in &keys {
+                let mut keys = up.ledger.take_all();
+                keys.sort_unstable();
+                keys.dedup();
+                let granted = |key: &Key| up.ledger.is_granted(*key);
+                let refused: Vec<Key> = keys.iter().copied().filter(|key| !granted(key)).collect();
+                for key in &refused {
                     self.refuse(now, *key, class, retry_after, detail.clone());
                 }
                 let parting = self.parting_of(about);
@@ -296,8 +358,9 @@ impl Session {
                     }
                     let Phase::Up(up) = &mut self.phase else { break };
                     let frame = self.subscriptions.get(*key).map_or(0, Entry::frame);
-                    if up.ledger.strike(frame, *key) {
-                        self.refuse(now, *key, class, retry_after, detail.clone());
+                    let frame = up.ledger.oldest_open(frame, *key);
+                    if up.ledger.strike(frame, *key) && !up.ledger.is_granted(*key) {
+                        self.refuse_by(now, frame, *key, class, retry_after, detail.clone());
                     }
                 }
                 !keys.is_empty() || !parting.is_empty()
@@ -415,6 +478,25 @@ impl Session {
         true
     }
 
+    /// The server refused one subscription, by the answer to this message. If that of another said so before, it is said
+    /// already.
+    fn refuse_by(
+        &mut self,
+        now: Stamp,
+        frame: u64,
+        key: Key,
+        class: ErrorClass,
+        retry_after: Option<Duration>,
+        detail: String,
+    ) {
+        if let Phase::Up(up) = &mut self.phase {
+            up.ledger.refuse(frame, key);
+        }
+        if self.subscriptions.get(key).is_some_and(|entry| entry.state != SubscriptionState::Refused) {
+            self.refuse(now, key, class, retry_after, detail);
+        }
+    }
+
     /// The server refused one subscription.
     fn refuse(
         &mut self,
@@ -490,7 +572,15 @@ impl Session {
             entry.stale = None; // nor is it repaired
         }
         entry.state = state; // what it waited for has come
-        up.let_go(now.mono, key, entry);
+        if state == SubscriptionState::Refused {
+            // The answer to another message of its may still grant it.
+            up.ledger.retry(entry.frame(), key);
+            up.acks.disarm(key);
+            up.forget(key, entry);
+        } else {
+            up.let_go(now.mono, key, entry);
+        }
+        entry.off_since = entry.is_off().then_some(now.mono);
         entry.later = None;
         entry.in_force = false;
         entry.assumed = false;
@@ -529,7 +619,6 @@ impl Session {
             }
             let at = up.attention.attended(now.mono);
             let Some((key, since)) = up.acks.take_due(at) else { return };
-            let waited = at.saturating_duration_since(since);
             if self.judge_parting(now, key) {
                 continue;
             }
@@ -537,15 +626,32 @@ impl Session {
             let Some(entry) = self.subscriptions.get_mut(key).filter(|entry| entry.is_pending()) else {
                 continue;
             };
-            let (AckPolicy::Awaited { then, .. } | AckPolicy::FirstData { then, .. }) = entry.want.ack else {
+            let (AckPolicy::Awaited { then, timeout } | AckPolicy::FirstData { then, timeout }) =
+                entry.want.ack
+            else {
                 continue;
             };
+            // A server that answers what was written before is at work: it could not answer this one until now.
+            let progress = up.ledger.answered_before(entry.frame()).filter(|answered| *answered > since);
+            if let Some(answered) = progress
+                && let Some(deadline) = answered.checked_add(timeout)
+                && at < deadline
+            {
+                up.acks.arm(key, answered, deadline);
+                continue;
+            }
+            let waited = at.saturating_duration_since(progress.unwrap_or(since));
+            let retries = matches!(then, OnAckTimeout::Retry | OnAckTimeout::Reconnect);
+            if retries && entry.unlisted {
+                let detail = "not among what the server lists".to_owned();
+                self.refuse(now, key, ErrorClass::Refused, None, detail);
+                continue;
+            }
             entry.tries += 1;
             let subscription = entry.want.id.clone();
             match then {
                 OnAckTimeout::Accept => self.confirm(now, key, true),
                 OnAckTimeout::Refuse => {
-                    up.ledger.strike(entry.frame(), key);
                     let detail = format!("no answer within {:.3} s", waited.as_secs_f64());
                     self.refuse(now, key, ErrorClass::Refused, None, detail);
                     // The server may hold it all the same: its end is told to it.
@@ -554,7 +660,7 @@ impl Session {
                     }
                 }
                 OnAckTimeout::Retry if entry.tries < TRIES => {
-                    up.ledger.strike(entry.frame(), key);
+                    up.ledger.retry(entry.frame(), key);
                     self.subscriptions.set_frame(key, 0);
                     self.queue_again(key, None);
                 }

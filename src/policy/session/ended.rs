@@ -82,7 +82,7 @@ impl Session {
         let mut good = asked_for;
         if let Some(up) = &up {
             self.down_since = now.mono;
-            let ended_stale = matches!(reason, EndReason::Stale { .. });
+            let ended_stale = matches!(reason, EndReason::Stale { .. }) && !up.witnessed;
             // Once it is known why the server hangs up, the others need not wait for that. Each time takes longer to come:
             // what is quarantined is not asked for again before its term is over, and that doubles.
             if found || self.is_stable(now, up, ended_stale) {

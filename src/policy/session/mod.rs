@@ -25,6 +25,8 @@ use super::demand::{self, Demand};
 use super::freshness::Key;
 use super::hours::{Calendar, HourLimit, Timetable};
 use super::ladder::{Ladder, Rung};
+pub(crate) use super::ledger::Grant;
+#[allow(unused_imports, reason = "the engine takes it up next")]
 use super::liveness;
 use super::outbox::Outbox;
 use super::pulse::Pulse;

@@ -201,7 +201,7 @@ impl Witness {
                         "what nobody wants is asked for"
                     );
                     let entry = session.subscriptions.get(*key).unwrap();
-                    assert_eq!((entry.frame, entry.state), (*frame, SubscriptionState::Sent));
+                    assert_eq!((entry.frame(), entry.state), (*frame, SubscriptionState::Sent));
                     self.begun(*key, Repair::Resubscribe);
                     let Phase::Up(up) = &session.phase else { continue };
                     if !up.freshness.is_armed(*key) {
@@ -221,7 +221,7 @@ impl Witness {
     pub(super) fn written(&mut self, out: &Out, now: Instant, session: &Session) {
         if let Out::Subscribe { keys, frame } = out {
             for key in keys {
-                if session.subscriptions.get(*key).is_some_and(|entry| entry.frame == *frame) {
+                if session.subscriptions.get(*key).is_some_and(|entry| entry.frame() == *frame) {
                     self.fed.entry(*key).or_insert(now);
                 }
             }
@@ -290,6 +290,7 @@ impl Witness {
                     Repair::Resubscribe => "resubscribe",
                     Repair::Reconnect => "reconnect",
                     Repair::NextEndpoint => "next_endpoint",
+                    Repair::Wait => "wait",
                 });
                 let key = stale.subscription.as_ref().map(|id| self.wanted[&name(id)]);
                 match (stale.next, key) {
@@ -297,6 +298,7 @@ impl Witness {
                         // A verdict takes the place of a repair that was never written.
                         self.owed.insert(key, (now, stale.next));
                     }
+                    (Repair::Wait, Some(key)) => drop(self.owed.remove(&key)),
                     _ => self.ends = Some(now),
                 }
                 if let Some(key) = key {

@@ -317,7 +317,7 @@ impl Life {
         let frame = match &out {
             Out::Subscribe { frame, keys } => {
                 if keys.len() > 1 && self.random.random_bool(0.03) {
-                    self.world.session.handle_split(*frame, keys);
+                    self.world.session.handle_split(self.world.now, *frame, keys);
                     return;
                 }
                 if keys.len() == 1 && !self.healthy && self.random.random_bool(0.01) {
