@@ -189,6 +189,11 @@ pub enum EndReason {
         /// How long was waited since it was written.
         waited: Duration,
     },
+    /// The server sends heartbeats, and no message of any kind came for so long.
+    HeartbeatOverdue {
+        /// How long was waited since the last message.
+        waited: Duration,
+    },
     /// The server said that the connection, or the feed, is of no use any more.
     ServerError {
         /// What it said, cut short.
@@ -311,6 +316,7 @@ impl EndReason {
             Self::PongOverdue { .. } => "pong overdue",
             Self::AckOverdue { .. } => "ack overdue",
             Self::KeepaliveOverdue { .. } => "keepalive overdue",
+            Self::HeartbeatOverdue { .. } => "heartbeat overdue",
             Self::ServerError { .. } => "server error",
             Self::ServerNotice { .. } => "server notice",
             Self::SequenceGap { .. } => "sequence gap",
@@ -358,6 +364,9 @@ impl fmt::Display for EndReason {
             }
             Self::KeepaliveOverdue { waited } => {
                 write!(f, "{name}: no answer for {:.3} s", waited.as_secs_f64())
+            }
+            Self::HeartbeatOverdue { waited } => {
+                write!(f, "{name}: no message for {:.3} s", waited.as_secs_f64())
             }
             Self::SequenceGap { subscription, from, to } => {
                 write!(f, "{name}: {to} came after {from}")?;

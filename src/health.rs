@@ -166,6 +166,9 @@ pub struct Health {
     pub state: State,
     /// The current connection, or the last one; 0 before the first.
     pub epoch: u64,
+    /// Where the current connection or attempt goes to, or the last one went: its URL without userinfo and with query
+    /// values redacted. Before the first attempt, `None`.
+    pub endpoint: Option<String>,
     /// Attempts since the last connection.
     pub attempt: u32,
     /// How long the current connection has been up.

@@ -194,6 +194,18 @@ impl FeedBuilder {
         self
     }
 
+    /// Sets where messages have what the next connection takes up from. See [`FeedConfig::cursor`].
+    pub fn cursor(mut self, pointer: impl Into<String>) -> Self {
+        self.config.cursor = Some(pointer.into());
+        self
+    }
+
+    /// Keeps a captured or bound variable beyond its connection. See [`FeedConfig::keep`].
+    pub fn keep(mut self, name: impl Into<String>) -> Self {
+        self.config.keep.push(name.into());
+        self
+    }
+
     /// Sets after how many connections that it seems to have ended a subscription is set aside and tried alone.
     pub fn quarantine_after(mut self, connections: u32) -> Self {
         self.config.quarantine_after = Some(connections);

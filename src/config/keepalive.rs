@@ -4,6 +4,7 @@ use crate::dialect::{Interval, Matcher, Template, TemplateContext};
 use crate::message::Sendable;
 use crate::secret::Secret;
 use crate::table::Table;
+use serde::de::{Deserializer, IntoDeserializer};
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value;
 use std::time::Duration;
@@ -39,8 +40,54 @@ pub struct Keepalive {
     /// How long the answer may take, from when the message was written. From 1 ms to 365 days. Default: `10s`.
     pub within: Option<Interval>,
     /// For `every`: how long after the login the first one is due. Default: as long as `every`.
-    pub first_after: Option<Interval>,
+    pub first_after: Option<FirstAfter>,
 }
+
+/// When the first of the [`Keepalive`]s that are sent `every` so often is due, counted from the login.
+///
+/// In JSON a duration, as `every` has it, or `"random"`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum FirstAfter {
+    /// After this long.
+    Interval(Interval),
+    /// After a random part of `every`, drawn anew for each connection: so clients that lost a server together don't go on
+    /// together.
+    Random,
+}
+
+impl From<Interval> for FirstAfter {
+    fn from(interval: Interval) -> Self {
+        Self::Interval(interval)
+    }
+}
+
+impl From<Duration> for FirstAfter {
+    fn from(interval: Duration) -> Self {
+        Self::Interval(interval.into())
+    }
+}
+
+impl Serialize for FirstAfter {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Interval(interval) => interval.serialize(serializer),
+            Self::Random => serializer.serialize_str(RANDOM),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for FirstAfter {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        if text == RANDOM {
+            return Ok(Self::Random);
+        }
+        Interval::deserialize(text.into_deserializer()).map(Self::Interval)
+    }
+}
+
+const RANDOM: &str = "random";
 
 /// What makes a [`Keepalive`] due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -124,8 +171,8 @@ impl Keepalive {
         self
     }
 
-    /// Sets when the first one is due.
-    pub fn first_after(mut self, delay: impl Into<Interval>) -> Self {
+    /// Sets when the first one is due: a duration, or [`FirstAfter::Random`].
+    pub fn first_after(mut self, delay: impl Into<FirstAfter>) -> Self {
         self.first_after = Some(delay.into());
         self
     }
@@ -150,7 +197,7 @@ struct Form {
     #[serde(skip_serializing_if = "Option::is_none")]
     within: Option<Interval>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    first_after: Option<Interval>,
+    first_after: Option<FirstAfter>,
 }
 
 impl TryFrom<Table<Form>> for Keepalive {

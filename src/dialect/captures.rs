@@ -1,5 +1,6 @@
 //! Values that are taken out of a message, to be kept or to be shown.
 
+use crate::dialect::json::place::Place;
 use crate::dialect::json::pointer::Pointer;
 use crate::dialect::json::scan;
 use crate::dialect::template::Variables;
@@ -58,6 +59,13 @@ pub(in crate::dialect) fn keep(kept: &mut Arc<Variables>, found: &[(Arc<str>, Va
         let kept = Arc::make_mut(kept);
         kept.extend(found.iter().map(|(name, value)| (name.as_ref().to_owned(), value.clone())));
     }
+}
+
+/// How far the data has come, by a message of it. A value over 4 KiB is none.
+pub(crate) fn cursor_at(message: Payload<'_>, place: &Place) -> Option<Value> {
+    let json = message.as_bytes();
+    let raw = if scan::is_container(json) { place.read(json)? } else { return None };
+    if raw.len() <= MAX_BYTES { serde_json::from_slice(&raw).ok() } else { None }
 }
 
 /// The value that a message has at a pointer.

@@ -1,15 +1,18 @@
 //! What a message is, by the rules: what the reader asks about each one.
 
 use crate::class::{ErrorClass, NoticeAction};
+use crate::dialect::by::{By, Listed};
 use crate::dialect::captures::{self, Found, Wanted};
+use crate::dialect::change::Change;
 use crate::dialect::json::pointer::Pointer;
 use crate::dialect::json::scan;
 use crate::dialect::matcher::Matcher;
 use crate::dialect::router::{Hit, Owner, Router};
-use crate::dialect::rule::{By, Listed, Rule, RuleKind};
-use crate::dialect::template::placeholder::Vars;
+use crate::dialect::rule::{Rule, RuleKind};
 use crate::dialect::template::{FrameVars, Template, Variables};
 use crate::message::{Content, Names, Payload, SubscriptionId};
+use crate::panics::caught;
+use crate::secret::Secret;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fmt;
@@ -18,68 +21,6 @@ use std::time::{Duration, SystemTime};
 
 /// Of what one message lists so much is looked at.
 const MAX_LISTED: usize = 65_536;
-
-/// What changes while a feed runs. The same change twice is the same as once.
-#[derive(Debug, Clone)]
-pub(crate) enum Change {
-    /// A subscription, or what it has become.
-    Insert {
-        key: u64,
-        name: SubscriptionId,
-        /// What its data looks like; `None`: any data.
-        data: Option<Matcher>,
-        /// For rules with `by: match`, by their index: the matcher, filled in for this subscription.
-        by: Vec<(u32, Matcher)>,
-    },
-    /// A subscription that gets no data any more; the server's answers may still be about it.
-    Part {
-        key: u64,
-        name: SubscriptionId,
-        /// As in `Insert`.
-        by: Vec<(u32, Matcher)>,
-    },
-    Remove {
-        key: u64,
-    },
-    /// Somebody waits for a message like this.
-    Request {
-        ticket: u64,
-        matcher: Matcher,
-    },
-    RequestDone {
-        ticket: u64,
-    },
-    /// No subscriptions and no requests.
-    Clear,
-}
-
-impl Change {
-    /// A subscription as its variables make it now; `by` are the matchers of the rules that find theirs by one. What
-    /// can't be filled in yet (a key that its acknowledgement will bind) is met by nothing.
-    pub(crate) fn insert(
-        key: u64,
-        name: SubscriptionId,
-        data: Option<&Matcher>,
-        by: &[(u32, Matcher)],
-        vars: &dyn Vars,
-    ) -> Self {
-        let data = data.map(|matcher| fill(matcher, vars));
-        Self::Insert { key, name, data, by: fill_all(by, vars) }
-    }
-
-    /// The same for one that only answers may be about.
-    pub(crate) fn part(key: u64, name: SubscriptionId, by: &[(u32, Matcher)], vars: &dyn Vars) -> Self {
-        Self::Part { key, name, by: fill_all(by, vars) }
-    }
-}
-
-fn fill(matcher: &Matcher, vars: &dyn Vars) -> Matcher {
-    matcher.render(vars).unwrap_or_else(|_| Matcher::any([]))
-}
-
-fn fill_all(by: &[(u32, Matcher)], vars: &dyn Vars) -> Vec<(u32, Matcher)> {
-    by.iter().map(|(rule, matcher)| (*rule, fill(matcher, vars))).collect()
-}
 
 /// What a message is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -102,6 +43,21 @@ pub(crate) enum Class {
     Reply,
 }
 
+impl From<RuleKind> for Class {
+    fn from(kind: RuleKind) -> Self {
+        match kind {
+            RuleKind::Heartbeat => Self::Heartbeat,
+            RuleKind::Keepalive => Self::Keepalive,
+            RuleKind::Ack => Self::Ack,
+            RuleKind::Nack => Self::Nack,
+            RuleKind::Ended => Self::Ended,
+            RuleKind::Notice => Self::Notice,
+            RuleKind::Ignored => Self::Ignored,
+            RuleKind::Data => Self::Data,
+        }
+    }
+}
+
 /// What [`Interpreter::read`] found. Made once and used again, so that data allocates nothing.
 #[derive(Debug, Default)]
 pub(crate) struct Reading {
@@ -114,6 +70,8 @@ pub(crate) struct Reading {
     pub(crate) control: Option<Box<Control>>,
     /// The request that it answers.
     pub(crate) request: Option<u64>,
+    /// Its rule wants the application to get it.
+    pub(crate) deliver: bool,
     /// What a matcher said that panicked; the first, if several did.
     pub(crate) panicked: Option<String>,
 }
@@ -125,6 +83,7 @@ impl Reading {
         self.names = None;
         self.control = None;
         self.request = None;
+        self.deliver = false;
         self.panicked = None;
     }
 }
@@ -137,18 +96,22 @@ pub(crate) struct Control {
     pub(crate) class: ErrorClass,
     pub(crate) retry_after: Option<Duration>,
     pub(crate) notice: Option<NoticeAction>,
+    /// Where to go to, if that is told and that is what the notice calls for.
+    pub(crate) url: Option<Secret>,
     pub(crate) detail: String,
     /// Kept by the interpreter, too.
     pub(crate) capture: Found,
     pub(crate) bind: Found,
     pub(crate) reply: Option<Result<Content, String>>,
+    /// Of an acknowledgement: whether nothing was missed, if it says that.
+    pub(crate) resumed: Option<bool>,
     /// It is about nobody that is known: nothing follows.
     pub(crate) unknown: bool,
 }
 
 impl fmt::Debug for Control {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // What was captured, and the reply, may be secrets.
+        // What was captured, the reply and the URL may be secrets.
         f.debug_struct("Control")
             .field("rule", &self.rule)
             .field("about", &self.about)
@@ -156,6 +119,7 @@ impl fmt::Debug for Control {
             .field("retry_after", &self.retry_after)
             .field("notice", &self.notice)
             .field("detail", &self.detail)
+            .field("resumed", &self.resumed)
             .field("unknown", &self.unknown)
             .finish_non_exhaustive()
     }
@@ -187,10 +151,14 @@ struct Compiled {
     class: ErrorClass,
     retry_after: Option<Duration>,
     notice: Option<NoticeAction>,
+    /// Where a notice has the URL to go to.
+    url: Option<Pointer>,
     detail: Option<Pointer>,
     capture: Wanted,
     bind: Wanted,
     reply: Option<Template>,
+    resumed: Option<Matcher>,
+    deliver: bool,
 }
 
 /// How a rule finds whom a message is about.
@@ -219,6 +187,8 @@ pub(crate) struct Interpreter {
     /// Its rules are the answers to keepalives, and behind them the rules.
     router: Router,
     requests: Router,
+    /// The data alone, if a rule knows some of it: the first router looks for none where a rule is met.
+    data: Option<Box<Router>>,
     tickets: BTreeSet<u64>,
     answers: u32,
     rules: Vec<Compiled>,
@@ -239,6 +209,7 @@ impl Interpreter {
         Self {
             router,
             requests: Router::default(),
+            data: rules.iter().any(|rule| rule.is == RuleKind::Data).then(Box::default),
             tickets: BTreeSet::new(),
             answers: u32::try_from(keepalive_answers.len()).unwrap_or(u32::MAX),
             rules: rules.iter().map(Compiled::new).collect(),
@@ -280,6 +251,9 @@ impl Interpreter {
                 self.remove(key);
                 self.keys.insert(key);
                 self.router.insert(Owner::Data(key), Some(&name), data.as_ref());
+                if let Some(router) = &mut self.data {
+                    router.insert(Owner::Data(key), Some(&name), data.as_ref());
+                }
                 self.find_by(key, &name, &by);
             }
             Change::Part { key, name, by } => {
@@ -321,7 +295,8 @@ impl Interpreter {
     fn remove(&mut self, key: u64) {
         if self.keys.remove(&key) {
             self.router.remove(Owner::Data(key));
-            for router in self.rules.iter_mut().filter_map(Compiled::router) {
+            let own = self.rules.iter_mut().filter_map(Compiled::router);
+            for router in own.chain(self.data.as_deref_mut()) {
                 router.remove(Owner::Data(key));
             }
         }
@@ -342,31 +317,34 @@ impl Interpreter {
         self.router.classify(payload, &mut self.hit);
         out.panicked = out.panicked.take().or_else(|| self.hit.panicked.take());
         match self.hit.rule {
-            None => {
-                std::mem::swap(&mut out.keys, &mut self.hit.keys);
-                out.names = self.hit.names.take();
-                if out.keys.is_empty() && self.router.is_strict() {
-                    out.class = Class::Other;
-                }
-            }
+            None => self.data(out),
             Some(answer) if answer < self.answers => out.class = Class::Answer(answer as usize),
             Some(rule) => self.fire(rule - self.answers, payload, out),
         }
     }
 
+    /// It is data, of those that were hit.
+    fn data(&mut self, out: &mut Reading) {
+        std::mem::swap(&mut out.keys, &mut self.hit.keys);
+        out.names = self.hit.names.take();
+        out.class = if out.keys.is_empty() && self.router.is_strict() { Class::Other } else { Class::Data };
+    }
+
     /// A rule was met.
     #[cold]
     fn fire(&mut self, index: u32, payload: Payload<'_>, out: &mut Reading) {
+        let Some(kind) = self.rules.get(index as usize).map(|rule| rule.kind) else { return };
+        if kind == RuleKind::Data {
+            if let Some(router) = &mut self.data {
+                router.classify(payload, &mut self.hit);
+            }
+            out.panicked = out.panicked.take().or_else(|| self.hit.panicked.take());
+            self.data(out);
+        } else {
+            out.class = kind.into();
+        }
         let Some(rule) = self.rules.get_mut(index as usize) else { return };
-        out.class = match rule.kind {
-            RuleKind::Heartbeat => Class::Heartbeat,
-            RuleKind::Keepalive => Class::Keepalive,
-            RuleKind::Ack => Class::Ack,
-            RuleKind::Nack => Class::Nack,
-            RuleKind::Ended => Class::Ended,
-            RuleKind::Notice => Class::Notice,
-            RuleKind::Ignored => Class::Ignored,
-        };
+        out.deliver = rule.deliver;
         let about = rule.who.find(payload, &mut self.by_hit);
         if let Some(panic) = self.by_hit.panicked.take() {
             out.panicked.get_or_insert(panic);
@@ -394,7 +372,11 @@ impl Interpreter {
             about: about.unwrap_or(AboutOwned::Keys(Vec::new())),
             class: rule.class,
             retry_after: rule.retry_after,
-            notice: rule.notice,
+            notice: rule.notice.clone(),
+            url: rule.url.as_ref().and_then(|pointer| match captures::value_at(payload, pointer) {
+                Some(Value::String(url)) => Some(url.into()),
+                _ => None,
+            }),
             detail: rule
                 .detail
                 .as_ref()
@@ -402,10 +384,18 @@ impl Interpreter {
             capture: Found::new(),
             bind: Found::new(),
             reply: None,
+            resumed: None,
         };
         if !control.unknown {
             control.capture = rule.capture.find(payload);
             control.bind = rule.bind.find(payload);
+            let resumed = rule.resumed.as_ref().map(|resumed| caught(|| resumed.matches(payload)));
+            control.resumed = resumed.map(|said| {
+                said.unwrap_or_else(|panic| {
+                    out.panicked.get_or_insert(panic);
+                    false
+                })
+            });
             captures::keep(&mut self.frame.captures, &control.capture);
             control.reply = rule.reply.as_ref().map(|reply| reply.reply(&self.frame, payload));
         }
@@ -441,11 +431,17 @@ impl Compiled {
             },
             class: rule.effective_class(),
             retry_after: rule.retry_after,
-            notice: rule.action,
+            notice: rule.action.clone(),
+            url: match &rule.action {
+                Some(NoticeAction::GoTo(go_to)) => Pointer::parse(&go_to.url).ok(),
+                _ => None,
+            },
             detail: rule.detail.as_ref().and_then(|pointer| Pointer::parse(pointer).ok()),
             capture: Wanted::new(&rule.capture),
             bind: Wanted::new(&rule.bind),
             reply: rule.reply.clone(),
+            resumed: rule.resumed.clone(),
+            deliver: rule.deliver,
         }
     }
 

@@ -342,9 +342,8 @@ enum Step {
 }
 
 impl Login {
-    /// Before the first step.
-    pub(crate) fn new(steps: Arc<[LoginStep]>, epoch: u64, attempt: u32, now: SystemTime) -> Self {
-        let frame = FrameVars::new(epoch, attempt, now);
+    /// Before the first step, with what is known from earlier connections.
+    pub(crate) fn new(steps: Arc<[LoginStep]>, frame: FrameVars) -> Self {
         let mut login = Self { steps, at: 0, state: Step::Due, frame, panicked: None };
         login.begin_step();
         login

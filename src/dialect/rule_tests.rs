@@ -1,6 +1,7 @@
 //! Rules: their form in data, and what is refused.
 
 use super::*;
+use crate::class::GoTo;
 use serde_json::json;
 
 fn known(name: &str) -> bool {
@@ -54,6 +55,15 @@ fn data_and_builder_say_the_same() {
             json!({"is": "notice", "do": {"pause": "1m"}}),
         ),
         (Rule::ignored(when()), json!({"is": "ignored"})),
+        (
+            Rule::heartbeat(when()).within(Interval::text("${keepalive}s 5s")),
+            json!({"is": "heartbeat", "within": "${keepalive}s 5s"}),
+        ),
+        (
+            Rule::notice(when(), NoticeAction::GoTo(GoTo::at("/url").host("*.h"))),
+            json!({"is": "notice", "do": {"go_to": "/url", "hosts": ["*.h"]}}),
+        ),
+        (Rule::data(when()).capture("seq", "/s"), json!({"is": "data", "capture": {"seq": "/s"}})),
     ] {
         let data = form(data);
         assert_eq!(serde_json::to_value(&rule).unwrap(), data);
@@ -73,7 +83,7 @@ fn what_is_no_rule_is_refused() {
     for wrong in [
         json!({"is": "ack"}),
         json!({"when": text}),
-        json!({"when": text, "is": "data"}),
+        json!({"when": text, "is": "message"}),
         json!({"when": text, "is": "ack", "unknown": 1}),
         json!({"when": text, "is": "ack", "by": "newest"}),
         json!({"when": text, "is": "ack", "by": {}}),
@@ -107,6 +117,12 @@ fn what_has_no_meaning_is_named() {
         (json!({"is": "nack", "bind": {"a": "/a"}}), "bind"),
         (json!({"is": "heartbeat", "detail": "/a"}), "detail"),
         (json!({"is": "keepalive", "by": {"id": "/id"}}), "by"),
+        (json!({"is": "data", "by": "all"}), "by"),
+        (json!({"is": "data", "class": "refused"}), "class"),
+        (json!({"is": "data", "do": "alert"}), "do"),
+        (json!({"is": "data", "bind": {"a": "/a"}}), "bind"),
+        (json!({"is": "data", "detail": "/a"}), "detail"),
+        (json!({"is": "data", "deliver": true}), "deliver"),
         (json!({"is": "keepalive", "by": "oldest"}), "by"),
         (json!({"is": "ended", "by": "oldest"}), "by"),
         (json!({"is": "ack", "by": {"id": "id"}}), "by.id"),

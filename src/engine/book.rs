@@ -6,8 +6,8 @@
 
 use super::plan::Spec;
 use super::questions::{Answered, Question, Questions};
-use crate::dialect::{Change, FrameVars, Matcher, Member, Scope, Variables, value_at};
-use crate::message::{Message, SubscriptionId};
+use crate::dialect::{Change, FrameVars, Matcher, Member, Scope, Variables, cursor_at};
+use crate::message::{Message, Names, SubscriptionId};
 use crate::panics;
 use crate::policy::freshness::Key;
 use crate::policy::session::Grant;
@@ -89,6 +89,10 @@ pub(crate) struct Book {
     blind: BTreeSet<Key>,
     /// The last message of subscriptions that take up where they were, from earlier connections too.
     last: HashMap<SubscriptionId, Message>,
+    /// Where subscriptions are that had no data since their acknowledgement said so.
+    cursors: HashMap<SubscriptionId, Value>,
+    /// The variables that outlive their connection.
+    keep: Arc<[String]>,
     captures: Arc<Variables>,
     questions: Questions,
     /// The rules whose subscriptions are found by a matcher.
@@ -100,13 +104,15 @@ pub(crate) struct Book {
 }
 
 impl Book {
-    pub(super) fn new(by: Arc<[(u32, Matcher)]>, version: Arc<AtomicU64>) -> Self {
+    pub(super) fn new(by: Arc<[(u32, Matcher)]>, keep: Arc<[String]>, version: Arc<AtomicU64>) -> Self {
         Self {
             entries: HashMap::new(),
             routed: BTreeSet::new(),
             wanted: 0,
             blind: BTreeSet::new(),
             last: HashMap::new(),
+            cursors: HashMap::new(),
+            keep,
             captures: Arc::default(),
             questions: Questions::default(),
             by,
@@ -191,6 +197,7 @@ impl Book {
     /// Nobody wants what had this name: where it was is forgotten.
     pub(super) fn forget_name(&mut self, id: &SubscriptionId) {
         self.last.remove(id);
+        self.cursors.remove(id);
     }
 
     pub(super) fn spec(&self, key: Key) -> Option<Arc<Spec>> {
@@ -208,6 +215,13 @@ impl Book {
         Some((spec, member))
     }
 
+    /// The names of those that data is routed to; `None` if there are none.
+    pub(super) fn names(&self, keys: &[Key]) -> Option<Names> {
+        let entries = keys.iter().filter_map(|key| self.entries.get(key)).filter(|entry| entry.wanted);
+        let names: Vec<_> = entries.map(|entry| entry.spec.want.id.clone()).collect();
+        (!names.is_empty()).then(|| Arc::new(names))
+    }
+
     /// Its variables.
     pub(super) fn member(&self, key: Key) -> Option<Member> {
         let entry = self.entries.get(&key)?;
@@ -217,15 +231,15 @@ impl Book {
     fn member_of(&self, entry: &Entry) -> Member {
         let spec = &entry.spec;
         let last = self.last.get(&spec.want.id).cloned();
+        let told =
+            || last.as_ref().zip(spec.cursor.as_ref()).and_then(|(last, at)| cursor_at(last.payload(), at));
+        let cursor = self.cursors.get(&spec.want.id).cloned().or_else(told);
         Member {
             name: Some(spec.want.id.clone()),
             frame: entry.local.frame,
             vars: Arc::clone(&spec.vars),
             bound: Arc::clone(&entry.local.bound),
-            cursor: last
-                .as_ref()
-                .zip(spec.cursor.as_ref())
-                .and_then(|(last, at)| value_at(last.payload(), at)),
+            cursor,
             last,
         }
     }
@@ -252,7 +266,13 @@ impl Book {
                 continue;
             }
             let own = Arc::make_mut(&mut entry.local.bound);
-            own.extend(bound.iter().map(|(name, value)| (name.to_string(), value.clone())));
+            for (name, value) in bound {
+                if &**name == "cursor" {
+                    self.cursors.insert(entry.spec.want.id.clone(), value.clone());
+                } else {
+                    own.insert(name.to_string(), value.clone());
+                }
+            }
             self.refill(*key);
         }
     }
@@ -372,6 +392,7 @@ impl Book {
             if let Some(entry) = self.entries.get(&key)
                 && entry.wanted
             {
+                self.cursors.remove(&entry.spec.want.id);
                 self.last.insert(entry.spec.want.id.clone(), message);
             }
         }
@@ -379,13 +400,20 @@ impl Book {
 
     /// The connection is over: what belonged to it is forgotten, and what waited for its answers gets none.
     pub(super) fn disconnected(&mut self) {
-        self.captures = Arc::default();
+        let keep = Arc::clone(&self.keep);
+        let kept = |variables: &mut Arc<Variables>| {
+            if !variables.is_empty() {
+                Arc::make_mut(variables).retain(|name, _| keep.iter().any(|kept| kept == name));
+            }
+        };
+        kept(&mut self.captures);
         let gone: Vec<Key> =
             self.entries.iter().filter_map(|(key, entry)| (!entry.wanted).then_some(*key)).collect();
         gone.into_iter().for_each(|key| self.forget(key));
         let mut late = Vec::new();
         for (key, entry) in &mut self.entries {
-            entry.local = Local::default();
+            entry.local.frame = None;
+            kept(&mut entry.local.bound);
             if !entry.late.is_empty() {
                 late.push(*key);
             }
@@ -477,77 +505,5 @@ impl Book {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::message::Content;
-    use crate::policy::subscriptions::{AckPolicy, Want};
-    use serde_json::json;
-
-    /// A subscription whose data carries a number that its acknowledgement tells.
-    fn spec() -> Arc<Spec> {
-        let want = Want {
-            id: "a".into(),
-            limit: None,
-            adaptive: None,
-            first_limit: None,
-            by_hours: Arc::new([]),
-            late: None,
-            frozen: None,
-            payload: true,
-            can_end: true,
-            ends_by_answer: false,
-            batch: None,
-            ack: AckPolicy::None,
-            repair: Arc::new([]),
-            can_probe: false,
-            topic: None,
-            recognised: true,
-        };
-        Arc::new(Spec {
-            want,
-            vars: Arc::default(),
-            subscribe: None,
-            unsubscribe: None,
-            probe: None,
-            data: Some(Matcher::pointer("/channel", "${channel}")),
-            sequence: None,
-            lag: None,
-            frozen: None,
-            cursor: None,
-        })
-    }
-
-    /// Whether data of this channel is routed by the last that was said.
-    fn is_routed(book: &mut Book, channel: &Value) -> bool {
-        let content = Content::Text(json!({ "channel": channel }).to_string().into());
-        let mut routed = false;
-        for change in book.take_changes().1 {
-            if let RouteChange::Route(Change::Insert { data, .. }) = change {
-                routed = data.is_some_and(|matcher| matcher.matches(content.payload()));
-            }
-        }
-        routed
-    }
-
-    #[test]
-    fn an_answer_to_an_older_message_says_nothing_of_the_newer() {
-        let mut book = Book::new(Arc::new([]), Arc::default());
-        let bound = |value: Value| [(Arc::from("channel"), value)];
-        book.insert(1, spec());
-        book.subscribing(1, 5);
-        book.bind(&[1], Some(5), &bound(json!("c5")));
-        assert!(is_routed(&mut book, &json!("c5")));
-        // Made again: frame 6 ends it, frame 7 asks anew. The server answers in an order of its own.
-        book.subscribing(1, 7);
-        book.bind(&[1], Some(7), &bound(json!("c7")));
-        book.bind(&[1], Some(6), &bound(json!("gone")));
-        book.bind(&[1], Some(5), &bound(json!("c5")));
-        assert!(is_routed(&mut book, &json!("c7")));
-        // An answer that says nothing has nothing told anew.
-        book.bind(&[1], Some(7), &[]);
-        assert!(book.take_changes().1.is_empty());
-        // One that says no number is for whom the session machine says.
-        book.bind(&[1], None, &bound(json!("c8")));
-        assert!(is_routed(&mut book, &json!("c8")));
-    }
-}
+#[path = "book_tests.rs"]
+mod tests;

@@ -4,7 +4,7 @@
 
 use super::book::{Book, Left};
 use super::governor::Governor;
-use super::plan::{Plan, Spec};
+use super::plan::{Plan, Spec, Target};
 use super::questions::Question;
 use super::queue::Queue;
 #[cfg(feature = "monitor")]
@@ -73,6 +73,8 @@ pub(crate) struct Core {
     /// The queue was nearly full, and has not got enough room since.
     slow: bool,
     governor: Arc<Governor>,
+    /// Where the server sent the feed to, for the next attempt.
+    pub(super) detour: Option<Box<Target>>,
     /// What has to wait, by a limit on sends, and until when.
     paced: Paced,
     panics: HashMap<&'static str, Instant>,
@@ -118,7 +120,7 @@ impl Core {
         let mut core = Self {
             session,
             queue: Queue::new(plan.queue),
-            book: Book::new(plan.protocol.by(), routes_version),
+            book: Book::new(plan.protocol.by(), Arc::clone(&plan.protocol.keep), routes_version),
             receipts: HashMap::new(),
             parked_until: None,
             has_dialect: plan.protocol.dialect.is_some(),
@@ -132,6 +134,7 @@ impl Core {
             waiters: 0,
             slow: false,
             governor: Arc::clone(&plan.governor),
+            detour: None,
             paced: Paced::default(),
             panics: HashMap::new(),
             spare: VecDeque::new(),

@@ -1,14 +1,16 @@
 //! What the server said that is no data: from what the reader understood to what the session machine does.
 
 use super::core::Core;
+use super::plan::Target;
 use super::routes::Routes;
-use crate::class::{ErrorClass, NoticeAction};
+use crate::class::{ErrorClass, GoTo, NoticeAction};
 use crate::clock::Stamp;
 use crate::dialect::{self, AboutOwned, Class, Control, ReadItem};
 use crate::event::AlertKind;
-use crate::message::Content;
+use crate::message::{Content, Names};
 use crate::policy::freshness::Key;
 use crate::policy::session::{About, Grant};
+use crate::secret::Secret;
 use serde_json::Value;
 use std::time::Duration;
 
@@ -40,6 +42,21 @@ pub(super) struct Heard {
     capture: Vec<(String, Value)>,
     bind: dialect::Found,
     reply: Option<Result<Content, String>>,
+    /// Whether nothing was missed, if an acknowledgement says that.
+    resumed: Option<bool>,
+    /// The application is to get it.
+    deliver: bool,
+    /// Where a notice sends the feed to.
+    url: Option<Secret>,
+    detour: Option<Result<Target, String>>,
+}
+
+/// What came of a control message.
+pub(super) struct Acted {
+    /// It was about something that is known.
+    pub(super) understood: bool,
+    /// Whose it is, if the application is to get it.
+    pub(super) names: Option<Names>,
 }
 
 impl Word {
@@ -71,7 +88,7 @@ impl Word {
 
 impl Heard {
     /// What a rule says.
-    pub(super) fn of(class: Class, control: Control) -> Self {
+    pub(super) fn of(class: Class, control: Control, deliver: bool) -> Self {
         let kind = match (class, control.notice) {
             (Class::Ack, _) => Kind::Ack,
             (Class::Nack, _) => Kind::Nack,
@@ -90,10 +107,15 @@ impl Heard {
                 retry_after: control.retry_after,
                 detail: control.detail,
             },
-            rule: Some(control.rule),
+            // To data each answer counts.
+            rule: (class != Class::Data).then_some(control.rule),
             capture: own(control.capture),
             bind: control.bind,
             reply: control.reply,
+            url: control.url,
+            detour: None,
+            resumed: control.resumed,
+            deliver,
         }
     }
 
@@ -103,7 +125,17 @@ impl Heard {
     }
 
     fn word(word: Word) -> Self {
-        Self { word, rule: None, capture: Vec::new(), bind: Vec::new(), reply: None }
+        Self {
+            word,
+            rule: None,
+            capture: Vec::new(),
+            bind: Vec::new(),
+            reply: None,
+            resumed: None,
+            deliver: false,
+            url: None,
+            detour: None,
+        }
     }
 
     /// What a dialect says; `None` if it is about nobody.
@@ -123,7 +155,12 @@ impl Heard {
                 Self::word(Word { class, detail, ..Word::new(Kind::Ended, about(whom)?) })
             }
             ReadItem::Notice { action, detail } => {
-                Self::word(Word { detail, ..Word::new(Kind::Notice(action), AboutOwned::All) })
+                let url = match &action {
+                    NoticeAction::GoTo(go_to) => Some(go_to.url.as_str().into()),
+                    _ => None,
+                };
+                let word = Word { detail, ..Word::new(Kind::Notice(action), AboutOwned::All) };
+                Self { url, ..Self::word(word) }
             }
             ReadItem::Set { name, value } => {
                 Self { capture: vec![(name, value)], ..Self::word(Word::new(Kind::Nothing, AboutOwned::All)) }
@@ -137,13 +174,28 @@ impl Heard {
         })
     }
 
-    /// Lets the session machine hear of it. Says whether it was about anything that is known.
-    pub(super) fn act(self, core: &mut Core, now: Stamp) -> bool {
+    /// Finds out where it sends the feed to, if it does: `resolve` says it.
+    pub(super) fn directed(
+        mut self,
+        resolve: impl FnOnce(Option<&Secret>, &GoTo) -> Result<Target, String>,
+    ) -> Self {
+        if let Kind::Notice(NoticeAction::GoTo(go_to)) = &self.word.kind {
+            self.detour = Some(resolve(self.url.as_ref(), go_to));
+        }
+        self
+    }
+
+    /// Lets the session machine hear of it.
+    pub(super) fn act(self, core: &mut Core, now: Stamp) -> Acted {
+        let mut meant = match &self.word.about {
+            AboutOwned::Keys(keys) if self.deliver => keys.clone(),
+            _ => Vec::new(),
+        };
         let word = &self.word;
         let (class, retry_after) = (word.class, word.retry_after);
-        let understood = match word.kind {
+        let understood = match &word.kind {
             Kind::Ack => {
-                let granted = core.session.handle_ack(now, word.about());
+                let granted = core.session.handle_ack_with(now, word.about(), self.resumed);
                 let again = |key: &Key| granted.grants.iter().any(|(other, _)| other == key);
                 let plain: Vec<Key> = granted.keys.iter().copied().filter(|key| !again(key)).collect();
                 core.book.bind(&plain, word.frame(), &self.bind);
@@ -154,6 +206,9 @@ impl Heard {
                     if let Some(spare) = core.session.handle_duplicate(now, *key, *grant == Grant::Newer) {
                         core.book.insert_extra(spare, *key, extra);
                     }
+                }
+                if self.deliver {
+                    meant.clone_from(&granted.keys);
                 }
                 // A list of all that is in force is an answer too if nothing of ours is in it, and so is one more
                 // answer to a message.
@@ -168,11 +223,23 @@ impl Heard {
                 core.session.handle_dropped(now, word.about(), class, retry_after, word.detail.clone())
             }
             Kind::Notice(action) => {
+                let action = match self.detour {
+                    Some(Ok(target)) => {
+                        core.detour = core.session.is_connected().then(|| Box::new(target));
+                        action.clone()
+                    }
+                    Some(Err(problem)) => {
+                        let detail = format!("another URL, which can't be used: {problem}");
+                        core.session.alert(now, AlertKind::Notice { detail });
+                        NoticeAction::Reconnect
+                    }
+                    None => action.clone(),
+                };
                 core.session.handle_notice(now, action, word.detail.clone());
                 true
             }
             Kind::Answer(index) => {
-                core.session.handle_answer(now, index);
+                core.session.handle_answer(now, *index);
                 true
             }
             Kind::Nothing => true,
@@ -181,11 +248,11 @@ impl Heard {
         match self.reply {
             Some(Ok(content)) => match self.rule {
                 Some(rule) => core.session.handle_reply(rule, content),
-                None => core.session.handle_dialect_reply(content),
+                None => core.session.handle_answering(content),
             },
             Some(Err(detail)) => core.session.alert(now, AlertKind::TemplateFailed { what: "reply", detail }),
             None => {}
         }
-        understood
+        Acted { understood, names: core.book.names(&meant) }
     }
 }

@@ -6,10 +6,11 @@
 //! that takes effect in the order of the stream.
 
 use super::bell::BatchIter;
-use super::core::Caller;
+use super::core::{Caller, Core};
 use super::decoder::Sink;
-use super::heard::Heard;
-use super::plan::{Handler, Plan};
+use super::detour;
+use super::heard::{Acted, Heard};
+use super::plan::{Handler, Plan, Target};
 use super::questions::Answered;
 use super::routes::Routes;
 use super::shared::Shared;
@@ -35,6 +36,8 @@ pub(super) struct Setting<'a> {
     pub(super) handler: Option<&'a mut Handler>,
     pub(super) batch: &'a mut VecDeque<Event>,
     pub(super) routes: &'a mut Routes,
+    /// Where the connection was made to.
+    pub(super) here: Option<&'a Target>,
 }
 
 /// Takes in the items of one cycle.
@@ -215,7 +218,10 @@ impl<'a> Intake<'a> {
         if let Some(message) = routes.reading.panicked.take() {
             self.matcher_panicked.get_or_insert(message);
         }
-        match routes.reading.class {
+        // Of data it says what follows besides.
+        let class = routes.reading.class;
+        let besides = routes.reading.control.take_if(|_| matches!(class, Class::Data | Class::Other));
+        match class {
             Class::Data => {
                 let keys = std::mem::take(&mut routes.reading.keys);
                 let names = routes.reading.names.take();
@@ -224,6 +230,9 @@ impl<'a> Intake<'a> {
             }
             Class::Other => self.other(content, received),
             _ => self.control(content, received),
+        }
+        if let Some(besides) = besides {
+            self.act(Heard::of(Class::Data, *besides, false));
         }
     }
 
@@ -270,14 +279,15 @@ impl<'a> Intake<'a> {
     #[cold]
     fn control(&mut self, content: Content, received: Received) {
         let routes = &mut *self.setting.routes;
-        let class = routes.reading.class;
+        let (class, deliver) = (routes.reading.class, routes.reading.deliver);
+        let mut names = None;
         let control = routes.reading.control.take();
         let heard = match (class, control) {
             (Class::Keepalive, control) => {
                 let keys = std::mem::take(&mut routes.reading.keys);
                 routes.live(&keys);
                 routes.reading.keys = keys;
-                control.map(|control| Heard::of(Class::Heartbeat, *control))
+                control.map(|control| Heard::of(Class::Heartbeat, *control, deliver))
             }
             (Class::Heartbeat | Class::Ignored, None) => None,
             (Class::Answer(index), _) => Some(Heard::answer(index)),
@@ -285,25 +295,29 @@ impl<'a> Intake<'a> {
                 self.reply(content, received);
                 return;
             }
-            (class, Some(control)) if !control.unknown => Some(Heard::of(class, *control)),
+            (class, Some(control)) if !control.unknown => Some(Heard::of(class, *control, deliver)),
+            // What is over for the client may be over for the server a little later.
+            (Class::Ended, _) => None,
             _ => {
                 self.other(content, received);
                 return;
             }
         };
-        if let Some(heard) = heard
-            && !self.act(heard)
-        {
-            self.other(content, received);
-            return;
+        if let Some(heard) = heard {
+            let acted = self.act(heard);
+            if !acted.understood && class != Class::Ended {
+                self.other(content, received);
+                return;
+            }
+            names = acted.names;
         }
         let plan = self.setting.plan;
         let wanted = match class {
             Class::Heartbeat | Class::Keepalive | Class::Answer(_) => plan.deliver_heartbeats,
             _ => plan.deliver_control,
         };
-        if wanted {
-            self.deliver(content, received, None);
+        if wanted || deliver {
+            self.deliver(content, received, names);
         }
     }
 
@@ -334,34 +348,37 @@ impl<'a> Intake<'a> {
     #[cold]
     fn gap(&mut self, key: Option<Key>, from: u64, to: u64, lost: Option<u64>) {
         let on_gap = self.setting.routes.on_gap(key);
-        self.flush();
-        let Some((_, stamp)) = self.received else { return };
-        self.setting.shared.with(Caller::Reader, |core| {
-            core.session.handle_sequence_gap(stamp, key, from, to, lost, on_gap);
+        self.hand_over(|core, stamp| core.session.handle_sequence_gap(stamp, key, from, to, lost, on_gap));
+    }
+
+    /// Lets the core hear of it, in the order of the stream.
+    fn act(&mut self, heard: Heard) -> Acted {
+        let Setting { plan, here, .. } = &self.setting;
+        let heard = heard.directed(|url, go_to| {
+            detour::resolve(url, go_to, here.ok_or("there is no connection")?, &plan.known)
         });
-    }
-
-    /// Lets the core hear of it, in the order of the stream. Says whether it was understood.
-    fn act(&mut self, heard: Heard) -> bool {
-        self.flush();
-        let Some((_, stamp)) = self.received else { return false };
-        let understood = self.setting.shared.with(Caller::Reader, |core| heard.act(core, stamp));
+        let acted = self.hand_over(|core, stamp| heard.act(core, stamp));
+        let acted = acted.unwrap_or(Acted { understood: false, names: None });
         self.setting.routes.sync(self.setting.shared);
-        understood
+        acted
     }
 
-    /// Hands over what was gathered so far.
-    fn flush(&mut self) {
-        let Some((_, stamp)) = self.received else { return };
+    /// Hands over what was gathered so far, and does what comes next in the stream.
+    fn hand_over<R>(&mut self, next: impl FnOnce(&mut Core, Stamp) -> R) -> Option<R> {
+        let (_, stamp) = self.received?;
         let Setting { shared, batch, routes, armed, .. } = &mut self.setting;
         routes.hand_over_last(shared);
         let cycle = std::mem::take(&mut self.cycle);
-        if cycle.messages > 0 {
-            let part = routes.with_gathered(Cycle { armed: *armed, ..cycle });
-            let bytes = std::mem::take(&mut self.bytes);
-            shared.with(Caller::Reader, |core| core.handle_part(stamp, &part, batch, bytes));
-        }
+        let bytes = std::mem::take(&mut self.bytes);
+        let part = (cycle.messages > 0).then(|| routes.with_gathered(Cycle { armed: *armed, ..cycle }));
+        let done = shared.with(Caller::Reader, |core| {
+            if let Some(part) = &part {
+                core.handle_part(stamp, part, batch, bytes);
+            }
+            next(core, stamp)
+        });
         routes.begin_cycle();
+        Some(done)
     }
 
     /// Lets the application's own dialect say what a message holds.

@@ -11,7 +11,7 @@ use super::shared::Shared;
 use super::writer::{encode_content, encode_pong, kind_of};
 use crate::class::ErrorClass;
 use crate::clock::{self, Stamp};
-use crate::dialect::{Class, Login, LoginNext, LoginStep, LoginVerdict, Variables};
+use crate::dialect::{Class, FrameVars, Login, LoginNext, LoginStep, LoginVerdict, Variables};
 use crate::error::{EndReason, Stage};
 use crate::frame::FrameKind;
 use crate::message::Content;
@@ -38,7 +38,8 @@ pub(super) struct Desk<'a> {
     pub(super) budget: Budget,
     pub(super) stop: &'a Stop,
     pub(super) epoch: u64,
-    pub(super) attempt: u32,
+    /// What is known from earlier connections.
+    pub(super) vars: FrameVars,
     /// What is sent counts for the limits, but can't wait for them.
     pub(super) governor: &'a Governor,
     /// Messages that belong to no step may have so many bytes together.
@@ -83,7 +84,7 @@ impl Sink for Inbox {
 impl Desk<'_> {
     /// Takes all steps.
     pub(super) fn log_in(&mut self, steps: Arc<[LoginStep]>) -> Result<LoggedIn, EndReason> {
-        let mut login = Login::new(steps, self.epoch, self.attempt, Stamp::now().wall);
+        let mut login = Login::new(steps, self.vars.clone());
         let mut waiting = Kept::new();
         let mut kept = Kept::new();
         let mut kept_bytes = 0;

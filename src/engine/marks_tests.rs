@@ -70,6 +70,7 @@ impl Bench {
             handler: None,
             batch: &mut batch,
             routes,
+            here: None,
         });
         for message in messages {
             intake.text(message.to_string().into(), &self.now);
@@ -102,7 +103,8 @@ impl Bench {
         core.session.handle_timeout(self.now);
         while core.session.poll_action().is_some() {}
         let (took, peer) = (Duration::ZERO, ([127, 0, 0, 1], 1).into());
-        let established = Established { took, peer, subprotocol: None, schedules: Vec::new() };
+        let established =
+            Established { took, peer, subprotocol: None, schedules: Vec::new(), heartbeat: None };
         assert!(core.session.handle_connected(self.now, established, None));
     }
 

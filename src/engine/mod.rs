@@ -8,6 +8,7 @@ mod book;
 mod controller;
 pub(crate) mod core;
 mod decoder;
+mod detour;
 mod fold;
 pub(crate) mod governor;
 mod heard;

@@ -3,8 +3,8 @@
 use super::governor::Governor;
 use super::queue::Bounds;
 use crate::dialect::{
-    Codec, Dialect, FrozenRule, Interval, LagRule, LoginStep, Matcher, Pointer, Rule, SequenceRule, Template,
-    Variables,
+    Codec, Dialect, FrameVars, FrozenRule, Interval, LagRule, LoginStep, Matcher, Place, Rule, SequenceRule,
+    Template, Variables,
 };
 use crate::error::EndReason;
 use crate::event::{Alert, Event};
@@ -34,6 +34,8 @@ pub(crate) struct AttemptContext {
     pub(crate) endpoint: usize,
     /// How the connection or attempt before ended.
     pub(crate) previous: Option<EndReason>,
+    /// What is known from earlier connections.
+    pub(crate) vars: FrameVars,
 }
 
 /// What the provider failed with.
@@ -73,7 +75,7 @@ pub(crate) struct Spec {
     pub(crate) lag: Option<LagRule>,
     pub(crate) frozen: Option<FrozenRule>,
     /// Where its messages have what the next connection takes up from.
-    pub(crate) cursor: Option<Pointer>,
+    pub(crate) cursor: Option<Place>,
 }
 
 impl Spec {
@@ -95,12 +97,20 @@ impl Spec {
     }
 }
 
+/// When the first of them is due.
+#[derive(Debug)]
+pub(crate) enum FirstAfter {
+    Interval(Interval),
+    /// After a random part of the interval.
+    Random,
+}
+
 /// What is sent again and again while a connection is up.
 #[derive(Debug)]
 pub(crate) struct Beat {
     pub(crate) mode: Mode,
     pub(crate) interval: Interval,
-    pub(crate) first_after: Option<Interval>,
+    pub(crate) first_after: Option<FirstAfter>,
     /// What is sent; `None`: a ping.
     pub(crate) send: Option<Template>,
     /// What the answer looks like, and how long it may take.
@@ -114,6 +124,10 @@ pub(crate) struct Protocol {
     pub(crate) beats: Arc<[Beat]>,
     pub(crate) login: Arc<[LoginStep]>,
     pub(crate) codecs: Vec<Codec>,
+    /// Where messages have what the next connection takes up from.
+    pub(crate) cursor: Option<Place>,
+    /// The variables that outlive their connection.
+    pub(crate) keep: Arc<[String]>,
     /// The sequence of the connection as a whole.
     pub(crate) sequence: Option<SequenceRule>,
     /// Takes the place of rules and matchers.
@@ -124,6 +138,11 @@ impl Protocol {
     /// The rules that find their subscriptions by a matcher.
     pub(super) fn by(&self) -> Arc<[(u32, Matcher)]> {
         Rule::all_by_match(&self.rules).into()
+    }
+
+    /// How long the server may say nothing, by its heartbeats.
+    pub(super) fn heartbeats(&self) -> impl Iterator<Item = &Interval> {
+        self.rules.iter().filter_map(|rule| rule.within.as_ref())
     }
 
     /// The answers to keepalives, by the index of the keepalive. Without one nothing meets it.
@@ -152,6 +171,8 @@ pub(crate) struct Plan {
     pub(crate) governor: Arc<Governor>,
     /// The hosts of the endpoints, in their order.
     pub(crate) hosts: Vec<String>,
+    /// The endpoints of the configuration, if they are what the provider gives.
+    pub(crate) known: Vec<Target>,
     pub(crate) specs: Vec<Spec>,
     pub(crate) transport: transport::Settings,
     /// The budget of one attempt.

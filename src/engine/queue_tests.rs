@@ -60,7 +60,12 @@ fn connected(epoch: u64) -> Event {
 }
 
 fn subscribed(epoch: u64, id: &str) -> Event {
-    Event::Subscribed(Box::new(Subscribed { time: Stamp::now().wall, epoch, subscription: id.into() }))
+    Event::Subscribed(Box::new(Subscribed {
+        time: Stamp::now().wall,
+        epoch,
+        subscription: id.into(),
+        resumed: None,
+    }))
 }
 
 fn gap(epoch: u64, cause: GapCause, id: &str, last_message: Option<SystemTime>) -> Event {

@@ -6,11 +6,14 @@ use super::marks::Marks;
 use super::plan::Plan;
 use super::shared::Shared;
 use crate::class::OnGap;
-use crate::dialect::{Chain, Change, Dialect, Interpreter, ReadItem, Reading, Readout, Seq, Tracker};
+use crate::dialect::{
+    Chain, Change, Dialect, Interpreter, Place, ReadItem, Reading, Readout, Seq, Tracker, cursor_at,
+};
 use crate::message::{Content, Message, Names, Received, SubscriptionId};
 use crate::panics;
 use crate::policy::freshness::Key;
 use crate::policy::session::Cycle;
+use serde_json::Value;
 use std::collections::{HashMap, HashSet};
 
 /// With more than so many, what was noted twice is noted once.
@@ -38,6 +41,12 @@ pub(super) struct Routes {
     marks: Marks,
     /// The subscriptions whose last message is kept.
     cursors: HashSet<Key>,
+    /// Where data has what the next connection takes up from.
+    place: Option<Place>,
+    /// The last data, until that is taken from it.
+    newest: Option<Message>,
+    /// What was taken from the last data.
+    cursor: Option<Value>,
     /// What is kept of them, until the core has it.
     pub(super) last: HashMap<Key, Message>,
     /// The subscriptions that got data, and how many messages.
@@ -93,6 +102,9 @@ impl Routes {
             complaints: Complaints::default(),
             marks: Marks::default(),
             cursors: HashSet::new(),
+            place: protocol.cursor.take(),
+            newest: None,
+            cursor: None,
             last: HashMap::new(),
             touched: Vec::new(),
             alive: Vec::new(),
@@ -189,6 +201,7 @@ impl Routes {
         self.interpreter.is_trivial()
             && self.whole.is_none()
             && self.codecs.is_empty()
+            && self.place.is_none()
             && self.dialect.is_none()
     }
 
@@ -282,7 +295,12 @@ impl Routes {
     }
 
     pub(super) fn has_cursors(&self) -> bool {
-        !self.cursors.is_empty()
+        !self.cursors.is_empty() || self.place.is_some()
+    }
+
+    /// How far the data of the feed has come.
+    pub(super) fn cursor(&self) -> Option<Value> {
+        self.cursor.clone()
     }
 
     /// Keeps the message if its subscriptions take up where they were.
@@ -292,10 +310,16 @@ impl Routes {
                 self.last.insert(*key, message.clone());
             }
         }
+        if self.place.is_some() {
+            self.newest = Some(message.clone());
+        }
     }
 
     /// Lets the core have the messages that were kept.
     pub(super) fn hand_over_last(&mut self, shared: &Shared) {
+        if let (Some(newest), Some(place)) = (self.newest.take(), &self.place) {
+            self.cursor = cursor_at(newest.payload(), place).or_else(|| self.cursor.take());
+        }
         if !self.last.is_empty() {
             shared.lock().book.came(self.last.drain());
         }

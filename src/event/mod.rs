@@ -88,6 +88,10 @@ pub struct Subscribed {
     pub epoch: u64,
     /// The subscription.
     pub subscription: SubscriptionId,
+    /// Whether the server said that what was missed since it was last in force is replayed, so that nothing is lost; what
+    /// it said is known only now, behind the [`Gap`] of the reconnect. `None`: it says nothing of that, or nothing can
+    /// have been missed.
+    pub resumed: Option<bool>,
 }
 
 /// See [`Event::Refused`].
@@ -348,7 +352,7 @@ impl Event {
                 "peer": e.peer.to_string(),
                 "subprotocol": e.subprotocol,
             }),
-            Self::Subscribed(e) => json!({"subscription": e.subscription}),
+            Self::Subscribed(e) => json!({"subscription": e.subscription, "resumed": e.resumed}),
             Self::Refused(e) => refusal_json(&e.subscription, e.class, &e.detail, e.retry_in),
             Self::Ended(e) => refusal_json(&e.subscription, e.class, &e.detail, e.retry_in),
             Self::Message(e) => message_json(e),

@@ -43,7 +43,7 @@ fn events() -> Vec<Event> {
     let some = Some(Duration::MAX);
     let mut events = vec![
         Event::Connecting(Box::new(Connecting { time, epoch, attempt: 1, endpoint: detail.clone() })),
-        Event::Subscribed(Box::new(Subscribed { time, epoch, subscription: id() })),
+        Event::Subscribed(Box::new(Subscribed { time, epoch, subscription: id(), resumed: Some(true) })),
         Event::Closed(Box::new(Closed { time, epoch, reason: CloseReason::ByUser })),
     ];
     for subprotocol in [None, Some(detail.clone())] {

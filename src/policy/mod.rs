@@ -14,6 +14,7 @@ pub(crate) mod backoff;
 pub(crate) mod deadlines;
 pub(crate) mod demand;
 pub(crate) mod freshness;
+pub(crate) mod heartbeat;
 pub(crate) mod hours;
 pub(crate) mod ladder;
 pub(crate) mod ledger;

@@ -23,7 +23,7 @@ pub(crate) enum Out {
         rule: u32,
         content: Content,
     },
-    /// The answer that a dialect gives.
+    /// The same to data, or as a dialect gives it: each of them counts.
     Answer(Content),
     /// Render the message of the keepalive of this index and write it.
     Keepalive {
@@ -93,7 +93,7 @@ pub(crate) struct Outbox {
     ping: bool,
     /// At most one of each rule.
     replies: VecDeque<(u32, Content)>,
-    /// What a dialect answers: each of them counts.
+    /// The answers to data, and those of a dialect: each of them counts.
     answers: VecDeque<Content>,
     answer_bytes: usize,
     /// At most one of each index.

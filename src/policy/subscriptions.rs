@@ -92,6 +92,8 @@ pub(crate) struct Entry {
     pub(crate) seam: Option<Instant>,
     /// `Subscribed` was said on this connection.
     pub(crate) announced: bool,
+    /// It was said on this connection or an earlier one.
+    pub(crate) was_in_force: bool,
     pub(crate) state: SubscriptionState,
     /// The server may hold it: its message was handed out on this connection, and not undone since.
     pub(crate) in_force: bool,
@@ -251,6 +253,7 @@ impl Subscriptions {
             gap: false,
             seam: None,
             announced: false,
+            was_in_force: false,
             state: SubscriptionState::Desired,
             in_force: false,
             assumed: false,

@@ -61,14 +61,18 @@ fn full() -> Value {
             {"when": {"text": "f"}, "is": "notice", "do": {"reconnect_within": "30s"}},
             {"when": {"text": "g"}, "is": "notice", "do": {"pause": "30s"}},
             {"when": {"text": "h"}, "is": "notice", "do": "resume"},
+            {"when": {"text": "i"}, "is": "notice", "do": {"go_to": "/url", "hosts": ["*.h"]}},
+            {"when": {"text": "j"}, "is": "heartbeat", "within": "${interval|5}s 1s"},
+            {"when": {"text": "k"}, "is": "data", "reply": {"r": 1}, "capture": {"c": "/c"}},
         ],
-        "codecs": ["gzip", "lines"],
+        "codecs": ["gzip", "lines", "prefixed"], "cursor": "/time", "keep": ["interval"],
         "login": [{"send": {"t": 1}, "expect": {"text": "ok"}, "refused": {"text": "no"}, "class": "feed_fatal",
                    "detail": "/d", "capture": {"interval": "/i"}}],
         "sequence": {"current": "/a", "previous": "/b"},
         "deliver_heartbeats": true, "deliver_control": true,
         "keepalives": [
             {"every": "${interval|5}s", "send": "ping", "expect": {"text": "pong"}, "within": "5s", "first_after": "1s"},
+            {"every": "5s", "ping": true, "first_after": "random"},
             {"idle_received": "5s", "ping": true}, {"idle_sent": "5s", "ping": true},
         ],
         "pacing": [{"sends": 5, "per": "1s", "of": "subscribes", "shared": true}],
@@ -81,7 +85,7 @@ fn full() -> Value {
                 "danger_accept_invalid_certs": false, "danger_accept_invalid_hostnames": false},
         "ping": {"after": "none", "timeout": "5s"},
         "reconnect": {"first": "500ms", "floor": "100ms", "max": "30s", "stable_after": "30s", "max_attempts": 5,
-                      "max_downtime": "1h", "fatal_statuses": [401, 403], "fatal_when_never_up": false},
+                      "max_downtime": "1h", "fatal_statuses": [401, 403], "fatal_when_never_up": false, "close_code": 4000},
         "queue": {"messages": 100, "bytes": 67108864, "overflow": "keep_latest"},
         "alerts": {"reconnects": {"more_than": 3, "within": "5m"}, "no_data": [{"after": "10m", "during": "day"},
                    {"after": "10m", "outside": "day"}], "down": "none", "unmatched": true, "cool_down": "1m"},
@@ -148,7 +152,9 @@ fn it_has_the_fields_that_the_program_knows_and_no_others() {
     }
     let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Names>();
     // Forms that are one for the program, and told apart by the schema; and what the program has besides feeds.
-    for whole in [["complete", "id", "listed", "match"].as_slice(), &["pause", "reconnect_within"]] {
+    for whole in
+        [["complete", "id", "listed", "match"].as_slice(), &["go_to", "hosts", "pause", "reconnect_within"]]
+    {
         assert!(known.remove(&names(whole)), "{whole:?}: {known:?}");
     }
     let mut said = objects(&schema());
@@ -158,6 +164,7 @@ fn it_has_the_fields_that_the_program_knows_and_no_others() {
         &["complete", "id", "listed"],
         &["pause"],
         &["reconnect_within"],
+        &["go_to", "hosts"],
         &["retry_after"],
         &["$env"],
         &["$file"],
@@ -259,7 +266,7 @@ fn the_examples_keep_to_it() {
         }
         count += 1;
     }
-    assert_eq!(count, 16);
+    assert_eq!(count, 30);
 }
 
 #[test]

@@ -317,7 +317,7 @@ fn a_cursor_takes_up_where_the_last_connection_was() {
     until(&feed, |event| brief(event).contains("12"));
     lab.control().drop_connections();
     until(&feed, |event| event.epoch() == 2 && matches!(event, Event::Message(_)));
-    assert_eq!((from(1), from(2)), (json!("0"), json!(12)));
+    assert_eq!((from(1), from(2)), (json!(0), json!(12)));
 }
 
 #[test]

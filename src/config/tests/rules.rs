@@ -7,7 +7,7 @@ use crate::dialect::Readout;
 fn whole() -> Value {
     json!({
         "url": "wss://a.example/", "endpoints": ["wss://b.example/", "wss://c.example/"],
-        "codecs": ["lines", "items"],
+        "codecs": ["lines", "items", "prefixed"], "cursor": "/time", "keep": ["token", "topic_id"],
         "defaults": {
             "subscribe": {"op": "subscribe", "id": "${id}", "args": {"$each": "trades.${symbol}"}},
             "unsubscribe": {"op": "unsubscribe", "id": "${id}", "args": ["trades.${symbol}"]},
@@ -33,7 +33,8 @@ fn whole() -> Value {
             {"when": {"pointer": "/hb", "exists": true}, "is": "keepalive",
              "by": {"match": {"pointer": "/hb", "equals": "${topic_id}"}}},
             {"when": {"pointer": "/event", "equals": "subscribed"}, "is": "ack", "by": {"id": "/id"},
-             "bind": {"topic_id": "/topic"}, "capture": {"server": "/server"}},
+             "bind": {"topic_id": "/topic", "cursor": "/from"}, "resumed": {"pointer": "/flags", "bits": 4},
+             "deliver": true, "capture": {"server": "/server"}},
             {"when": {"pointer": "/event", "equals": "state"}, "is": "ack",
              "by": {"listed": "/topics/*", "id": "/id", "complete": true}},
             {"when": {"pointer": "/event", "equals": "error"}, "is": "nack", "by": "oldest",
@@ -362,4 +363,51 @@ fn beside_others_a_subscription_with_a_limit_says_what_its_data_looks_like() {
     let both = json!([blind, watched]);
     assert_eq!(open(json!({"subscriptions": both, "defaults": {"data": {"text": "${name}"}}})), Ok(()));
     assert_eq!(open(json!({"subscriptions": both, "stale_after": "none"})), Ok(()));
+}
+
+#[test]
+fn what_goes_from_one_connection_to_the_next_is_checked() {
+    for (pointer, value, path, part) in [
+        ("/cursor", json!("time"), "cursor", "does not start with"),
+        ("/cursor", json!(""), "cursor", "whole message"),
+        ("/cursor", json!(null), "endpoints[1]", "${cursor}"),
+        ("/keep", json!(["token", "nobody"]), "keep[1]", "no rule and no login step"),
+        ("/keep", json!(["token", "token"]), "keep[1]", "there already"),
+        ("/keep", json!(["topic_id"]), "endpoints[1]", "${token}"),
+        ("/endpoints/1", json!("ws://c.example/?s=${token}"), "endpoints[1]", "default"),
+        ("/endpoints/1", json!("ws://${token|c}.example/"), "endpoints[1]", "in front of its path"),
+        ("/endpoints/1", json!("ws://c.example/?s=${token"), "endpoints[1]", "close it"),
+        ("/endpoints/1", json!("ws://c.example/${token| }"), "endpoints[1]", "white space"),
+        ("/endpoints/1", json!("ws://c.example/${token|#}"), "endpoints[1]", "fragment"),
+        (
+            "/rules/2/resumed",
+            json!({"pointer": "/a", "equals": "${token}"}),
+            "rules[2].resumed",
+            "placeholder",
+        ),
+        (
+            "/rules/2/resumed",
+            json!({"pointer": "a", "equals": 1}),
+            "rules[2].resumed.pointer",
+            "does not start with",
+        ),
+        ("/rules/0/resumed", json!({"pointer": "/a", "equals": 1}), "rules[0].resumed", "it is for ack"),
+        ("/rules/2/capture", json!({"cursor": "/a"}), "rules[2].capture", "means something already"),
+    ] {
+        let mut data = whole();
+        data["url"] = json!("ws://a.example/");
+        data["endpoints"] = json!(["ws://b.example/", "ws://c.example/?from=${cursor - 5|}&s=${token|}"]);
+        assert_eq!(FeedConfig::from_json(&data.to_string()).unwrap().validate(), Ok(()));
+        *data.pointer_mut(pointer).unwrap_or(&mut Value::Null) = value.clone();
+        if pointer.ends_with("resumed") || pointer.ends_with("capture") {
+            let (rule, field) = pointer.rsplit_once('/').unwrap();
+            data.pointer_mut(rule).unwrap()[field] = value;
+        }
+        let Err(Error::Config { path: at, problem }) =
+            FeedConfig::from_json(&data.to_string()).and_then(|config| config.validate())
+        else {
+            panic!("{pointer} is accepted")
+        };
+        assert!(at == path && problem.contains(part), "{at}: {problem}");
+    }
 }

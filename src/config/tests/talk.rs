@@ -64,11 +64,13 @@ fn builders_give_the_same_data() {
     assert_eq!(serde_json::to_value(rules).unwrap(), data);
     let keepalives = [
         Keepalive::every(secs(1)).first_after(secs(2)),
+        Keepalive::every(secs(1)).first_after(FirstAfter::Random),
         Keepalive::idle_received(crate::dialect::Interval::text("${t}s")),
         Keepalive::idle_sent(secs(3)).expect(Matcher::text("pong")).within(secs(4)),
     ];
     let data = json!([
         {"every": "1s", "ping": true, "first_after": "2s"},
+        {"every": "1s", "ping": true, "first_after": "random"},
         {"idle_received": "${t}s", "ping": true},
         {"idle_sent": "3s", "ping": true, "expect": {"text": "pong"}, "within": "4s"}
     ]);
@@ -118,6 +120,11 @@ fn bad_values_are_refused_with_their_path() {
         keepalive.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
         json!({"keepalives": [{"idle_sent": "1s", "ping": true}, keepalive]})
     };
+    let rule = |fields: Value| {
+        let mut rule = json!({"when": {"text": "x"}});
+        rule.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        json!({"rules": [rule]})
+    };
     let end = |fields: Value| {
         let mut end = json!({"then": "retry"});
         end.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
@@ -130,6 +137,13 @@ fn bad_values_are_refused_with_their_path() {
         (keepalive(json!({"expect": {"text": "a"}, "within": "0s"})), "keepalives[1].within"),
         (keepalive(json!({"expect": {"prefix": ""}})), "keepalives[1].expect.prefix"),
         (keepalive(json!({"first_after": "0s"})), "keepalives[1].first_after"),
+        (rule(json!({"is": "heartbeat", "within": "0s"})), "rules[0].within"),
+        (rule(json!({"is": "heartbeat", "within": "${a} b"})), "rules[0].within"),
+        (rule(json!({"is": "heartbeat", "within": "${nothing}s"})), "rules[0].within"),
+        (rule(json!({"is": "ignored", "within": "1s"})), "rules[0].within"),
+        (rule(json!({"is": "notice", "do": {"go_to": "url"}})), "rules[0].do"),
+        (rule(json!({"is": "notice", "do": {"go_to": "/url", "hosts": ["*"]}})), "rules[0].do"),
+        (rule(json!({"is": "data", "do": {"go_to": "/url"}})), "rules[0].do"),
         (
             json!({"keepalives": [{"idle_sent": "1s", "ping": true, "first_after": "1s"}]}),
             "keepalives[0].first_after",

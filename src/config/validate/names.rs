@@ -16,6 +16,8 @@ pub(super) struct Names<'a> {
     captured: BTreeSet<&'a str>,
     /// What acknowledgements bind.
     bound: BTreeSet<&'a str>,
+    /// Acknowledgements bind where the data begins.
+    cursor: bool,
     /// Variables of subscriptions; `None`: there are none yet, so that they may have any.
     vars: Option<BTreeSet<&'a str>>,
 }
@@ -70,14 +72,23 @@ impl<'a> Names<'a> {
     pub(super) fn new(config: &'a FeedConfig, has_dialect: bool) -> Self {
         let captured = config.rules.iter().flat_map(|rule| rule.capture.keys());
         let captured = captured.chain(config.login.iter().flat_map(|step| step.capture.keys()));
+        let mut bound: BTreeSet<&str> =
+            config.rules.iter().flat_map(|rule| rule.bind.keys()).map(String::as_str).collect();
+        let cursor = bound.remove("cursor");
         let vars = config.subscriptions.iter().flat_map(|subscription| subscription.terms.vars.names());
         let vars = vars.chain(config.defaults.vars.names());
         Self {
             anybody: has_dialect || config.login.iter().any(|step| step.call.is_some()),
             captured: captured.map(String::as_str).collect(),
-            bound: config.rules.iter().flat_map(|rule| rule.bind.keys()).map(String::as_str).collect(),
+            bound,
+            cursor,
             vars: (!config.subscriptions.is_empty()).then(|| vars.collect()),
         }
+    }
+
+    /// Whether the server, or a closure, can give this variable a value.
+    pub(super) fn is_said(&self, name: &str) -> bool {
+        self.anybody || self.captured.contains(name) || self.bound.contains(name)
     }
 
     /// What one subscription says, with what it takes from `defaults`.
@@ -102,7 +113,7 @@ impl<'a> Names<'a> {
             Place { path: &path, own: built_in, known: &known, listed: listed.clone(), whose }.check(each)
         };
         let mut built_in = vec!["id", "name"];
-        built_in.extend(resolved.cursor.is_some().then_some("cursor"));
+        built_in.extend((resolved.cursor.is_some() || self.cursor).then_some("cursor"));
         let mut later = built_in.clone();
         later.push("subscribe_id");
         for (field, template, is_own, built_in) in [

@@ -16,11 +16,14 @@ pub(super) fn check_rules(config: &FeedConfig, names: &Names<'_>) -> Checked {
         // Names are looked at when all of them are known.
         rule.check(&|_| true, &|_| true)
             .map_err(|(field, problem)| Error::config(format!("{path}.{field}"), problem))?;
+        if let Some(within) = &rule.within {
+            super::talk::interval(format!("{path}.within"), within)?;
+        }
         if let Some(delay) = rule.retry_after {
             super::duration(&format!("{path}.retry_after"), delay)?;
         }
-        if let Some(NoticeAction::ReconnectWithin(time) | NoticeAction::Pause(time)) = rule.action {
-            super::duration(&format!("{path}.do"), time)?;
+        if let Some(NoticeAction::ReconnectWithin(time) | NoticeAction::Pause(time)) = &rule.action {
+            super::duration(&format!("{path}.do"), *time)?;
         }
     }
     let numbered = has_numbers(config);
@@ -44,6 +47,9 @@ pub(super) fn check_rules(config: &FeedConfig, names: &Names<'_>) -> Checked {
                                variables, or say \"all\"";
                 return refuse(format!("{path}.by.match"), problem);
             }
+        }
+        if let Some(within) = &rule.within {
+            names.check_interval(&format!("{path}.within"), within)?;
         }
         if let Some(reply) = &rule.reply {
             names.check_template(&format!("{path}.reply"), reply, true)?;

@@ -5,7 +5,7 @@ use super::names::Names;
 use super::rules::check_ack;
 use super::{Checked, LONGEST, SHORTEST, check_name, duration, limit, refuse};
 use crate::config::{FeedConfig, Limit, RepairStep, StaleAfter, Subscription, Terms};
-use crate::dialect::{Pointer, check_name as check_variable};
+use crate::dialect::{Place, check_name as check_variable};
 use crate::error::Error;
 use crate::policy::subscriptions::BLIND;
 use std::collections::HashSet;
@@ -103,13 +103,7 @@ fn check_terms(path: &str, config: &FeedConfig, terms: &Terms) -> Checked {
         return refuse(at("topic"), "is empty: give what the server calls it, or leave it out");
     }
     if let Some(pointer) = &terms.cursor {
-        let parsed = Pointer::parse(pointer).map_err(|problem| Error::config(at("cursor"), problem))?;
-        if parsed.is_whole() {
-            return refuse(
-                at("cursor"),
-                "is empty, which means the whole message: name a field, such as \"/offset\"",
-            );
-        }
+        Place::parse(pointer).map_err(|problem| Error::config(at("cursor"), problem))?;
     }
     if let Some(rule) = &terms.sequence {
         super::sequence(&at("sequence"), rule)?;

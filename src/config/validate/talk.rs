@@ -2,7 +2,7 @@
 
 use super::names::Names;
 use super::{Checked, duration, plain_matcher, range, refuse};
-use crate::config::{CodeRange, EndRule, FeedConfig, Keepalive, KeepaliveDue};
+use crate::config::{CodeRange, EndRule, FeedConfig, FirstAfter, Keepalive, KeepaliveDue};
 use crate::dialect::{Interval, Template};
 use crate::error::Error;
 use crate::policy::verdict::Decision;
@@ -49,10 +49,14 @@ pub(super) fn check_batch(config: &FeedConfig) -> Checked {
 pub(super) fn check_keepalives(keepalives: &[Keepalive], names: &Names<'_>) -> Checked {
     for (index, keepalive) in keepalives.iter().enumerate() {
         let path = |field: &str| format!("keepalives[{index}].{field}");
+        let first_after = match &keepalive.first_after {
+            Some(FirstAfter::Interval(interval)) => Some(interval),
+            Some(FirstAfter::Random) | None => None,
+        };
         for (field, value) in [
             (keepalive.due.name(), Some(&keepalive.interval)),
             ("within", keepalive.within.as_ref()),
-            ("first_after", keepalive.first_after.as_ref()),
+            ("first_after", first_after),
         ] {
             if let Some(value) = value {
                 interval(path(field), value)?;
@@ -75,7 +79,7 @@ pub(super) fn check_keepalives(keepalives: &[Keepalive], names: &Names<'_>) -> C
     Ok(())
 }
 
-fn interval(path: String, value: &Interval) -> Checked {
+pub(super) fn interval(path: String, value: &Interval) -> Checked {
     match value {
         Interval::Fixed(value) => duration(&path, *value),
         value => {

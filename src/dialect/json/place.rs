@@ -9,7 +9,7 @@ use std::borrow::Cow;
 ///
 /// Where there are several `-1`, the others are names of members.
 #[derive(Debug)]
-pub(in crate::dialect) enum Place {
+pub(crate) enum Place {
     Field(Pointer),
     /// From the last element of the array at `array` (`None`: the message) to the field `rest` in it (`None`: itself).
     Last {
@@ -20,7 +20,7 @@ pub(in crate::dialect) enum Place {
 
 impl Place {
     /// Takes a pointer apart; the error says what would be right.
-    pub(in crate::dialect) fn parse(text: &str) -> Result<Self, String> {
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
         if text.is_empty() {
             return Err("is empty, which means the whole message: name a field, such as \"/seq\"".into());
         }

@@ -4,7 +4,7 @@ pub(in crate::dialect) mod contains;
 mod form;
 
 use crate::dialect::json::pointer::Pointer;
-use crate::dialect::json::scalar::Scalar;
+use crate::dialect::json::scalar::{Number, Scalar};
 use crate::dialect::json::scan;
 use crate::dialect::matcher::contains::Contained;
 use crate::dialect::matcher::form::Form;
@@ -29,6 +29,7 @@ const MAX_NESTING: usize = 32;
 /// | `{"pointer": "/channel", "one_of": ["trades", "book"]}` | the value there equals one of them |
 /// | `{"pointer": "/error", "exists": true}` | there is a value, whatever it is; `false`: there is none |
 /// | `{"pointer": "/topic", "starts_with": "trade."}` | the string there starts with this |
+/// | `{"pointer": "/flags", "bits": 4}` | the whole number there has all these bits set |
 /// | `{"pointer": "/arg", "contains": {"channel": "books"}}` | the object there has all these members |
 /// | `{"text": "pong"}` | a text message that is exactly this |
 /// | `{"prefix": "42"}` | a text message that starts with this |
@@ -103,6 +104,13 @@ pub enum Matcher {
         /// How it starts.
         starts_with: String,
     },
+    /// The whole number at a JSON pointer has certain bits set. See [`Matcher::bits`].
+    Bits {
+        /// Where the number is.
+        pointer: String,
+        /// The bits, as a number.
+        bits: u64,
+    },
     /// The object or array at a JSON pointer contains another. See [`Matcher::contains`].
     Contains {
         /// Where the object or array is.
@@ -163,6 +171,11 @@ impl Matcher {
     /// Matches messages that have a string at a JSON pointer which starts with this text.
     pub fn starts_with(pointer: impl Into<String>, starts_with: impl Into<String>) -> Self {
         Self::StartsWith { pointer: pointer.into(), starts_with: starts_with.into() }
+    }
+
+    /// Matches messages that have a whole number at a JSON pointer in which all these bits are set, and maybe others.
+    pub fn bits(pointer: impl Into<String>, bits: u64) -> Self {
+        Self::Bits { pointer: pointer.into(), bits }
     }
 
     /// Matches messages that have an object at a JSON pointer with all these members, and maybe others.
@@ -244,6 +257,7 @@ impl Matcher {
                 pointer,
                 |raw| matches!(Scalar::parse(raw), Some(Scalar::Text(text)) if text.starts_with(starts_with.as_bytes())),
             ),
+            Self::Bits { pointer, bits } => has(payload, pointer, |raw| has_bits(raw, *bits)),
             Self::Contains { pointer, contains } => {
                 let contained = Contained::new(contains);
                 has(payload, pointer, |raw| contained.is_in(raw))
@@ -293,6 +307,13 @@ impl Matcher {
                     "is empty, which every string starts with: give some text, or say \"exists\": true",
                 )
             }
+            Self::Bits { pointer, bits } => {
+                check_pointer(pointer, false)?;
+                if *bits != 0 {
+                    return Ok(());
+                }
+                ("bits".to_owned(), "is 0, which every number has: give at least one bit")
+            }
             Self::Contains { pointer, contains } => {
                 check_pointer(pointer, true)?;
                 if Scalar::of(contains).is_none() || is_placeholder(contains) {
@@ -334,6 +355,7 @@ impl Matcher {
             Self::OneOf { .. } => "one_of",
             Self::Exists { .. } => "exists",
             Self::StartsWith { .. } => "starts_with",
+            Self::Bits { .. } => "bits",
             Self::Contains { .. } => "contains",
             Self::Text(_) => "text",
             Self::Prefix(_) => "prefix",
@@ -373,7 +395,7 @@ impl Matcher {
             Self::All(matchers) => Self::All(list(matchers)?),
             Self::Any(matchers) => Self::Any(list(matchers)?),
             Self::Not(matcher) => Self::not(matcher.render(vars)?),
-            Self::Exists { .. } | Self::Binary(_) | Self::Closure(_) => self.clone(),
+            Self::Exists { .. } | Self::Bits { .. } | Self::Binary(_) | Self::Closure(_) => self.clone(),
         })
     }
 
@@ -411,6 +433,7 @@ impl Matcher {
             | Self::Prefix(_)
             | Self::Not(_)
             | Self::Exists { .. }
+            | Self::Bits { .. }
             | Self::Binary(_)
             | Self::Closure(_) => false,
         }
@@ -428,9 +451,18 @@ impl Matcher {
                 matchers.iter().for_each(|matcher| matcher.each_text(found));
             }
             Self::Not(matcher) => matcher.each_text(found),
-            Self::Exists { .. } | Self::Binary(_) | Self::Closure(_) => {}
+            Self::Exists { .. } | Self::Bits { .. } | Self::Binary(_) | Self::Closure(_) => {}
         }
     }
+}
+
+/// Whether the raw text of a value is that of a whole number with these bits.
+pub(in crate::dialect) fn has_bits(raw: &[u8], bits: u64) -> bool {
+    let number = match Scalar::parse(raw) {
+        Some(Scalar::Number(Number::Int(number))) => u64::try_from(number).ok(),
+        _ => None,
+    };
+    number.is_some_and(|number| number & bits == bits)
 }
 
 const NO_SCALAR: &str = "is an object or array: give a string, number, boolean or null and a pointer that leads to \

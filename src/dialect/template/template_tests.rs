@@ -244,6 +244,14 @@ fn a_text_stays_a_text_and_may_be_put_together() {
             json!({"$each": {"of": {"$text": "${depth}"}, "as": "${depth}"}}),
             r#"[{"as":5,"of":"5"},{"as":null,"of":"null"}]"#,
         ),
+        (json!({"$text": "${id}"}), "7"),
+        (
+            json!({"$text": ["42${id}", {"$json": ["sub", "${depth}", "a\"${symbol}"]}]}),
+            r#"427["sub",5,"a\"BTC"]"#,
+        ),
+        (json!({"a": {"$text": {"$json": {"b": "${id}"}}}}), r#"{"a":"{\"b\":7}"}"#),
+        (json!({"$text": ["1 ", {"$json": {"$each": "${symbol}"}}]}), r#"1 ["BTC","ETH"]"#),
+        (json!({"$each": {"$text": [{"$json": ["${symbol}"]}]}}), r#"["[\"BTC\"]","[\"ETH\"]"]"#),
     ] {
         let template = Template::json(template);
         assert_eq!(template.check(&|_| true), Ok(()));
@@ -257,6 +265,11 @@ fn a_text_stays_a_text_and_may_be_put_together() {
         json!({"$text": "a", "with": ","}),
         json!({"$text": [1]}),
         json!({"$text": [{"$each": "a"}]}),
+        json!({"$json": [1]}),
+        json!([{"$json": [1]}]),
+        json!({"$text": {"$json": 1, "b": 2}}),
+        json!({"$text": {"$json": [{"$json": 1}]}}),
+        json!({"$each": {"$text": {"$json": {"$each": "a"}}}}),
         json!({"$each": {"$text": [{"$join": "a"}]}}),
     ] {
         assert!(Template::json(wrong.clone()).check(&|_| true).is_err(), "{wrong}");

@@ -71,6 +71,14 @@ impl Granted {
 }
 
 impl Session {
+    /// The server granted something, and said whether nothing was missed before it.
+    pub(crate) fn handle_ack_with(&mut self, now: Stamp, about: About<'_>, resumed: Option<bool>) -> Granted {
+        self.resumed = resumed;
+        let granted = self.handle_ack(now, about);
+        self.resumed = None;
+        granted
+    }
+
     /// The server granted something.
     pub(crate) fn handle_ack(&mut self, now: Stamp, about: About<'_>) -> Granted {
         let Phase::Up(up) = &mut self.phase else { return Granted::default() };

@@ -1,7 +1,7 @@
 //! The machine at the end of a connection or an attempt: what is said, and what comes next.
 
 use super::up::Up;
-use super::{Action, Outcome, Phase, Session};
+use super::{Action, Detour, Outcome, Phase, Session};
 use crate::clock::Stamp;
 use crate::error::{CloseReason, EndReason};
 use crate::event::{AlertKind, Closed, Disconnected, Event};
@@ -75,7 +75,11 @@ impl Session {
         }
         let got_data = up.as_ref().is_some_and(|up| up.last_data.is_some());
         let asked_for = matches!(reason, EndReason::Reconnect | EndReason::ServerNotice { .. });
-        if std::mem::take(&mut self.switch) || !(got_data || asked_for) {
+        let detour = self.detour == Detour::Now;
+        if detour {
+            self.detour = Detour::None;
+        }
+        if std::mem::take(&mut self.switch) || !(got_data || asked_for || detour) {
             self.endpoint = (self.endpoint + 1) % self.settings.endpoints.max(1);
         }
         let decision = if up.as_ref().is_some_and(|up| up.fatal) { Decision::Fatal } else { decision };

@@ -62,6 +62,8 @@ pub(crate) struct Settings {
     pub(crate) max_downtime: Option<Duration>,
     /// How long the peer may take to answer a Close.
     pub(crate) close_wait: Duration,
+    /// What a Close says that leaves one connection for the next.
+    pub(crate) leave_code: u16,
     /// The bound on what the application has waiting to be written, in bytes.
     pub(crate) outbox_bytes: usize,
     /// What is done when the connection as a whole is stale. Empty: a new connection.
@@ -140,6 +142,16 @@ impl Left {
     }
 }
 
+/// Where the server sent the feed to is no endpoint: what becomes of it says nothing about those.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Detour {
+    None,
+    /// The next attempt goes there.
+    Next,
+    /// This attempt or connection is the one.
+    Now,
+}
+
 pub(crate) struct Session {
     settings: Settings,
     backoff: Backoff,
@@ -160,12 +172,18 @@ pub(crate) struct Session {
     endpoint: usize,
     /// That of the last connection.
     connected_endpoint: usize,
+    /// The redacted URL that the last attempt went to.
+    place: Option<String>,
+    /// Whether the server sent the feed somewhere else than to the endpoints.
+    detour: Detour,
     /// The next attempt goes to the next endpoint, whatever becomes of this connection.
     switch: bool,
     /// Connections in a row that ended soon, or without data, by a notice of the server.
     hasty: u32,
     /// Connections in a row that the server ended soon.
     hang_ups: u32,
+    /// Whether nothing was missed before what is acknowledged just now, if that is said.
+    resumed: Option<bool>,
     /// The last epoch that was established.
     epoch: u64,
     /// Attempts since the last connection.
@@ -214,9 +232,12 @@ impl Session {
             ladder: Ladder::new(Arc::clone(&settings.repair)),
             endpoint: 0,
             connected_endpoint: 0,
+            place: None,
+            detour: Detour::None,
             switch: false,
             hasty: 0,
             hang_ups: 0,
+            resumed: None,
             settings,
             phase: Phase::Waiting { until: now.mono },
             subscriptions: Subscriptions::default(),
@@ -313,7 +334,7 @@ impl Session {
             Phase::Up(up) if up.is_open() => {
                 let limit = self.settings.close_wait.min(Duration::from_millis(500));
                 up.begin_close(EndReason::Reconnect, now.mono + limit);
-                self.outbox.push_close(Some(1000));
+                self.outbox.push_close(Some(self.settings.leave_code));
             }
             Phase::Up(_) | Phase::Dialing | Phase::Closed(_) => {}
         }
@@ -346,6 +367,7 @@ impl Session {
     pub(crate) fn handle_connecting(&mut self, now: Stamp, endpoint: String) {
         if matches!(self.phase, Phase::Dialing) {
             let (time, epoch, attempt) = (now.wall, self.epoch + 1, self.attempt);
+            self.place = Some(endpoint.clone());
             self.events.push_back(Event::Connecting(Box::new(Connecting { time, epoch, attempt, endpoint })));
         }
     }
@@ -359,6 +381,9 @@ impl Session {
                 if now.mono >= *until {
                     self.attempt += 1;
                     self.phase = Phase::Dialing;
+                    if self.detour == Detour::Next {
+                        self.detour = Detour::Now;
+                    }
                     let (epoch, attempt, endpoint) = (self.epoch + 1, self.attempt, self.endpoint);
                     self.actions.push_back(Action::Dial { epoch, attempt, endpoint });
                 }

@@ -1,7 +1,7 @@
 //! The machine and what the server announces or asks for: notices, replies, keepalives.
 
 use super::acks::cut;
-use super::{Action, Phase, Session};
+use super::{Action, Detour, Phase, Session};
 use crate::class::NoticeAction;
 use crate::clock::Stamp;
 use crate::error::EndReason;
@@ -31,6 +31,10 @@ impl Session {
                 self.resume(now);
                 self.make_all_again(now);
             }
+            NoticeAction::GoTo(_) => {
+                self.detour = Detour::Next;
+                self.leave(now, EndReason::ServerNotice { detail });
+            }
             NoticeAction::NextEndpoint => {
                 self.switch = true;
                 self.leave(now, EndReason::ServerNotice { detail });
@@ -59,8 +63,9 @@ impl Session {
         }
     }
 
-    /// What a dialect answers. A server that asks for more and takes none ends the connection by that.
-    pub(crate) fn handle_dialect_reply(&mut self, content: Content) {
+    /// An answer that takes no other's place: to data, or of a dialect. A server that asks for more and takes none ends
+    /// the connection by that.
+    pub(crate) fn handle_answering(&mut self, content: Content) {
         let bound = self.settings.outbox_bytes;
         if let Phase::Up(up) = &mut self.phase
             && up.is_open()
@@ -112,13 +117,16 @@ impl Session {
         }
     }
 
-    /// The socket was empty: is an answer to a keepalive overdue?
+    /// The socket was empty: is an answer to a keepalive overdue, or a heartbeat?
     pub(super) fn judge_keepalives(&mut self, now: Stamp) {
         self.queue_keepalives(now); // the controller is late
         let Phase::Up(up) = &mut self.phase else { return };
         let at = up.attention.attended(now.mono);
         if let Some(waited) = up.keepalives.iter().filter_map(|schedule| schedule.overdue(at)).max() {
             up.end(EndReason::KeepaliveOverdue { waited });
+            self.actions.push_back(Action::Abort);
+        } else if let Some(waited) = up.heartbeat.overdue(at) {
+            up.end(EndReason::HeartbeatOverdue { waited });
             self.actions.push_back(Action::Abort);
         }
     }

@@ -41,7 +41,10 @@ impl Session {
         self.totals.unmatched += cycle.unmatched;
         if cycle.messages > 0 {
             up.last_message = Some(now);
+            up.heartbeat.handle_message(at);
         }
+        // A peer that floods with pings would put it off for ever.
+        let mute = up.heartbeat.flooded(at).filter(|_| up.is_open());
         // Whose limit is another by what was learned from this.
         let mut learned = Vec::new();
         if cycle.data > 0 {
@@ -135,6 +138,12 @@ impl Session {
         }
         if unanswered {
             self.judge_acks(now);
+        }
+        if let Some(waited) = mute
+            && let Phase::Up(up) = &mut self.phase
+        {
+            up.end(EndReason::HeartbeatOverdue { waited });
+            self.actions.push_back(Action::Abort);
         }
         if let Some((code, reason)) = &cycle.close {
             self.handle_peer_close(now, *code, reason);

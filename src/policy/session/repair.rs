@@ -214,7 +214,8 @@ impl Session {
             && up.is_open()
         {
             up.begin_close(reason, now.mono + limit);
-            self.outbox.push_close(Some(1000));
+            let code = if up.fatal { 1000 } else { self.settings.leave_code };
+            self.outbox.push_close(Some(code));
         }
     }
 

@@ -401,7 +401,10 @@ impl Session {
             && !std::mem::replace(&mut entry.announced, true)
         {
             let subscription = entry.want.id.clone();
-            let event = Subscribed { time: now.wall, epoch: self.epoch, subscription };
+            // Before it was in force for the first time nothing can have been missed.
+            let resumed = self.resumed.filter(|_| entry.was_in_force);
+            entry.was_in_force = true;
+            let event = Subscribed { time: now.wall, epoch: self.epoch, subscription, resumed };
             self.events.push_back(Event::Subscribed(Box::new(event)));
         }
     }

@@ -9,6 +9,7 @@ use crate::message::SubscriptionId;
 use crate::policy::attention::Attention;
 use crate::policy::deadlines::Deadlines;
 use crate::policy::freshness::{CONNECTION, Freshness, Key, Limits};
+use crate::policy::heartbeat::Heartbeat;
 use crate::policy::ledger::Ledger;
 use crate::policy::liveness::Liveness;
 use crate::policy::mark::Mark;
@@ -41,6 +42,8 @@ pub(crate) struct Established {
     pub(crate) subprotocol: Option<String>,
     /// Our keepalives, by their index.
     pub(crate) schedules: Vec<schedule::Times>,
+    /// How long the server may say nothing, if it sends heartbeats.
+    pub(crate) heartbeat: Option<Duration>,
 }
 
 /// One cycle of the reader: what a single `recv` brought.
@@ -108,6 +111,7 @@ pub(super) struct Up {
     /// Those whose unsubscribe message can't be made yet.
     pub(super) partings: Partings,
     pub(super) keepalives: Vec<Schedule>,
+    pub(super) heartbeat: Heartbeat,
     /// When a new connection is to be made, and the server's words.
     pub(super) reconnect_at: Option<(Instant, String)>,
     /// The server asked for patience: no verdict on data and answers until then.
@@ -295,7 +299,8 @@ impl Up {
             if self.may_judge() { (self.freshness.next_deadline(), self.acks.next()) } else { (None, None) };
         // After a sleep the answer to the probe goes first: nobody judges these, so nobody wakes for them.
         let keepalives = self.keepalives.iter().filter(|_| !self.hold).filter_map(Schedule::deadline).min();
-        let earliest = [self.liveness.deadline(), fresh, acks, keepalives].into_iter().flatten().min();
+        let alive = [self.liveness.deadline(), self.heartbeat.deadline()];
+        let earliest = alive.into_iter().chain([fresh, acks, keepalives]).flatten().min();
         earliest.map(|at| self.attention.real(at))
     }
 
@@ -328,7 +333,13 @@ impl Session {
         if !matches!(self.phase, Phase::Dialing) || self.closing.is_some() {
             return false;
         }
-        let Established { took, peer, subprotocol, schedules } = established;
+        let Established { took, peer, subprotocol, schedules, heartbeat } = established;
+        let backoff = &mut self.backoff;
+        let schedules = schedules.into_iter().map(|times| {
+            let times = times.drawn(|most| backoff.within(most));
+            Schedule::new(times, now.mono)
+        });
+        let keepalives = schedules.collect();
         self.epoch += 1;
         self.attempt = 0;
         self.totals.connections += 1;
@@ -359,7 +370,8 @@ impl Session {
             later: BTreeSet::new(),
             leaving: HashMap::new(),
             partings: Partings::default(),
-            keepalives: schedules.into_iter().map(|times| Schedule::new(times, now.mono)).collect(),
+            keepalives,
+            heartbeat: Heartbeat::new(heartbeat, now.mono),
             reconnect_at: None,
             paused: None,
             fatal: false,

@@ -536,9 +536,7 @@ fn a_message_over_its_bound_in_bytes_is_divided() {
     let mut world = World::new(Settings { batch_members: 9, ..settings() });
     let keys: Vec<_> = (0..5).map(|i| world.want(member(&format!("s{i}")))).collect();
     world.dial();
-    let established =
-        Established { took: MS, peer: ([127, 0, 0, 1], 1).into(), subprotocol: None, schedules: Vec::new() };
-    assert!(world.session.handle_connected(world.now, established, world.suspended));
+    assert!(world.session.handle_connected(world.now, established(), world.suspended));
     let Some(Out::Subscribe { frame, keys: all }) = world.session.poll_out(world.now) else { panic!() };
     assert_eq!(all, keys);
     world.session.handle_split(world.now, frame, &all);

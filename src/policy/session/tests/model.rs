@@ -388,12 +388,7 @@ impl Model {
         let decision = verdict::decide(&reason, true, &policy());
         self.world.session.handle_ended(self.world.now, reason, decision);
         self.world.dial();
-        let established = Established {
-            took: MS,
-            peer: ([127, 0, 0, 1], 1).into(),
-            subprotocol: None,
-            schedules: Vec::new(),
-        };
+        let established = established();
         assert!(self.world.session.handle_connected(self.world.now, established, self.world.suspended));
     }
 

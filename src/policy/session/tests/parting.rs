@@ -169,6 +169,20 @@ fn what_was_never_written_and_what_ended_by_itself_is_not_waited_for() {
     assert!(!world.session.is_parting(key));
 }
 
+/// What a late answer binds is none of the newer one's.
+#[test]
+fn an_answer_for_an_older_one_of_the_name_binds_nothing() {
+    let mut world = World::new(settings());
+    world.connect();
+    world.want(acked("a", OnAckTimeout::Retry));
+    let new = world.want(acked("a", OnAckTimeout::Retry));
+    let late = world.session.handle_ack(world.now, About::Keys(&[new]));
+    assert!(late.keys.is_empty() && late.late && !late.is_empty(), "{late:?}");
+    let own = world.session.handle_ack(world.now, About::Keys(&[new]));
+    assert_eq!((own.keys, own.late), (vec![new], false));
+    assert!(world.session.handle_ack(world.now, About::Keys(&[99])).is_empty());
+}
+
 /// With a look at all of them for each message this would take minutes.
 #[test]
 fn an_end_by_number_is_no_look_at_all_subscriptions() {

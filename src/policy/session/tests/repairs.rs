@@ -262,7 +262,7 @@ fn a_pause_ends_when_the_server_says_that_all_goes_on() {
         world.connect();
         world.notice(NoticeAction::Pause(120 * SECOND));
         world.idle(20 * SECOND);
-        world.notice(action);
+        world.notice(action.clone());
         world.idle(5 * SECOND - MS);
         assert!(world.stale().is_none(), "{action:?}");
         world.idle(MS);
@@ -298,8 +298,13 @@ fn keepalives_are_written_and_their_answers_awaited() {
         within: Some(2 * SECOND),
         ping: false,
     };
-    let established =
-        Established { took: MS, peer: ([127, 0, 0, 1], 1).into(), subprotocol: None, schedules: vec![times] };
+    let established = Established {
+        took: MS,
+        peer: ([127, 0, 0, 1], 1).into(),
+        subprotocol: None,
+        schedules: vec![times],
+        heartbeat: None,
+    };
     assert!(world.session.handle_connected(world.now, established, world.suspended));
     for _ in 0..3 {
         world.idle(5 * SECOND);
@@ -349,8 +354,13 @@ fn an_answer_that_is_overdue_after_a_sleep_keeps_nobody_busy_while_the_probe_is_
     world.dial();
     let within = Some(2 * SECOND);
     let times = Times { mode: Mode::Every, period: 5 * SECOND, first_after: None, within, ping: false };
-    let established =
-        Established { took: MS, peer: ([127, 0, 0, 1], 1).into(), subprotocol: None, schedules: vec![times] };
+    let established = Established {
+        took: MS,
+        peer: ([127, 0, 0, 1], 1).into(),
+        subprotocol: None,
+        schedules: vec![times],
+        heartbeat: None,
+    };
     assert!(world.session.handle_connected(world.now, established, world.suspended));
     world.idle(5 * SECOND);
     world.suspended = Some(3600 * SECOND);
@@ -384,12 +394,7 @@ fn endpoints_take_turns_until_one_delivers() {
         panic!("nothing is scheduled");
     };
     let up = |world: &mut World| {
-        let established = Established {
-            took: MS,
-            peer: ([127, 0, 0, 1], 1).into(),
-            subprotocol: None,
-            schedules: Vec::new(),
-        };
+        let established = established();
         assert!(world.session.handle_connected(world.now, established, world.suspended));
         world.settle();
     };
@@ -507,7 +512,7 @@ fn a_notice_may_say_any_time() {
     world.connect();
     for action in [NoticeAction::ReconnectWithin(Duration::MAX), NoticeAction::Pause(Duration::MAX)] {
         for _ in 0..50 {
-            world.session.handle_notice(world.now, action, "soon".into());
+            world.session.handle_notice(world.now, action.clone(), "soon".into());
         }
     }
     world.settle();

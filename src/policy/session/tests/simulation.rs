@@ -136,12 +136,7 @@ fn live(seed: u64, steps: usize) -> (Duration, u64) {
             dialing = false;
             if !world.session.is_closing() && random.random_bool(0.6) {
                 world.session.handle_connecting(world.now, String::new());
-                let established = Established {
-                    took: MS,
-                    peer: ([127, 0, 0, 1], 1).into(),
-                    subprotocol: None,
-                    schedules: Vec::new(),
-                };
+                let established = established();
                 assert!(world.session.handle_connected(world.now, established, world.suspended));
                 world.settle();
             } else {

@@ -229,7 +229,7 @@ impl Life {
         self.world.session.handle_connecting(self.world.now, String::new());
         let schedules = self.keepalives.clone();
         let peer = ([127, 0, 0, 1], 1).into();
-        let established = Established { took: MS, peer, subprotocol: None, schedules };
+        let established = Established { took: MS, peer, subprotocol: None, schedules, heartbeat: None };
         let (now, suspended) = (self.world.now, self.world.suspended);
         if !refused && self.world.session.handle_connected(now, established, suspended) {
             let now = self.now();
@@ -438,7 +438,7 @@ impl Life {
                 self.world.session.handle_dropped(now, about(&to, &heard), class, None, "over".into());
             }
             Said::Notice(action) => {
-                self.witness.notice(action, &self.world.session);
+                self.witness.notice(action.clone(), &self.world.session);
                 self.world.session.handle_notice(now, action, "words".into());
             }
             Said::Answer(index) => self.world.session.handle_answer(now, index),
