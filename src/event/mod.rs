@@ -29,7 +29,7 @@ pub enum Event {
     /// was written. A quick server's first data may stand before it. Said once a connection, and again after
     /// `Refused` or `Ended`.
     Subscribed(Box<Subscribed>),
-    /// The server refused a subscription, or did not answer it in time.
+    /// The server refused a subscription, or did not answer it in time, or its message could not be made.
     Refused(Box<Refused>),
     /// The server ended a subscription while the connection goes on.
     Ended(Box<Ended>),

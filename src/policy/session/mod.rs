@@ -10,6 +10,7 @@ mod hours;
 mod notices;
 mod parting;
 mod recv;
+mod refusals;
 mod repair;
 mod replay;
 mod report;

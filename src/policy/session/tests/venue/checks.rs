@@ -264,6 +264,7 @@ impl Witness {
                 self.tally.count("refused");
                 let key = self.wanted[&name(&refused.subscription)];
                 self.owed.remove(&key);
+                self.fed.remove(&key); // should it be granted all the same, data is owed from then on
                 match refused.retry_in {
                     None => drop(self.barred.insert(key)),
                     Some(delay) => assert!(delay >= 100 * MS),
