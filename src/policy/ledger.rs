@@ -93,6 +93,11 @@ impl Ledger {
         self.subscribes.get(&frame).is_some_and(|asked| asked.keys.contains(&key))
     }
 
+    /// Whether any message for this one is unanswered: the server may still grant it.
+    pub(crate) fn has_open(&self, latest: u64, key: Key) -> bool {
+        self.is_open(self.latest_open(latest, key), key)
+    }
+
     /// The latest message for this one that is unanswered, if any is; else its latest.
     pub(crate) fn latest_open(&self, latest: u64, key: Key) -> u64 {
         let Some(round) = self.rounds.get(&key).filter(|_| !self.is_open(latest, key)) else { return latest };

@@ -315,6 +315,11 @@ impl Session {
                     Some(mut asked) => {
                         // Another message for it was granted: it refuses the second, and holds the first.
                         asked.keys.retain(|key| !up.ledger.is_granted(*key));
+                        // Nor is one asked for again in parts that counts as refused already.
+                        if asked.members > 1 {
+                            let off = |key: &Key| self.subscriptions.get(*key).is_some_and(Entry::is_off);
+                            asked.keys.retain(|key| !off(key));
+                        }
                         self.note_answer(now, frame);
                         for key in &asked.gone {
                             self.part_refused(now, frame, *key);

@@ -31,11 +31,14 @@ impl Session {
         retry_after: Option<Duration>,
         detail: String,
     ) {
-        if let Phase::Up(up) = &mut self.phase {
-            up.ledger.refuse(frame, key);
-        }
-        if self.subscriptions.get(key).is_some_and(|entry| entry.state != SubscriptionState::Refused) {
-            self.refuse(now, key, class, retry_after, detail);
+        let Phase::Up(up) = &mut self.phase else { return };
+        up.ledger.refuse(frame, key);
+        match self.subscriptions.get_mut(key) {
+            Some(entry) if entry.state == SubscriptionState::Refused => {
+                entry.in_force &= up.ledger.has_open(entry.frame(), key);
+            }
+            Some(_) => self.refuse(now, key, class, retry_after, detail),
+            None => {}
         }
     }
 
@@ -119,12 +122,13 @@ impl Session {
             up.ledger.retry(entry.frame(), key);
             up.acks.disarm(key);
             up.forget(key, entry);
+            entry.in_force = up.ledger.has_open(entry.frame(), key);
         } else {
             up.let_go(now.mono, key, entry);
+            entry.in_force = false;
         }
         entry.off_since = entry.is_off().then_some(now.mono);
         entry.later = None;
-        entry.in_force = false;
         entry.assumed = false;
         entry.announced = false;
         entry.tries = 0;

@@ -324,6 +324,8 @@ impl Session {
         let live = entry.state == SubscriptionState::Live;
         match (entry.patience, up.freshness.is_armed(key)) {
             (Some(patience), true) => up.grant(key, entry.missing(), patience, now.mono),
+            // What could not be made before is asked for only now.
+            (None, true) if remade => up.arm(key, entry.limits(), now.mono),
             // One that is written again for want of an answer has owed data all the time.
             (None, true) => {}
             (_, false) => up.arm(key, entry.limits(), now.mono),
@@ -366,6 +368,7 @@ impl Session {
         }
         entry.assumed = assumed;
         entry.tries = 0;
+        entry.failures = 0;
         if let Phase::Up(up) = &mut self.phase {
             up.acks.disarm(key);
         }

@@ -91,7 +91,7 @@ fn of_two_that_were_granted_the_newer_is_in_force_and_the_other_is_ended() {
         let said = if newer_last { vec!["gap"] } else { vec![] };
         assert_eq!((world.state("a"), world.names()), (SubscriptionState::Confirmed, said));
         // What ends is the other: its answer says nothing of the one in force.
-        assert_eq!(world.ack(About::Frame(asked[1] + 1)).contains(&key), false);
+        assert!(!world.ack(About::Frame(asked[1] + 1)).contains(&key));
         assert_eq!(world.state("a"), SubscriptionState::Confirmed);
     }
 }

@@ -48,7 +48,6 @@ impl Tally {
             "next_endpoint",
             "quarantined",
             "data",
-            "dropped",
             "written",
             "batch",
         ];
@@ -264,7 +263,10 @@ impl Witness {
                 self.tally.count("refused");
                 let key = self.wanted[&name(&refused.subscription)];
                 self.owed.remove(&key);
-                self.fed.remove(&key); // should it be granted all the same, data is owed from then on
+                // Should it be granted all the same, or be written at last, data is owed from then on.
+                if session.subscriptions.get(key).is_none_or(|entry| entry.patience.is_none()) {
+                    self.fed.remove(&key);
+                }
                 match refused.retry_in {
                     None => drop(self.barred.insert(key)),
                     Some(delay) => assert!(delay >= 100 * MS),
