@@ -84,7 +84,7 @@ pub enum SubscriptionState {
     Stale,
     /// The server ended it. It is made again after a delay, or on the next connection.
     Ended,
-    /// The server refused it. It is tried again after a delay, or on the next connection.
+    /// The server refused it, or its message could not be made. It is tried again after a delay, or on the next connection.
     Refused,
     /// It is held to be what ended the connections before: left out, and tried alone later.
     Quarantined,

@@ -300,6 +300,7 @@ fn t2_no_secret_of_a_plain_feed_is_shown_or_logged() {
     }
     wait_for(&lab, received("k4n4ry-sent-binary"));
     let again = Subscription::new("text").subscribe_text("k4n4ry-again").unsubscribe_text("k4n4ry-unagain");
+    let again = again.data(Matcher::pointer("/topic", "text"));
     feed.subscribe(again).unwrap();
     wait_for(&lab, received("k4n4ry-again"));
     for id in ["json", "made", "text", "long"] {

@@ -61,8 +61,8 @@ pub struct Terms {
     /// What confirms that the server granted it. Default: `rule` if the feed has a rule for acknowledgements, else `none`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ack: Option<Ack>,
-    /// How long the confirmation may take, from when the subscribe message was written. From 1 ms to 365 days.
-    /// Default: `10s`.
+    /// How long the confirmation may take, from when the subscribe message was written, or the server last answered one
+    /// that was written before it: a server that works through many is waited for. From 1 ms to 365 days. Default: `10s`.
     #[serde(with = "duration::option", skip_serializing_if = "Option::is_none")]
     pub ack_timeout: Option<Duration>,
     /// What is done then. Default: `retry`.
@@ -86,9 +86,19 @@ pub struct Terms {
     /// How long its data may say the same again and again. Default: `none`.
     #[serde(deserialize_with = "table::maybe", skip_serializing_if = "Option::is_none")]
     pub frozen: Option<FrozenRule>,
-    /// What is done, in this order, when it is stale; a rung that has a time is given so long. When the connection
-    /// itself is stale, it is given up at once; past the
-    /// last rung each time. Default: `["resubscribe:10s", "reconnect", "next_endpoint"]`.
+    /// What is done, in this order, when it is stale; a rung that has a time is given so long, and one that can't be done
+    /// (`resubscribe` without `unsubscribe`, `next_endpoint` with one endpoint) is passed over. Past the end the last rung
+    /// that makes a new connection stays. Data leads back to the first rung once it has come for as long as the limit.
+    /// Default: `["resubscribe:10s", "reconnect", "next_endpoint"]`.
+    ///
+    /// A new connection costs the other subscriptions their data. While the data of one of them is fresh, the first is
+    /// made at once, the next 1 minute after it, and then after 2, 4, 8, 16 and 30 minutes; before each the milder rungs
+    /// are tried again. Meanwhile it stays stale, which [`Stale`](crate::Event::Stale) says with `next: wait`, and an alert
+    /// is raised ([`SubscriptionStale`](crate::AlertKind::SubscriptionStale)).
+    ///
+    /// A list without `reconnect` and `next_endpoint` makes no new connection for this subscription, whatever the others
+    /// do: it is gone through again after such pauses. The limit of the connection as a whole holds all the same; when
+    /// that is over, a new connection is made at once.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub repair: Option<Vec<RepairStep>>,
 }

@@ -45,7 +45,9 @@ pub struct Listed {
     /// The JSON pointer of the number of the frame that is answered. Default: none, which means that the list is
     /// about all subscriptions.
     pub id: Option<String>,
-    /// Whether what is not listed is refused: by a frame's answer, its subscriptions; otherwise any. Default: `false`.
+    /// Whether the list is all that there is. With `id`: what that message asked for and the list has not is refused.
+    /// Without: what was in force and is missing has ended, to be tried again; and what no list has had when its answer is
+    /// overdue is refused (before, the list may be from before the server read the message). Default: `false`.
     pub complete: bool,
 }
 

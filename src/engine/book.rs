@@ -10,6 +10,7 @@ use crate::dialect::{Change, FrameVars, Matcher, Member, Scope, Variables, curso
 use crate::message::{Message, Names, SubscriptionId};
 use crate::panics;
 use crate::policy::freshness::Key;
+use crate::policy::session::Grant;
 use crossbeam_channel::Sender;
 use serde_json::Value;
 use std::collections::{BTreeSet, HashMap};
@@ -277,6 +278,42 @@ impl Book {
             }
             self.refill(*key);
         }
+    }
+
+    /// The same of one of several messages for a subscription, each of which the server may grant. Gives what is known of
+    /// the one that is too many: the numbers and names that tell it from the one that is in force.
+    pub(super) fn bind_again(
+        &mut self,
+        key: Key,
+        frame: Option<u64>,
+        grant: Grant,
+        bound: &[(Arc<str>, Value)],
+    ) -> Option<Member> {
+        let entry = self.entries.get_mut(&key)?;
+        let other = |(name, value): &(Arc<str>, Value)| {
+            entry.local.bound.get(&**name).is_some_and(|before| before != value)
+        };
+        let differs = grant != Grant::First && bound.iter().any(other);
+        if grant == Grant::Older {
+            let entry = self.entries.get(&key).filter(|_| differs)?;
+            let mut extra = self.member_of(entry);
+            let own = Arc::make_mut(&mut extra.bound);
+            own.extend(bound.iter().map(|(name, value)| (name.to_string(), value.clone())));
+            extra.frame = frame.or(extra.frame);
+            return Some(extra);
+        }
+        let extra = self.entries.get(&key).filter(|_| differs).map(|entry| self.member_of(entry));
+        let entry = self.entries.get_mut(&key)?;
+        entry.local.frame = frame.or(entry.local.frame);
+        self.bind(&[key], None, bound);
+        extra
+    }
+
+    /// One that is too many is to be ended, under a key of its own.
+    pub(super) fn insert_extra(&mut self, key: Key, of: Key, extra: Member) {
+        let Some(spec) = self.spec(of) else { return };
+        let local = Local { frame: extra.frame, bound: extra.bound };
+        self.entries.insert(key, Entry { spec, local, late: Box::default(), wanted: false });
     }
 
     /// Something became known that its matchers may depend on.

@@ -26,6 +26,7 @@ fn spec() -> Arc<Spec> {
         repair: Arc::new([]),
         can_probe: false,
         topic: None,
+        recognised: true,
     };
     Arc::new(Spec {
         want,

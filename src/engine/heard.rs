@@ -8,7 +8,8 @@ use crate::clock::Stamp;
 use crate::dialect::{self, AboutOwned, Class, Control, ReadItem};
 use crate::event::AlertKind;
 use crate::message::{Content, Names};
-use crate::policy::session::About;
+use crate::policy::freshness::Key;
+use crate::policy::session::{About, Grant};
 use crate::secret::Secret;
 use serde_json::Value;
 use std::time::Duration;
@@ -199,7 +200,17 @@ impl Heard {
         let understood = match &word.kind {
             Kind::Ack => {
                 let granted = core.session.handle_ack_with(now, word.about(), self.resumed);
-                core.book.bind(&granted.keys, word.frame(), &self.bind);
+                let again = |key: &Key| granted.grants.iter().any(|(other, _)| other == key);
+                let plain: Vec<Key> = granted.keys.iter().copied().filter(|key| !again(key)).collect();
+                core.book.bind(&plain, word.frame(), &self.bind);
+                for (key, grant) in &granted.grants {
+                    let Some(extra) = core.book.bind_again(*key, word.frame(), *grant, &self.bind) else {
+                        continue;
+                    };
+                    if let Some(spare) = core.session.handle_duplicate(now, *key, *grant == Grant::Newer) {
+                        core.book.insert_extra(spare, *key, extra);
+                    }
+                }
                 let rule = self.rule.unwrap_or_default().saturating_sub(core.heartbeats);
                 for (what, unfound) in ["capture", "bind"].into_iter().zip(&self.unfound) {
                     for (name, pointer) in unfound {

@@ -65,6 +65,10 @@ impl fmt::Display for AlertKind {
             Self::SubscribeFailed { subscription, detail } => {
                 write!(f, "the message of subscription {subscription} can't be sent: {detail}")
             }
+            Self::SubscriptionStale { subscription, age, limit } => {
+                let (age, limit) = (Span(*age), Span(*limit));
+                write!(f, "subscription {subscription} stays stale: no data for {age}, the limit is {limit}")
+            }
             Self::SubscriptionRefused { subscription, detail } => {
                 write!(f, "the server does not grant subscription {subscription}: {detail}")
             }

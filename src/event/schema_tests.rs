@@ -42,6 +42,7 @@ fn alerts() -> Vec<AlertKind> {
         AlertKind::TemplateFailed { what: "reply", detail: detail.clone() },
         AlertKind::CallbackPanicked { callback: "handler", message: detail.clone() },
         AlertKind::SubscribeFailed { subscription: id(), detail: detail.clone() },
+        AlertKind::SubscriptionStale { subscription: id(), age: long, limit: long },
         AlertKind::SubscriptionRefused { subscription: id(), detail: detail.clone() },
         AlertKind::Quarantined { subscription: id(), ends: 3 },
         AlertKind::Notice { detail },
@@ -85,7 +86,8 @@ fn events() -> Vec<Event> {
         }
     }
     for cause in [StaleCause::Silent, StaleCause::Late, StaleCause::Frozen] {
-        for next in [Repair::Probe, Repair::Resubscribe, Repair::Reconnect, Repair::NextEndpoint] {
+        let milder = [Repair::Probe, Repair::Resubscribe, Repair::Wait];
+        for next in milder.into_iter().chain([Repair::Reconnect, Repair::NextEndpoint]) {
             for subscription in [None, Some(id())] {
                 let (age, limit) = (Duration::MAX, Duration::ZERO);
                 events.push(Event::Stale(Box::new(Stale {

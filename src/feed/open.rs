@@ -140,6 +140,7 @@ pub(super) fn spec(config: &FeedConfig, subscription: &Subscription) -> Spec {
             repair: rungs.into_iter().map(rung).collect(),
             can_probe: terms.probe.is_some(),
             topic: topic.map(Arc::from),
+            recognised: terms.data.is_some(),
             id,
         },
         vars,

@@ -25,6 +25,9 @@ pub(crate) enum AckPolicy {
     None,
 }
 
+/// So long after the server refused or ended a subscription, data of before may come.
+const ON_ITS_WAY: Duration = Duration::from_secs(1);
+
 /// What is wrong with one that has a limit, and beside others takes every message for its data.
 pub(crate) const BLIND: &str = "is missing, and there are other subscriptions: every message would count as its data, and \
                                 that it went mute would not be seen. Say what its data looks like, or that it has no \
@@ -62,6 +65,8 @@ pub(crate) struct Want {
     pub(crate) can_probe: bool,
     /// What the server calls it in lists; `None`: its name.
     pub(crate) topic: Option<Arc<str>>,
+    /// Whether its data is told from other messages.
+    pub(crate) recognised: bool,
 }
 
 impl From<&Want> for demand::Terms {
@@ -102,6 +107,12 @@ pub(crate) struct Entry {
     pub(crate) overdue: u32,
     /// When the server last ended it on this connection, and how often in a row before that.
     pub(crate) ended: Option<(Instant, u32)>,
+    /// How often in a row its message could not be made.
+    pub(crate) failures: u32,
+    /// When it was refused or ended.
+    pub(crate) off_since: Option<Instant>,
+    /// A list of all that is in force lacked it, since its message was handed out.
+    pub(crate) unlisted: bool,
     /// When it is tried again, and as part of which lot.
     pub(crate) later: Option<(Instant, Option<u64>)>,
     /// What is done about its staleness; where it stands survives the connection.
@@ -156,6 +167,8 @@ impl Entry {
         self.frame = 0;
         self.tries = 0;
         self.ended = None;
+        self.off_since = None;
+        self.unlisted = false;
         self.later = None;
         self.patience = None;
         // Other data may come at once on the next connection, and proves nothing about what was missing on this one.
@@ -198,6 +211,14 @@ impl Entry {
     /// Whether it waits for an answer of the server.
     pub(crate) fn is_pending(&self) -> bool {
         self.state == SubscriptionState::Sent
+    }
+
+    /// Whether data says that it is in force after all, though it was refused or ended. What was on its way then proves
+    /// nothing, nor does what any message meets.
+    pub(crate) fn is_proven_by_data(&self, now: Instant) -> bool {
+        use SubscriptionState::{Ended, Refused};
+        let long_ago = |at: Instant| now.saturating_duration_since(at) >= ON_ITS_WAY;
+        matches!(self.state, Ended | Refused) && self.want.recognised && self.off_since.is_some_and(long_ago)
     }
 
     /// Whether the server refused or ended it, or it is left out.
@@ -245,6 +266,9 @@ impl Subscriptions {
             tries: 0,
             overdue: 0,
             ended: None,
+            failures: 0,
+            off_since: None,
+            unlisted: false,
             later: None,
             ladder,
             patience: None,
@@ -259,6 +283,12 @@ impl Subscriptions {
         self.by_topic.entry(entry.topic().into()).or_default().insert(key);
         self.entries.insert(key, entry);
         (key, replaced)
+    }
+
+    /// A key that no subscription has, for what is to be ended in the place of one.
+    pub(crate) fn spare_key(&mut self) -> Key {
+        self.last_key += 1;
+        self.last_key
     }
 
     fn take(&mut self, key: Key) -> Option<Entry> {

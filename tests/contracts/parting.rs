@@ -145,3 +145,26 @@ fn without_an_answer_the_wait_ends_and_what_may_be_left_over_is_told() {
     seen(&lab, |_| lab.transcript().received_texts(2) == ["behind"]);
     feed.close(CEILING).unwrap();
 }
+
+/// A server so slow that it is asked a second time, and then answers both.
+#[test]
+fn of_two_keys_for_one_subscription_the_newer_is_in_force_and_the_other_is_ended() {
+    for by_number in [true, false] {
+        let lab = Lab::start(Script::new()).unwrap();
+        let terms = |terms: Subscription| terms.ack_timeout(ms(400));
+        let feed = keyed(&lab, by_number).defaults(terms).subscription(sub("a")).open().unwrap();
+        wait_wire(&lab, &["sub a", "sub a"]);
+        let last = last_id(&lab);
+        say(&lab, &[json!({"ack": 7, "id": last - 1, "ch": "a"}), json!({"key": 7})]);
+        say(&lab, &[json!({"ack": 8, "id": last, "ch": "a"}), json!({"key": 8}), json!({"key": 7})]);
+        wait_wire(&lab, &["sub a", "sub a", "unsub 7"]);
+        let events = marked(&lab, &feed);
+        let expected =
+            ["subscribed a", r#"a {"key":7}"#, "gap resubscribed a", r#"a {"key":8}"#, r#" {"key":7}"#];
+        let is_meant = |event: &&String| event.contains("key") || !event.starts_with(['c', ' ']);
+        let seen: Vec<&String> = events.iter().filter(is_meant).collect();
+        assert_eq!(seen, expected, "{events:#?}");
+        feed.unsubscribe("a").unwrap();
+        wait_wire(&lab, &["sub a", "sub a", "unsub 7", "unsub 8"]);
+    }
+}

@@ -61,6 +61,7 @@ const ALERTS = {
   nothing_found: "What is looked for is not there",
   template_failed: "A message could not be made",
   callback_panicked: "A callback panicked",
+  subscription_stale: "A subscription stays stale",
   subscribe_failed: "A subscription could not be made",
   subscription_refused: "A subscription was refused",
   quarantined: "A subscription is in quarantine",

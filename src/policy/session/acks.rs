@@ -1,31 +1,19 @@
 //! The machine and the server's answers: acknowledgements, refusals, ends of subscriptions, and their absence.
 //!
-//! Late answers do no harm: what is wanted no more, or was asked for anew since, stands in no message that an answer
-//! could be for.
+//! Late answers do no harm: what is wanted no more, or was ended since to be asked for anew, stands in no message that an
+//! answer could be for. But the answer to any message counts that was written again only for want of an answer, and one
+//! that grants what was refused has it in force all the same.
 
 use super::{Action, Phase, Session};
-use crate::class::{ErrorClass, OnAckTimeout};
+use crate::class::ErrorClass;
 use crate::clock::Stamp;
 use crate::error::EndReason;
-use crate::event::{Ended, Event, Refused};
 use crate::health::SubscriptionState;
 use crate::policy::freshness::Key;
+use crate::policy::ledger::Grant;
 use crate::policy::subscriptions::{AckPolicy, Entry};
 use std::collections::HashSet;
 use std::time::Duration;
-
-/// After which delay a refused subscription is tried again, if the server does not say.
-const RETRY: Duration = Duration::from_secs(30);
-
-/// The same for one that the server ended, at first: twice as long each time, up to [`RETRY`], until it has lasted for
-/// [`LASTED`]. And for the halves of a message that it refused.
-const AGAIN: Duration = Duration::from_secs(1);
-
-/// One that ended longer ago than this ends for the first time.
-const LASTED: Duration = Duration::from_secs(60);
-
-/// How often a subscribe message is written without an answer before the connection is given up.
-const TRIES: u32 = 3;
 
 /// The server's words are cut to so many characters.
 const WORDS: usize = 256;
@@ -61,6 +49,8 @@ pub(crate) struct Granted {
     pub(crate) keys: Vec<Key>,
     /// It is for an older subscription of a name, and says nothing of those that there are.
     pub(crate) late: bool,
+    /// Those of the keys for which it is one of several answers that count.
+    pub(crate) grants: Vec<(Key, Grant)>,
 }
 
 impl Granted {
@@ -83,17 +73,20 @@ impl Session {
     pub(crate) fn handle_ack(&mut self, now: Stamp, about: About<'_>) -> Granted {
         let Phase::Up(up) = &mut self.phase else { return Granted::default() };
         let mut late = false;
+        let mut grants = Vec::new();
         let keys = match about {
             About::Frame(frame) => match up.ledger.take_unsubscribe(frame) {
                 Some(key) => vec![key],
-                None => self.granted(now, Some(frame)),
+                None => self.granted(now, Some(frame), &mut grants),
             },
             About::Oldest => {
                 let oldest = up.ledger.oldest();
-                self.granted(now, oldest)
+                self.granted(now, oldest, &mut grants)
             }
             About::All => {
                 let mut keys = up.ledger.take_all();
+                keys.sort_unstable();
+                keys.dedup();
                 for key in &keys {
                     self.confirm(now, *key, false);
                 }
@@ -115,16 +108,18 @@ impl Session {
                     if self.is_late(now, key) {
                         late = true;
                     } else {
-                        self.granted_one(now, key);
+                        self.granted_one(now, key, None, &mut grants);
                         meant.push(key);
                     }
                 }
                 meant
             }
-            About::Listed { frame, listed, complete } => self.granted_list(now, frame, listed, complete),
+            About::Listed { frame, listed, complete } => {
+                self.granted_list(now, frame, listed, complete, &mut grants)
+            }
         };
         self.let_out(now);
-        Granted { keys, late }
+        Granted { keys, late, grants }
     }
 
     /// Those whose end waited that were granted.
@@ -135,21 +130,62 @@ impl Session {
     }
 
     /// The message of this number is granted.
-    fn granted(&mut self, now: Stamp, frame: Option<u64>) -> Vec<Key> {
+    fn granted(&mut self, now: Stamp, frame: Option<u64>, grants: &mut Vec<(Key, Grant)>) -> Vec<Key> {
         let Phase::Up(up) = &mut self.phase else { return Vec::new() };
-        let Some(asked) = frame.and_then(|frame| up.ledger.take(frame)) else { return Vec::new() };
+        let Some(frame) = frame else { return Vec::new() };
+        let Some(asked) = up.ledger.take(frame) else {
+            // It was answered before: one that it refused is granted all the same.
+            let Some(key) = up.ledger.take_refused(frame) else { return Vec::new() };
+            let waits = |entry: &Entry| entry.is_pending() || entry.state == SubscriptionState::Refused;
+            if !self.subscriptions.get(key).is_some_and(waits) {
+                return Vec::new();
+            }
+            self.subscriptions.set_frame(key, frame);
+            self.confirm(now, key, false);
+            grants.push((key, Grant::First));
+            return vec![key];
+        };
+        self.note_answer(now, frame);
         for key in &asked.keys {
+            self.note_grant(frame, *key, grants);
             self.confirm(now, *key, false);
         }
-        asked.gone.iter().for_each(|key| self.part(now, *key));
+        for key in &asked.gone {
+            self.note_grant(frame, *key, grants);
+            self.part_by(now, frame, *key);
+        }
         [asked.keys, asked.gone].concat()
     }
 
-    /// One subscription is granted, if it was asked for.
-    fn granted_one(&mut self, now: Stamp, key: Key) {
+    fn note_answer(&mut self, now: Stamp, frame: u64) {
+        if let Phase::Up(up) = &mut self.phase {
+            let at = up.attention.attended(now.mono);
+            up.ledger.note_answer(frame, at);
+        }
+    }
+
+    fn note_grant(&mut self, frame: u64, key: Key, grants: &mut Vec<(Key, Grant)>) {
+        let Phase::Up(up) = &mut self.phase else { return };
+        let Some(grant) = up.ledger.grant(frame, key) else { return };
+        grants.push((key, grant));
+        let latest = self.subscriptions.get(key).map_or(frame, Entry::frame);
+        if grant != Grant::Older && latest != frame {
+            // What the server says of this message is about what is in force.
+            up.ledger.retry(latest, key);
+            self.subscriptions.set_frame(key, frame);
+        }
+    }
+
+    /// One subscription is granted, if it was asked for; by a message that is known, or by the oldest of its.
+    fn granted_one(&mut self, now: Stamp, key: Key, frame: Option<u64>, grants: &mut Vec<(Key, Grant)>) {
         let Phase::Up(up) = &mut self.phase else { return };
         let Some(entry) = self.subscriptions.get(key) else { return };
-        if up.ledger.strike(entry.frame(), key) {
+        let frame = frame.unwrap_or_else(|| up.ledger.oldest_open(entry.frame(), key));
+        if up.ledger.strike(frame, key) {
+            self.note_answer(now, frame);
+            self.note_grant(frame, key, grants);
+            self.confirm(now, key, false);
+        } else if entry.state == SubscriptionState::Refused {
             self.confirm(now, key, false);
         }
     }
@@ -167,6 +203,7 @@ impl Session {
         frame: Option<u64>,
         listed: &[String],
         complete: bool,
+        grants: &mut Vec<(Key, Grant)>,
     ) -> Vec<Key> {
         let about = About::Listed { frame, listed, complete };
         let named = self.subscriptions.listed(listed);
@@ -180,36 +217,45 @@ impl Session {
             }
             if complete {
                 let Some(asked) = up.ledger.take(frame) else { return meant };
+                self.note_answer(now, frame);
                 for key in asked.keys {
                     if self.subscriptions.get(key).is_some_and(is_listed) {
+                        self.note_grant(frame, key, grants);
                         self.confirm(now, key, false);
                         meant.push(key);
                     } else {
                         let detail = "not among what was granted".to_owned();
-                        self.refuse(now, key, ErrorClass::Refused, None, detail);
+                        self.refuse_by(now, frame, key, ErrorClass::Refused, None, detail);
                     }
                 }
-                asked.gone.iter().for_each(|key| self.part(now, *key));
-                meant.extend(asked.gone);
+                for key in asked.gone {
+                    self.note_grant(frame, key, grants);
+                    self.part_by(now, frame, key);
+                    meant.push(key);
+                }
             } else {
                 let asked = up.ledger.get(frame).map_or(&[][..], |asked| asked.keys.as_slice());
                 let is_meant = |key: &Key| self.subscriptions.get(*key).is_some_and(is_listed);
                 let granted: Vec<Key> = asked.iter().copied().filter(is_meant).collect();
                 for key in &granted {
-                    self.granted_one(now, *key);
+                    self.granted_one(now, *key, Some(frame), grants);
                 }
                 meant.extend(granted);
                 meant.extend(self.parted(now, about));
             }
             return meant;
         }
-        let in_force = |key: &Key| self.subscriptions.get(*key).is_some_and(|entry| entry.in_force);
-        meant = named.into_iter().filter(in_force).collect();
+        let held = |entry: &Entry| entry.in_force || entry.state == SubscriptionState::Refused;
+        meant = named.into_iter().filter(|key| self.subscriptions.get(*key).is_some_and(held)).collect();
         for key in &meant {
-            self.granted_one(now, *key);
+            self.granted_one(now, *key, None, grants);
         }
         meant.extend(self.parted(now, about));
         if complete {
+            // It may have been made before the server had read the message.
+            for entry in self.subscriptions.values_mut().filter(|entry| entry.is_pending()) {
+                entry.unlisted |= !listed.contains(entry.topic());
+            }
             let is_missing = |entry: &Entry| {
                 // What counts as refused was never in force, as far as anybody knows: it has no end.
                 let proven = entry.in_force && !entry.assumed && !entry.is_pending() && !entry.is_off();
@@ -266,12 +312,22 @@ impl Session {
             About::Frame(_) | About::Oldest => {
                 let Some(frame) = frame else { return false };
                 match up.ledger.take(frame) {
-                    Some(asked) => {
+                    Some(mut asked) => {
+                        // Another message for it was granted: it refuses the second, and holds the first.
+                        asked.keys.retain(|key| !up.ledger.is_granted(*key));
+                        // Nor is one asked for again in parts that counts as refused already.
+                        if asked.members > 1 {
+                            let off = |key: &Key| self.subscriptions.get(*key).is_some_and(Entry::is_off);
+                            asked.keys.retain(|key| !off(key));
+                        }
+                        self.note_answer(now, frame);
                         for key in &asked.gone {
-                            self.part_without_a_word(now, *key);
+                            self.part_refused(now, frame, *key);
                         }
                         match asked.keys.as_slice() {
-                            [one] if asked.members == 1 => self.refuse(now, *one, class, retry_after, detail),
+                            [one] if asked.members == 1 => {
+                                self.refuse_by(now, frame, *one, class, retry_after, detail);
+                            }
                             keys => self.bisect(now, keys, class, retry_after),
                         }
                     }
@@ -283,8 +339,12 @@ impl Session {
                 true
             }
             About::All => {
-                let keys = up.ledger.take_all();
-                for key in &keys {
+                let mut keys = up.ledger.take_all();
+                keys.sort_unstable();
+                keys.dedup();
+                let granted = |key: &Key| up.ledger.is_granted(*key);
+                let refused: Vec<Key> = keys.iter().copied().filter(|key| !granted(key)).collect();
+                for key in &refused {
                     self.refuse(now, *key, class, retry_after, detail.clone());
                 }
                 let parting = self.parting_of(about);
@@ -308,8 +368,9 @@ impl Session {
                     }
                     let Phase::Up(up) = &mut self.phase else { break };
                     let frame = self.subscriptions.get(*key).map_or(0, Entry::frame);
-                    if up.ledger.strike(frame, *key) {
-                        self.refuse(now, *key, class, retry_after, detail.clone());
+                    let frame = up.ledger.oldest_open(frame, *key);
+                    if up.ledger.strike(frame, *key) && !up.ledger.is_granted(*key) {
+                        self.refuse_by(now, frame, *key, class, retry_after, detail.clone());
                     }
                 }
                 !keys.is_empty() || !parting.is_empty()
@@ -425,160 +486,5 @@ impl Session {
             self.actions.push_back(Action::Abort);
         }
         true
-    }
-
-    /// The server refused one subscription.
-    fn refuse(
-        &mut self,
-        now: Stamp,
-        key: Key,
-        class: ErrorClass,
-        retry_after: Option<Duration>,
-        detail: String,
-    ) {
-        let retry_in = match class {
-            ErrorClass::RetryLater => Some(self.at_least_floor(retry_after.unwrap_or(RETRY))),
-            _ => None,
-        };
-        let Some(subscription) = self.put_off(now, key, SubscriptionState::Refused) else { return };
-        self.totals.refused += 1;
-        let (time, epoch) = (now.wall, self.epoch);
-        let (id, words) = (subscription.clone(), detail.clone());
-        let event = Refused { time, epoch, subscription, class, detail, retry_in };
-        self.events.push_back(Event::Refused(Box::new(event)));
-        match retry_in {
-            Some(delay) => self.queue_later(key, now.mono + delay, None),
-            None => self.alarms_refused(now, id, words),
-        }
-    }
-
-    /// The server ended one subscription, if it was in force.
-    fn drop_one(
-        &mut self,
-        now: Stamp,
-        key: Key,
-        class: ErrorClass,
-        retry_after: Option<Duration>,
-        detail: String,
-    ) {
-        let Some(entry) = self.subscriptions.get_mut(key).filter(|entry| entry.in_force) else { return };
-        let before = entry.ended.filter(|(at, _)| now.mono.saturating_duration_since(*at) < LASTED);
-        let times = before.map_or(0, |(_, times)| times.saturating_add(1));
-        entry.ended = Some((now.mono, times));
-        let retry_in = match class {
-            ErrorClass::Benign | ErrorClass::RetryLater => {
-                let own = AGAIN.saturating_mul(2_u32.saturating_pow(times)).min(RETRY);
-                Some(self.at_least_floor(retry_after.unwrap_or(own)))
-            }
-            _ => None,
-        };
-        let Some(subscription) = self.put_off(now, key, SubscriptionState::Ended) else { return };
-        if let Some(entry) = self.subscriptions.get_mut(key) {
-            entry.gap = true;
-        }
-        self.totals.ended += 1;
-        let (time, epoch) = (now.wall, self.epoch);
-        let (id, words) = (subscription.clone(), detail.clone());
-        let event = Ended { time, epoch, subscription, class, detail, retry_in };
-        self.events.push_back(Event::Ended(Box::new(event)));
-        match retry_in {
-            Some(delay) => self.queue_later(key, now.mono + delay, None),
-            None => self.alarms_refused(now, id, words),
-        }
-    }
-
-    /// It is in force no more: nothing is owed for it.
-    fn put_off(
-        &mut self,
-        now: Stamp,
-        key: Key,
-        state: SubscriptionState,
-    ) -> Option<crate::message::SubscriptionId> {
-        self.quarantine.settled(key);
-        let Phase::Up(up) = &mut self.phase else { return None };
-        let entry = self.subscriptions.get_mut(key)?;
-        if entry.state == SubscriptionState::Queued {
-            self.outbox.cancel_subscribe(key);
-        }
-        if state != SubscriptionState::Queued {
-            entry.stale = None; // nor is it repaired
-        }
-        entry.state = state; // what it waited for has come
-        up.let_go(now.mono, key, entry);
-        entry.later = None;
-        entry.in_force = false;
-        entry.assumed = false;
-        entry.announced = false;
-        entry.tries = 0;
-        entry.patience = None;
-        let id = entry.want.id.clone();
-        self.subscriptions.set_frame(key, 0); // the report that it was written may still come
-        Some(id)
-    }
-
-    /// A message for several was refused, and one of them may be the reason: they are asked for again in two parts, until
-    /// the one that is refused is alone.
-    fn bisect(&mut self, now: Stamp, keys: &[Key], class: ErrorClass, retry_after: Option<Duration>) {
-        let (first, second) = keys.split_at(keys.len() / 2);
-        for part in [first, second] {
-            let lot = Some(self.outbox.next_lot());
-            for key in part {
-                self.put_off(now, *key, SubscriptionState::Queued);
-                if class == ErrorClass::RetryLater {
-                    let delay = self.at_least_floor(retry_after.unwrap_or(AGAIN));
-                    self.queue_later(*key, now.mono + delay, lot);
-                } else {
-                    self.queue_again(*key, lot);
-                }
-            }
-        }
-    }
-
-    /// The socket was empty: whose answer is over its time?
-    pub(super) fn judge_acks(&mut self, now: Stamp) {
-        loop {
-            let Phase::Up(up) = &mut self.phase else { return };
-            if !up.is_open() {
-                return;
-            }
-            let at = up.attention.attended(now.mono);
-            let Some((key, since)) = up.acks.take_due(at) else { return };
-            let waited = at.saturating_duration_since(since);
-            if self.judge_parting(now, key) {
-                continue;
-            }
-            let Phase::Up(up) = &mut self.phase else { return };
-            let Some(entry) = self.subscriptions.get_mut(key).filter(|entry| entry.is_pending()) else {
-                continue;
-            };
-            let (AckPolicy::Awaited { then, .. } | AckPolicy::FirstData { then, .. }) = entry.want.ack else {
-                continue;
-            };
-            entry.tries += 1;
-            let subscription = entry.want.id.clone();
-            match then {
-                OnAckTimeout::Accept => self.confirm(now, key, true),
-                OnAckTimeout::Refuse => {
-                    up.ledger.strike(entry.frame(), key);
-                    let detail = format!("no answer within {:.3} s", waited.as_secs_f64());
-                    self.refuse(now, key, ErrorClass::Refused, None, detail);
-                    // The server may hold it all the same: its end is told to it.
-                    if let Some(entry) = self.subscriptions.get_mut(key) {
-                        entry.in_force = true;
-                    }
-                }
-                OnAckTimeout::Retry if entry.tries < TRIES => {
-                    up.ledger.strike(entry.frame(), key);
-                    self.subscriptions.set_frame(key, 0);
-                    self.queue_again(key, None);
-                }
-                OnAckTimeout::Retry | OnAckTimeout::Reconnect => {
-                    entry.overdue = entry.overdue.saturating_add(1);
-                    up.accused = Some((key, entry.overdue));
-                    up.end(EndReason::AckOverdue { subscription, waited });
-                    self.actions.push_back(Action::Abort);
-                }
-            }
-        }
     }
 }

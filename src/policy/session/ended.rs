@@ -58,6 +58,7 @@ impl Session {
         }
         self.subscriptions.reset();
         self.ladder.handle_ended();
+        let mut found = false;
         if let Some(up) = &up {
             let lasted = now.mono.saturating_duration_since(up.since);
             let by_server = quarantine::hung_up(&reason) || matches!(reason, EndReason::ServerError { .. });
@@ -70,7 +71,9 @@ impl Session {
             let pattern = self.hang_ups > 0 || self.quarantine.has_doubts();
             let soon = by_server && lasted < quarantine::PROBATION;
             self.hang_ups = if soon { self.hang_ups.saturating_add(1) } else { 0 };
-            for (key, ends) in self.quarantine.ended(now.mono, by_server && pattern) {
+            let quarantined = self.quarantine.ended(now.mono, by_server && pattern);
+            found = !quarantined.is_empty();
+            for (key, ends) in quarantined {
                 self.alarms_quarantined(now, key, ends);
             }
         }
@@ -87,8 +90,10 @@ impl Session {
         let mut good = asked_for;
         if let Some(up) = &up {
             self.down_since = now.mono;
-            let ended_stale = matches!(reason, EndReason::Stale { .. });
-            if self.is_stable(now, up, ended_stale) {
+            let ended_stale = matches!(reason, EndReason::Stale { .. }) && !up.witnessed;
+            // Once it is known why the server hangs up, the others need not wait for that. Each time takes longer to come:
+            // what is quarantined is not asked for again before its term is over, and that doubles.
+            if found || self.is_stable(now, up, ended_stale) {
                 self.backoff.reset();
             }
             // Whatever delivered data was no failure; only the delays remember how it ended.

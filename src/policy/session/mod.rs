@@ -10,6 +10,7 @@ mod hours;
 mod notices;
 mod parting;
 mod recv;
+mod refusals;
 mod repair;
 mod replay;
 mod report;
@@ -25,6 +26,8 @@ use super::demand::{self, Demand};
 use super::freshness::Key;
 use super::hours::{Calendar, HourLimit, Timetable};
 use super::ladder::{Ladder, Rung};
+pub(crate) use super::ledger::Grant;
+#[allow(unused_imports, reason = "the engine takes it up next")]
 use super::liveness;
 use super::outbox::Outbox;
 use super::pulse::Pulse;
@@ -39,7 +42,7 @@ use crate::message::{Content, SubscriptionId};
 pub(crate) use acks::{About, Granted};
 use alarms::Watch;
 use report::Totals;
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use up::Up;
@@ -113,6 +116,33 @@ enum Phase {
     Closed(CloseReason),
 }
 
+/// So many names are remembered at the most.
+const LEFT: usize = 16 * 1024;
+
+/// The names that had data and are wanted no more, with when the last came: should one be wanted again, what comes then does
+/// not join up with it.
+#[derive(Debug, Default)]
+struct Left {
+    last: HashMap<SubscriptionId, Option<Stamp>>,
+    /// There were too many: any name may be among them.
+    overflowed: bool,
+}
+
+impl Left {
+    fn insert(&mut self, id: SubscriptionId, last: Option<Stamp>) {
+        if self.last.len() >= LEFT {
+            self.last.clear();
+            self.overflowed = true;
+        }
+        self.last.insert(id, last);
+    }
+
+    /// When this name had its last data, if it was wanted before and is not.
+    fn take(&mut self, id: Option<&SubscriptionId>) -> Option<Option<Stamp>> {
+        self.last.remove(id?).or(self.overflowed.then_some(None))
+    }
+}
+
 /// Where the server sent the feed to is no endpoint: what becomes of it says nothing about those.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Detour {
@@ -178,6 +208,7 @@ pub(crate) struct Session {
     /// See [`Self::poll_settled`].
     settled: VecDeque<Key>,
     last_ticket: u64,
+    left: Left,
 }
 
 impl Session {
@@ -228,6 +259,7 @@ impl Session {
             outcomes: VecDeque::new(),
             settled: VecDeque::new(),
             last_ticket: 0,
+            left: Left::default(),
         };
         session.set_hours_deadline(now);
         session
@@ -249,6 +281,13 @@ impl Session {
                 entry.gap = gap;
             }
         }
+        if replaced.is_none()
+            && let Some(last) = self.left.take(self.subscriptions.get(key).map(|entry| &entry.want.id))
+            && let Some(entry) = self.subscriptions.get_mut(key)
+        {
+            entry.last_data = last;
+            entry.gap = matches!(self.phase, Phase::Up(_)); // else the gap of the reconnect is its
+        }
         if self.is_connected() {
             self.enlist(now, key, false);
         }
@@ -261,6 +300,9 @@ impl Session {
         let (key, entry) = self.subscriptions.remove(id)?;
         let to_write = self.withdraw(now.mono, key, &entry);
         self.alarms_withdrawn(now, id);
+        if entry.last_data.is_some() {
+            self.left.insert(id.clone(), entry.last_data);
+        }
         Some((key, to_write))
     }
 

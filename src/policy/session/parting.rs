@@ -8,6 +8,7 @@ use super::acks::About;
 use super::up::Up;
 use super::{Phase, Session};
 use crate::clock::Stamp;
+use crate::event::AlertKind;
 use crate::message::SubscriptionId;
 use crate::policy::freshness::Key;
 use crate::policy::subscriptions::{AckPolicy, Want};
@@ -19,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 impl Up {
     /// Whether the end of a subscription has to wait for the answer to this message of its.
     pub(super) fn must_wait(&self, key: Key, want: &Want, frame: u64) -> bool {
-        let unanswered = || self.ledger.get(frame).is_some_and(|asked| asked.keys.contains(&key));
+        let unanswered = || self.ledger.is_open(self.ledger.latest_open(frame, key), key);
         want.ends_by_answer && want.can_end && self.is_open() && unanswered()
     }
 
@@ -29,7 +30,9 @@ impl Up {
             AckPolicy::Awaited { timeout, .. } | AckPolicy::FirstData { timeout, .. } => timeout,
             AckPolicy::None => PATIENCE,
         };
+        let frame = self.ledger.latest_open(frame, key);
         self.ledger.keep_place(frame, key);
+        self.ledger.narrow_round(key, frame);
         self.partings.insert(key, want.id.clone(), want.topic.as_deref().unwrap_or(want.id.as_str()), frame);
         self.await_ack(key, timeout, now);
     }
@@ -63,10 +66,60 @@ impl Session {
         }
     }
 
+    /// The message of this number is granted: whose end waits for that.
+    pub(super) fn part_by(&mut self, now: Stamp, frame: u64, key: Key) {
+        let Phase::Up(up) = &mut self.phase else { return };
+        // It may wait for the answer to a later one.
+        if up.partings.get(key).is_some_and(|parting| parting.frame == frame) {
+            self.part(now, key);
+        }
+    }
+
+    /// The same of one that is refused. Another message of its may have been granted before.
+    pub(super) fn part_refused(&mut self, now: Stamp, frame: u64, key: Key) {
+        let Phase::Up(up) = &mut self.phase else { return };
+        if up.partings.get(key).is_none_or(|parting| parting.frame != frame) {
+            return;
+        }
+        if up.ledger.is_granted(key) {
+            self.part(now, key);
+        } else {
+            self.part_without_a_word(now, key);
+        }
+    }
+
+    /// The server granted two messages for this one, and tells the two by what it bound: one of them is to be ended. Says
+    /// under which key its unsubscribe message is made; `None`: it can't be. `newer`: what is in force now is another than
+    /// before.
+    pub(crate) fn handle_duplicate(&mut self, now: Stamp, key: Key, newer: bool) -> Option<Key> {
+        let Phase::Up(up) = &mut self.phase else { return None };
+        let (id, can_end) = match self.subscriptions.get_mut(key) {
+            Some(entry) => {
+                entry.gap |= newer;
+                (entry.want.id.clone(), entry.want.can_end && entry.want.ends_by_answer)
+            }
+            None => (up.partings.get(key)?.id.clone(), true),
+        };
+        let spare = (can_end && up.is_open()).then(|| self.subscriptions.spare_key());
+        if let Some(spare) = spare {
+            up.leaving.insert(spare, id);
+            self.outbox.push_replay_unsubscribe(spare);
+        } else {
+            let detail = format!(
+                "subscription {id}: the server granted two messages for it, and no unsubscribe message says which of the \
+                 two is meant; the server may go on with both until the connection ends"
+            );
+            self.alert(now, AlertKind::TemplateFailed { what: "unsubscribe", detail });
+        }
+        self.mark_gap(now, key);
+        spare
+    }
+
     fn send_off(&mut self, now: Stamp, key: Key) {
         let Phase::Up(up) = &mut self.phase else { return };
         let Some(parting) = up.partings.take(key) else { return };
         up.acks.disarm(key);
+        up.ledger.end_round(key);
         if !up.is_open() {
             return;
         }
@@ -85,6 +138,7 @@ impl Session {
         let Some(parting) = up.partings.take(key) else { return false };
         up.ledger.strike_gone(parting.frame, key);
         up.acks.disarm(key);
+        up.ledger.end_round(key);
         match self.subscriptions.get_mut(key) {
             Some(entry) => entry.in_force = false,
             None => self.settled.push_back(key),

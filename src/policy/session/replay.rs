@@ -1,14 +1,19 @@
 //! The machine and the subscriptions on their way to the wire: queued, handed out, written, confirmed.
 
 use super::{Outcome, Phase, Session, report};
+use crate::class::ErrorClass;
 use crate::clock::Stamp;
-use crate::event::{AlertKind, Event, Subscribed};
+use crate::event::{Event, Refused, Subscribed};
 use crate::health::SubscriptionState;
 use crate::message::SubscriptionId;
 use crate::policy::freshness::Key;
 use crate::policy::outbox::{Out, OutKind};
 use crate::policy::subscriptions::{AckPolicy, Entry};
 use std::time::{Duration, Instant};
+
+/// After which delay a message that could not be made is made again; it doubles up to the longest.
+const REMAKE: Duration = Duration::from_secs(1);
+const LONGEST_REMAKE: Duration = Duration::from_secs(5 * 60);
 
 /// What the server sent before it knew that a subscription is made again is here by then.
 const SEAM: Duration = Duration::from_secs(10);
@@ -58,6 +63,8 @@ impl Session {
                         entry.state = SubscriptionState::Sent;
                         entry.in_force = true;
                         entry.assumed = false;
+                        entry.unlisted = false;
+                        entry.off_since = None;
                     }
                     self.subscriptions.set_frame(*key, *frame);
                 }
@@ -151,20 +158,25 @@ impl Session {
         }
     }
 
-    /// A subscribe payload could not be made; the others of its message are written without it. The subscription is
-    /// watched all the same: with a limit it goes stale, and that is repaired with a payload made afresh.
+    /// A subscribe payload could not be made; the others of its message are written without it. It counts as refused,
+    /// and is tried again after a delay that grows. Until then it is watched all the same: with a limit it goes stale, and
+    /// that is repaired with a payload made afresh.
     pub(crate) fn handle_render_failed(&mut self, now: Stamp, key: Key, detail: String) {
         if self.part_without_a_word(now, key) {
             return; // that was the message whose answer its end waited for
         }
+        let floor = self.backoff.floor();
         let frame = self.subscriptions.set_frame(key, 0);
         let Some(entry) = self.subscriptions.get_mut(key) else { return };
-        entry.state = SubscriptionState::Desired;
+        entry.state = SubscriptionState::Refused;
         entry.in_force = entry.tries > 0;
-        let kind = AlertKind::SubscribeFailed { subscription: entry.want.id.clone(), detail };
+        entry.announced = false;
+        let growth = 1u32.checked_shl(entry.failures).unwrap_or(u32::MAX);
+        entry.failures = entry.failures.saturating_add(1);
+        let delay = REMAKE.saturating_mul(growth).min(LONGEST_REMAKE).max(floor);
+        let subscription = entry.want.id.clone();
         let limits = entry.limits();
         let (patience, missing) = (entry.patience, entry.missing());
-        self.alert(now, kind);
         self.quarantine.withdrawn(key);
         if let Phase::Up(up) = &mut self.phase {
             up.ledger.strike(frame, key);
@@ -173,6 +185,18 @@ impl Session {
                 None => up.arm(key, limits, now.mono),
             }
         }
+        let (time, epoch, class) = (now.wall, self.epoch, ErrorClass::RetryLater);
+        let event = Refused {
+            time,
+            epoch,
+            subscription: subscription.clone(),
+            class,
+            detail: format!("its message can't be made: {detail}"),
+            retry_in: Some(delay),
+        };
+        self.events.push_back(Event::Refused(Box::new(event)));
+        self.alarms_failed(now, subscription, detail);
+        self.queue_later(key, now.mono + delay, None);
     }
 
     // ---- shared steps ------------------------------------------------------------------------------------
@@ -280,7 +304,7 @@ impl Session {
     }
 
     /// Says the gap of a subscription that takes the place of another, before it is put in force.
-    fn mark_gap(&mut self, now: Stamp, key: Key) {
+    pub(super) fn mark_gap(&mut self, now: Stamp, key: Key) {
         if let Some(entry) = self.subscriptions.get_mut(key)
             && std::mem::take(&mut entry.gap)
         {
@@ -296,9 +320,12 @@ impl Session {
         let Some(entry) = self.subscriptions.get_mut(key) else { return };
         let Phase::Up(up) = &mut self.phase else { return };
         entry.in_force = true;
+        let remade = std::mem::take(&mut entry.failures) > 0;
         let live = entry.state == SubscriptionState::Live;
         match (entry.patience, up.freshness.is_armed(key)) {
             (Some(patience), true) => up.grant(key, entry.missing(), patience, now.mono),
+            // What could not be made before is asked for only now.
+            (None, true) if remade => up.arm(key, entry.limits(), now.mono),
             // One that is written again for want of an answer has owed data all the time.
             (None, true) => {}
             (_, false) => up.arm(key, entry.limits(), now.mono),
@@ -307,30 +334,41 @@ impl Session {
             self.confirm(now, key, true);
             return;
         }
+        let (pending, ack) = (entry.is_pending(), entry.want.ack);
         self.quarantine.written(key, now.mono);
         if live {
             self.quarantine.settled(key);
         }
-        if !entry.is_pending() {
+        if remade {
+            self.alarms_made(now, key);
+        }
+        if !pending {
             self.announce(now, key);
             return;
         }
-        match entry.want.ack {
+        match ack {
             AckPolicy::None => self.confirm(now, key, true),
             AckPolicy::Awaited { timeout, .. } | AckPolicy::FirstData { timeout, .. } => {
-                up.await_ack(key, timeout, now.mono);
+                if let Phase::Up(up) = &mut self.phase {
+                    up.await_ack(key, timeout, now.mono);
+                }
             }
         }
     }
 
     /// It is in force: granted, or, if `assumed`, only not refused. Says `Subscribed`, once a connection.
     pub(super) fn confirm(&mut self, now: Stamp, key: Key, assumed: bool) {
+        self.revive(now, key);
         let Some(entry) = self.subscriptions.get_mut(key) else { return };
+        if entry.state == SubscriptionState::Queued && entry.want.payload {
+            self.outbox.cancel_subscribe(key); // it was to be asked for again for want of this answer
+        }
         if matches!(entry.state, SubscriptionState::Sent | SubscriptionState::Queued) {
             entry.state = SubscriptionState::Confirmed;
         }
         entry.assumed = assumed;
         entry.tries = 0;
+        entry.failures = 0;
         if let Phase::Up(up) = &mut self.phase {
             up.acks.disarm(key);
         }
@@ -340,6 +378,25 @@ impl Session {
             self.alarms_granted(now, key);
         }
         self.announce(now, key);
+    }
+
+    /// One that was refused or ended is in force after all.
+    pub(super) fn revive(&mut self, now: Stamp, key: Key) {
+        let Phase::Up(up) = &mut self.phase else { return };
+        let Some(entry) = self.subscriptions.get_mut(key) else { return };
+        if !matches!(entry.state, SubscriptionState::Refused | SubscriptionState::Ended) {
+            return;
+        }
+        entry.state = SubscriptionState::Confirmed;
+        entry.in_force = true;
+        entry.off_since = None;
+        if let Some((at, _)) = entry.later.take() {
+            up.later.remove(&(at, key));
+        }
+        if !up.freshness.is_armed(key) {
+            up.arm(key, entry.limits(), now.mono);
+        }
+        self.mark_gap(now, key);
     }
 
     /// Says `Subscribed`, once a connection, and again after it was refused or ended.

@@ -15,11 +15,13 @@ mod contracts;
 mod doubts;
 mod grammar;
 mod judgement;
+mod late;
 mod measures;
 mod model;
 mod parting;
 mod repairs;
 mod simulation;
+mod spaced;
 mod told;
 mod venue;
 
@@ -80,6 +82,7 @@ fn want(id: &str, limit: Option<Duration>) -> Want {
         repair: Arc::new([]),
         can_probe: false,
         topic: None,
+        recognised: true,
     }
 }
 

@@ -120,6 +120,8 @@ pub(super) struct Up {
     pub(super) accused: Option<(Key, u32)>,
     /// The end of this connection is that of the feed.
     pub(super) fatal: bool,
+    /// It ends for the sake of one that is stale, while the data of others is fresh.
+    pub(super) witnessed: bool,
 }
 
 impl Up {
@@ -177,6 +179,7 @@ impl Up {
         } else {
             self.ledger.let_go(entry.frame(), key);
         }
+        self.ledger.end_round(key);
         self.forget(key, entry);
     }
 
@@ -375,6 +378,7 @@ impl Session {
             paused: None,
             accused: None,
             fatal: false,
+            witnessed: false,
         }));
         let connected = Connected { time: now.wall, epoch: self.epoch, took, peer, subprotocol };
         self.events.push_back(Event::Connected(Box::new(connected)));

@@ -18,9 +18,10 @@ pub(super) struct Grammar {
 /// What an alert is about.
 fn topic(alert: &Alert) -> String {
     let about = match &alert.kind {
-        AlertKind::SubscriptionRefused { subscription, .. } | AlertKind::Quarantined { subscription, .. } => {
-            Some(subscription.as_str())
-        }
+        AlertKind::SubscriptionRefused { subscription, .. }
+        | AlertKind::SubscriptionStale { subscription, .. }
+        | AlertKind::SubscribeFailed { subscription, .. }
+        | AlertKind::Quarantined { subscription, .. } => Some(subscription.as_str()),
         AlertKind::LimitAtCeiling { subscription, .. } => subscription.as_ref().map(|id| id.as_str()),
         AlertKind::NoData { hours, .. } => hours.as_deref(),
         _ => None,

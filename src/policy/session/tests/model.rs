@@ -254,11 +254,28 @@ impl Model {
                 Said::Ack(frame, names, channel) => {
                     let keys = self.keys(&names);
                     let granted = self.world.session.handle_ack(now, about(frame, &keys));
-                    // An answer to an older message says nothing of what is in force.
-                    let newest = |key: &Key| self.by != By::Frame || self.latest.get(key) == Some(&frame);
-                    let keys = granted.keys.into_iter().filter(newest);
-                    self.bound
-                        .extend(keys.zip(std::iter::repeat(channel)).filter_map(|(k, c)| Some((k, c?))));
+                    let grants: BTreeMap<_, _> = granted.grants.into_iter().collect();
+                    for (key, channel) in granted.keys.into_iter().filter_map(|key| Some((key, channel?))) {
+                        let before = self.bound.get(&key).copied();
+                        // An answer to an older message says nothing of what is in force.
+                        let newest = self.by != By::Frame || self.latest.get(&key) == Some(&frame);
+                        let extra = match grants.get(&key) {
+                            None if !newest => continue,
+                            Some(Grant::Older) => Some(channel),
+                            Some(Grant::Newer) => before,
+                            None | Some(Grant::First) => None,
+                        };
+                        let newer = grants.get(&key) != Some(&Grant::Older);
+                        if newer {
+                            self.bound.insert(key, channel);
+                        }
+                        if let Some(extra) = extra
+                            && let Some(spare) = self.world.session.handle_duplicate(now, key, newer)
+                        {
+                            self.names.insert(spare, self.names[&key]);
+                            self.bound.insert(spare, extra);
+                        }
+                    }
                 }
                 Said::Nack(frame, names, class) => {
                     let keys = self.keys(&names);

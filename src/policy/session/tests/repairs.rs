@@ -518,3 +518,80 @@ fn a_notice_may_say_any_time() {
     world.settle();
     assert!(world.session.is_connected());
 }
+
+#[test]
+fn a_name_that_is_wanted_again_has_its_gap_before_its_next_message() {
+    let mut world = World::new(settings());
+    world.connect();
+    let key = world.want(want("a", None));
+    world.data(&[key]);
+    let last = world.now.wall;
+    world.pass(SECOND);
+    world.session.handle_unsubscribe(world.now, &"a".into()).unwrap();
+    world.settle();
+    world.names();
+    world.want(want("b", None));
+    assert_eq!(world.names(), ["subscribed"], "nothing was before it");
+    world.want(want("a", None));
+    let Some(Event::Gap(gap)) = world.events.first() else { panic!("{:?}", world.events) };
+    assert_eq!((gap.cause, gap.last_message), (GapCause::Resubscribed, Some(last)));
+    assert_eq!(world.names(), ["gap", "subscribed"]);
+    // On another connection too; and where the gap of the reconnect says it, not twice.
+    for connected in [true, false] {
+        world.data(&[world.session.key_of(&"a".into()).unwrap()]);
+        world.session.handle_unsubscribe(world.now, &"a".into()).unwrap();
+        world.settle();
+        world.end(EndReason::Eof);
+        if connected {
+            world.connect();
+        }
+        world.names();
+        world.want(want("a", None));
+        if !connected {
+            world.connect();
+        }
+        assert_eq!(world.names().iter().filter(|name| **name == "gap").count(), 1, "{connected}");
+    }
+}
+
+#[test]
+fn once_it_is_known_who_makes_the_server_hang_up_the_others_do_not_wait() {
+    let mut world = World::new(Settings { quarantine_after: 2, ..settings() });
+    let awaited = AckPolicy::Awaited { timeout: 10 * SECOND, then: Default::default() };
+    let good = world.want(Want { ack: awaited, ..want("good", None) });
+    let bad = world.want(Want { ack: awaited, ..want("bad", None) });
+    let mut delays = Vec::new();
+    let mut terms = Vec::new();
+    for _ in 0..200 {
+        world.outs.clear();
+        if !world.session.is_connected() {
+            world.connect();
+        }
+        if world.subscribed().contains(&good) {
+            world.ack(About::Keys(&[good]));
+            world.data(&[good]);
+        }
+        for _ in 0..100 {
+            if world.subscribed().contains(&bad) {
+                break;
+            }
+            world.pass(SECOND);
+            world.timeout();
+            world.data(&[good]);
+        }
+        if world.subscribed().contains(&bad) {
+            let before = world.state("bad");
+            world.pass(MS);
+            world.names();
+            world.end(EndReason::Eof);
+            if before != SubscriptionState::Quarantined && world.session.quarantine.is_quarantined(bad) {
+                delays.push(world.retry_in().unwrap());
+                terms.push(world.now.mono);
+            }
+        }
+    }
+    assert!(delays.len() >= 4, "{delays:?}");
+    assert!(delays.iter().all(|delay| (100 * MS..=500 * MS).contains(delay)), "{delays:?}");
+    let apart: Vec<_> = terms.windows(2).map(|two| two[1] - two[0]).collect();
+    assert!(apart.windows(2).all(|two| two[1] > two[0] * 3 / 2 || two[1] > 3000 * SECOND), "{apart:?}");
+}

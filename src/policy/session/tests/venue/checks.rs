@@ -48,7 +48,6 @@ impl Tally {
             "next_endpoint",
             "quarantined",
             "data",
-            "dropped",
             "written",
             "batch",
         ];
@@ -264,6 +263,10 @@ impl Witness {
                 self.tally.count("refused");
                 let key = self.wanted[&name(&refused.subscription)];
                 self.owed.remove(&key);
+                // Should it be granted all the same, or be written at last, data is owed from then on.
+                if session.subscriptions.get(key).is_none_or(|entry| entry.patience.is_none()) {
+                    self.fed.remove(&key);
+                }
                 match refused.retry_in {
                     None => drop(self.barred.insert(key)),
                     Some(delay) => assert!(delay >= 100 * MS),
@@ -290,6 +293,7 @@ impl Witness {
                     Repair::Resubscribe => "resubscribe",
                     Repair::Reconnect => "reconnect",
                     Repair::NextEndpoint => "next_endpoint",
+                    Repair::Wait => "wait",
                 });
                 let key = stale.subscription.as_ref().map(|id| self.wanted[&name(id)]);
                 match (stale.next, key) {
@@ -297,6 +301,7 @@ impl Witness {
                         // A verdict takes the place of a repair that was never written.
                         self.owed.insert(key, (now, stale.next));
                     }
+                    (Repair::Wait, Some(key)) => drop(self.owed.remove(&key)),
                     _ => self.ends = Some(now),
                 }
                 if let Some(key) = key {
