@@ -412,7 +412,11 @@ proptest! {
                 10 => world.alarms.handle_granted(at, &id),
                 11 => world.alarms.handle_withdrawn(at, &id),
                 12 => world.alarms.handle_ceiling(at, (which > 0).then_some(id), (step % 2 == 0).then_some((SECOND, SECOND))),
-                13 => world.at.now += step * MS, // away
+                13 => {
+                    // Away, perhaps over a deadline.
+                    world.at.now += step * MS;
+                    world.alarms.handle_timeout(world.at);
+                }
                 14 => world.at.read = world.at.read.saturating_sub(step * MS), // a stop that is found out
                 _ => world.pass(step * SECOND),
             }
