@@ -28,8 +28,10 @@ pub(super) enum RouteChange {
     Route(Change),
     /// The subscription is made anew: what numbers its data starts with is not known, nor by which clock it comes.
     Restart(Key),
-    /// The sequence, the cursor, the event time and the value of a new subscription are to be watched.
+    /// The sequence, the event time and the value of a new subscription are to be watched.
     Watch(Key, Arc<Spec>),
+    /// The last message of a new subscription is to be kept.
+    Keep(Key),
 }
 
 /// What belongs to a subscription for as long as its connection.
@@ -128,7 +130,6 @@ impl Book {
     // ---- subscriptions -------------------------------------------------------------------------------------
 
     pub(super) fn insert(&mut self, key: Key, spec: Arc<Spec>) {
-        let watched = spec.is_watched();
         let late = self.late(&spec);
         let entry = Entry { spec: Arc::clone(&spec), local: Local::default(), late, wanted: true };
         let change = self.route(key, &entry);
@@ -139,7 +140,10 @@ impl Book {
         self.entries.insert(key, entry);
         self.routed.insert(key);
         self.push(RouteChange::Route(change));
-        if watched {
+        if spec.keeps_last() {
+            self.push(RouteChange::Keep(key));
+        }
+        if spec.is_followed() {
             self.push(RouteChange::Watch(key, spec));
         }
     }
@@ -514,7 +518,10 @@ impl Book {
         for key in &self.routed {
             let Some(entry) = self.entries.get(key) else { continue };
             changes.push(RouteChange::Route(self.route(*key, entry)));
-            if entry.wanted && entry.spec.is_watched() {
+            if entry.wanted && entry.spec.keeps_last() {
+                changes.push(RouteChange::Keep(*key));
+            }
+            if entry.wanted && entry.spec.is_followed() {
                 changes.push(RouteChange::Watch(*key, Arc::clone(&entry.spec)));
             }
         }

@@ -97,11 +97,6 @@ impl Spec {
         self.cursor.is_some() || self.templates().any(Template::is_closure)
     }
 
-    /// Whether its data is to be looked into, beside finding out whose it is.
-    pub(super) fn is_watched(&self) -> bool {
-        self.is_followed() || self.keeps_last()
-    }
-
     fn templates(&self) -> impl Iterator<Item = &Template> {
         [&self.subscribe, &self.unsubscribe, &self.probe].into_iter().flatten()
     }

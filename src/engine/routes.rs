@@ -163,9 +163,9 @@ impl Routes {
                         self.trackers.entry(key).or_insert_with(|| (Tracker::new(rule), rule.on_gap));
                     }
                     self.marks.watch(key, &spec);
-                    if spec.keeps_last() {
-                        self.cursors.insert(key);
-                    }
+                }
+                RouteChange::Keep(key) => {
+                    self.cursors.insert(key);
                 }
             }
         }
