@@ -123,7 +123,7 @@ impl Session {
             entry.stale = None; // nor is it repaired
         }
         entry.state = state; // what it waited for has come
-        if state == SubscriptionState::Refused {
+        if state != SubscriptionState::Queued {
             // The answer to another message of its may still grant it.
             up.ledger.retry(entry.frame(), key);
             up.acks.disarm(key);
