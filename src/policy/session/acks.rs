@@ -559,7 +559,7 @@ impl Session {
             match then {
                 OnAckTimeout::Accept => self.confirm(now, key, true),
                 OnAckTimeout::Refuse => {
-                    up.ledger.strike(entry.frame(), key);
+                    up.strike_overdue(entry.frame(), key);
                     let detail = format!("no answer within {:.3} s", waited.as_secs_f64());
                     self.refuse(now, key, ErrorClass::Refused, None, detail);
                     // The server may hold it all the same: its end is told to it.
@@ -568,7 +568,7 @@ impl Session {
                     }
                 }
                 OnAckTimeout::Retry if entry.tries < TRIES => {
-                    up.ledger.strike(entry.frame(), key);
+                    up.strike_overdue(entry.frame(), key);
                     self.subscriptions.set_frame(key, 0);
                     self.queue_again(key, None);
                 }

@@ -33,6 +33,15 @@ impl Up {
         self.partings.insert(key, want.id.clone(), want.topic.as_deref().unwrap_or(want.id.as_str()), frame);
         self.await_ack(key, timeout, now);
     }
+
+    /// Its answer is waited for no more. The message is not done with while the end of a neighbour waits for it.
+    pub(super) fn strike_overdue(&mut self, frame: u64, key: Key) {
+        if self.partings.of_frame(frame).is_empty() {
+            self.ledger.strike(frame, key);
+        } else {
+            self.ledger.keep_place(frame, key);
+        }
+    }
 }
 
 impl Session {
