@@ -275,7 +275,10 @@ impl Book {
             let own = Arc::make_mut(&mut entry.local.bound);
             for (name, value) in bound {
                 if &**name == "cursor" {
-                    self.cursors.insert(entry.spec.want.id.clone(), value.clone());
+                    // Nobody goes on from where one was that is wanted no more.
+                    if entry.wanted {
+                        self.cursors.insert(entry.spec.want.id.clone(), value.clone());
+                    }
                 } else {
                     own.insert(name.to_string(), value.clone());
                 }

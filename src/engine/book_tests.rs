@@ -131,3 +131,17 @@ fn an_acknowledgement_may_say_where_the_data_begins() {
     book.insert(1, spec());
     assert_eq!(known(&book, "cursor"), None);
 }
+
+#[test]
+fn an_acknowledgement_of_one_that_is_wanted_no_more_leaves_no_cursor_behind() {
+    let mut book = Book::new(Arc::new([]), Arc::new([]), Arc::default());
+    book.insert(1, spec());
+    book.subscribing(1, 5);
+    book.remove(1, Left::Answer);
+    book.forget_name(&"a".into());
+    book.bind(&[1], Some(5), &[(Arc::from("cursor"), json!(7)), (Arc::from("channel"), json!("c5"))]);
+    assert_eq!(known(&book, "channel"), Some(json!("c5")), "its end is made from that");
+    assert!(book.retire(1).is_some() && book.cursors.is_empty());
+    book.insert(1, spec());
+    assert_eq!(known(&book, "cursor"), None);
+}

@@ -241,7 +241,10 @@ impl Heard {
             Kind::Notice(action) => {
                 let action = match self.detour {
                     Some(Ok(target)) => {
-                        core.detour = core.session.is_connected().then(|| Box::new(target));
+                        // On the way out it was said already where to: it holds.
+                        if core.session.is_connected() {
+                            core.detour = Some(Box::new(target));
+                        }
                         action.clone()
                     }
                     Some(Err(problem)) => {

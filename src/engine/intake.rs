@@ -116,7 +116,7 @@ impl<'a> Intake<'a> {
         self.enter(now);
         let received = (*received).into();
         if self.trivial {
-            self.cycle.data += 1;
+            self.cycle.data = self.cycle.messages;
             self.deliver(content, received, None);
         } else {
             self.interpret(content, received);
@@ -171,7 +171,7 @@ impl<'a> Intake<'a> {
     fn content(&mut self, content: Content, stamp: &Stamp) {
         let received = self.enter(stamp);
         if self.trivial {
-            self.cycle.data += 1;
+            self.cycle.data = self.cycle.messages; // the first may have been counted before
             self.deliver(content, received, None);
         } else if self.setting.routes.has_codecs() {
             self.decode(content, received);

@@ -407,6 +407,24 @@ mod tests {
     use crate::lab::{Lab, Script};
 
     #[test]
+    fn what_a_handler_gets_counts_once() {
+        let lab = Lab::start(Script::new().send("a").send("b").send("c")).unwrap();
+        let (told, heard) = crossbeam_channel::unbounded();
+        let handler = move |event| {
+            let _ = told.send(matches!(event, Event::Message(_)));
+        };
+        let feed = Feed::builder(lab.url()).handler(handler).open().unwrap();
+        let mut messages = 0;
+        while messages < 3 {
+            messages += u32::from(heard.recv_timeout(Duration::from_secs(10)).unwrap());
+        }
+        feed.close(Duration::from_secs(10)).unwrap();
+        let later = clock::mono() + Duration::from_secs(2);
+        let beats = feed.engine.shared.with(Caller::User, |core| core.session.pulse().read(later));
+        assert_eq!(beats.iter().map(|beat| beat.messages).sum::<u32>(), 3);
+    }
+
+    #[test]
     fn nothing_of_a_feed_outlives_it() {
         let lab = Lab::start(Script::new().send("x")).unwrap();
         for n in 0..300 {

@@ -232,6 +232,21 @@ fn the_server_says_where_to_go_to_and_that_holds_once() {
 }
 
 #[test]
+fn what_is_said_twice_holds_as_well() {
+    let script = Script::new().greet(|request| match (request.path.as_str(), request.header("Host")) {
+        ("/feed", Some(host)) => {
+            let notice = json!({"notice": "this way", "url": format!("ws://{host}/next")}).to_string();
+            vec![Command::Send(notice.clone()), Command::Send(notice)]
+        }
+        (path, _) => vec![Command::Send(json!({"here": path}).to_string())],
+    });
+    let lab = Lab::start(script).unwrap();
+    let feed = going(&lab, GoTo::at("/url")).open().unwrap();
+    until(&feed, |event| matches!(event, Event::Connected(_)) && event.epoch() == 2);
+    assert_eq!(lab.transcript().request(2).unwrap().path, "/next");
+}
+
+#[test]
 fn nothing_of_ours_goes_to_another_host() {
     let other = Lab::start(Script::new().send(r#"{"other":1}"#)).unwrap();
     let lab = Lab::start(sending_to(other.url())).unwrap();

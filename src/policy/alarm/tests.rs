@@ -47,6 +47,9 @@ impl World {
     /// Time passes, and is told of at each deadline on the way.
     fn pass(&mut self, time: Duration) {
         let end = self.at.now + time;
+        // A deadline may have come while nobody looked.
+        self.alarms.handle_timeout(self.at);
+        self.collect();
         loop {
             let next = self.alarms.next_deadline().filter(|next| *next <= end);
             let read = self.alarms.unmatched_over().map(|over| self.at.now + (over - self.at.read));
@@ -412,11 +415,7 @@ proptest! {
                 10 => world.alarms.handle_granted(at, &id),
                 11 => world.alarms.handle_withdrawn(at, &id),
                 12 => world.alarms.handle_ceiling(at, (which > 0).then_some(id), (step % 2 == 0).then_some((SECOND, SECOND))),
-                13 => {
-                    // Away, perhaps over a deadline.
-                    world.at.now += step * MS;
-                    world.alarms.handle_timeout(world.at);
-                }
+                13 => world.at.now += step * MS, // away
                 14 => world.at.read = world.at.read.saturating_sub(step * MS), // a stop that is found out
                 _ => world.pass(step * SECOND),
             }

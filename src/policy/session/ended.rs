@@ -86,7 +86,12 @@ impl Session {
         if std::mem::take(&mut self.switch) || !(got_data || asked_for || detour) {
             self.endpoint = (self.endpoint + 1) % self.settings.endpoints.max(1);
         }
-        let decision = if up.as_ref().is_some_and(|up| up.fatal) { Decision::Fatal } else { decision };
+        let decision = match decision {
+            _ if up.as_ref().is_some_and(|up| up.fatal) => Decision::Fatal,
+            // That they want nothing of us there is no reason to keep away from the endpoints.
+            Decision::RetrySlowly if detour && !was_connected => Decision::Retry,
+            decision => decision,
+        };
         let mut good = asked_for;
         if let Some(up) = &up {
             self.down_since = now.mono;

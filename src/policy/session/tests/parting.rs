@@ -200,3 +200,21 @@ fn an_end_by_number_is_no_look_at_all_subscriptions() {
     assert!(took < 10 * SECOND, "{took:?}");
     assert_eq!(world.state("s19999"), SubscriptionState::Ended);
 }
+
+#[test]
+fn the_answer_is_found_though_a_neighbour_was_written_again_for_want_of_it() {
+    let mut world = World::new(Settings { batch_members: 9, ..settings() });
+    world.connect();
+    for id in ["a", "b"] {
+        world.session.handle_subscribe(world.now, Want { batch: Some(1), ..keyed(id) });
+    }
+    world.settle();
+    let frame = world.frame();
+    world.idle(4 * SECOND);
+    unsubscribe(&mut world, "a");
+    world.idle(6 * SECOND);
+    assert_eq!(wire(&mut world), ["sub [1, 2]", "sub [2]"]);
+    assert_eq!(world.ack(About::Frame(frame)), [1, 2]);
+    assert_eq!(wire(&mut world), ["unsub 1"]);
+    assert_eq!(world.state("b"), SubscriptionState::Sent, "the answer to its own is still to come");
+}

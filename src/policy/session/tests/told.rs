@@ -83,6 +83,32 @@ fn where_the_server_sends_the_feed_to_is_no_endpoint() {
 }
 
 #[test]
+fn what_is_refused_elsewhere_does_not_keep_it_from_the_endpoints() {
+    let mut world = World::new(quiet());
+    dialed(&mut world);
+    up(&mut world);
+    world.data(&[]);
+    world.announce(NoticeAction::GoTo(GoTo::at("/url")));
+    world.end(EndReason::Eof);
+    let refused =
+        || EndReason::UpgradeRefused { status: 404, retry_after: None, location: None, body: String::new() };
+    for (elsewhere, longest) in [(true, 500 * MS), (false, 30 * SECOND)] {
+        dialed(&mut world);
+        world.events.clear();
+        world.end(refused());
+        let Some(Event::Disconnected(end)) = world.events.last() else { panic!("{:?}", world.events) };
+        let delay = end.retry_in.unwrap();
+        assert!(delay <= longest && (delay < 15 * SECOND) == elsewhere, "{delay:?}");
+        assert_eq!(
+            world.events.len() == 1,
+            elsewhere,
+            "a person is told of the endpoint's own: {:?}",
+            world.events
+        );
+    }
+}
+
+#[test]
 fn a_server_that_sends_everybody_away_each_time_is_not_hammered() {
     let mut world = World::new(settings());
     let mut waited = Vec::new();
