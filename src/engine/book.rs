@@ -6,7 +6,7 @@
 
 use super::plan::Spec;
 use super::questions::{Answered, Question, Questions};
-use crate::dialect::{Change, FrameVars, Matcher, Member, Scope, Variables, cursor_at};
+use crate::dialect::{Change, FrameVars, Matcher, Member, Scope, Variables};
 use crate::message::{Message, Names, SubscriptionId};
 use crate::panics;
 use crate::policy::freshness::Key;
@@ -88,7 +88,7 @@ pub(crate) struct Book {
     blind: BTreeSet<Key>,
     /// The last message of subscriptions that take up where they were, from earlier connections too.
     last: HashMap<SubscriptionId, Message>,
-    /// Where subscriptions are that had no data since their acknowledgement said so.
+    /// How far the data of subscriptions has come, by the last of it, or of their acknowledgements, that said so.
     cursors: HashMap<SubscriptionId, Value>,
     /// The variables that outlive their connection.
     keep: Arc<[String]>,
@@ -230,9 +230,7 @@ impl Book {
     fn member_of(&self, entry: &Entry) -> Member {
         let spec = &entry.spec;
         let last = self.last.get(&spec.want.id).cloned();
-        let told =
-            || last.as_ref().zip(spec.cursor.as_ref()).and_then(|(last, at)| cursor_at(last.payload(), at));
-        let cursor = self.cursors.get(&spec.want.id).cloned().or_else(told);
+        let cursor = self.cursors.get(&spec.want.id).cloned();
         Member {
             name: Some(spec.want.id.clone()),
             frame: entry.local.frame,
@@ -349,13 +347,16 @@ impl Book {
         late.into_iter().for_each(|key| self.refill(key));
     }
 
-    /// Where the data of subscriptions has come.
-    pub(super) fn came(&mut self, last: impl IntoIterator<Item = (Key, Message)>) {
-        for (key, message) in last {
+    /// How far the data of subscriptions has come: the last message of each, and what it, or one before it, has for the
+    /// next connection to take up from. Of those that have nothing the value before stays.
+    pub(super) fn came(&mut self, last: impl IntoIterator<Item = (Key, Message, Option<Value>)>) {
+        for (key, message, cursor) in last {
             if let Some(entry) = self.entries.get(&key)
                 && entry.wanted
             {
-                self.cursors.remove(&entry.spec.want.id);
+                if let Some(cursor) = cursor {
+                    self.cursors.insert(entry.spec.want.id.clone(), cursor);
+                }
                 self.last.insert(entry.spec.want.id.clone(), message);
             }
         }
