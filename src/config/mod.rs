@@ -126,10 +126,10 @@ pub struct FeedConfig {
     pub login: Vec<LoginStep>,
     /// Where messages have what the next connection can take up from: the JSON pointer to a value (`-1` is the
     /// last element of an array). That of the last data of
-    /// the feed, whosever it was, is `${cursor}` in `url`, `endpoints` and the login, on the next connection. See `cursor` of a
+    /// the feed that has one, whosever it was, is `${cursor}` in `url`, `endpoints` and the login, on the next connection. See `cursor` of a
     /// subscription for what is taken up one by one. Default: `none`.
     pub cursor: Option<String>,
-    /// The variables that outlive their connection, among those that rules and the login capture and that acknowledgements
+    /// The variables that outlive their connection, among those that rules, the login and keepalives capture and that acknowledgements
     /// bind: a session to resume, say. They are known until there is a newer value. Default: `[]`.
     pub keep: Vec<String>,
     /// Which numbers, counted over all messages of a connection, show that some are missing. Default: `none`.

@@ -73,7 +73,8 @@ pub struct Terms {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub topic: Option<String>,
     /// Where its messages have what the subscribe message of the next connection can take up from: the JSON
-    /// pointer to a value (`-1` is the last element of an array), which is then `${cursor}`. An acknowledgement can say it too, by what it binds as `cursor`. Default: `none`.
+    /// pointer to a value (`-1` is the last element of an array), which is then `${cursor}`.
+    /// Where the last message has none, that of an earlier one stays. An acknowledgement can say it too, by what it binds as `cursor`. Default: `none`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cursor: Option<String>,
     /// Which numbers in its data show that messages are missing. Default: `none`.

@@ -1,6 +1,7 @@
 //! What a message is, by the rules: what the reader asks about each one.
 
 use crate::class::{ErrorClass, NoticeAction};
+use crate::dialect::answer::{Answer, Answered, Answers};
 use crate::dialect::by::{By, Listed};
 use crate::dialect::captures::{self, Found, Unfound, Wanted};
 use crate::dialect::change::Change;
@@ -68,6 +69,8 @@ pub(crate) struct Reading {
     pub(crate) names: Option<Names>,
     /// What follows from it, if something does.
     pub(crate) control: Option<Box<Control>>,
+    /// What the answer to a keepalive brought, if it did.
+    pub(crate) answered: Option<Box<Answered>>,
     /// The request that it answers.
     pub(crate) request: Option<u64>,
     /// Its rule wants the application to get it.
@@ -82,6 +85,7 @@ impl Reading {
         self.keys.clear();
         self.names = None;
         self.control = None;
+        self.answered = None;
         self.request = None;
         self.deliver = false;
         self.panicked = None;
@@ -192,7 +196,9 @@ pub(crate) struct Interpreter {
     /// The data alone, if a rule knows some of it: the first router looks for none where a rule is met.
     data: Option<Box<Router>>,
     tickets: BTreeSet<u64>,
+    /// How many of the router's rules are answers to keepalives.
     answers: u32,
+    awaited: Answers,
     rules: Vec<Compiled>,
     keys: BTreeSet<u64>,
     frame: FrameVars,
@@ -202,9 +208,10 @@ pub(crate) struct Interpreter {
 
 impl Interpreter {
     /// With these rules, heartbeats among them, and the answers that keepalives expect.
-    pub(crate) fn new(rules: &[Rule], keepalive_answers: &[Matcher]) -> Self {
+    pub(crate) fn new(rules: &[Rule], answers: &[Answer]) -> Self {
         let mut router = Router::default();
-        let whens = keepalive_answers.iter().chain(rules.iter().map(|rule| &rule.when));
+        let (awaited, answers) = Answers::new(answers);
+        let whens = answers.iter().chain(rules.iter().map(|rule| &rule.when));
         for (index, when) in (0..).zip(whens) {
             router.insert(Owner::Rule(index), None, Some(when));
         }
@@ -213,7 +220,8 @@ impl Interpreter {
             requests: Router::default(),
             data: rules.iter().any(|rule| rule.is == RuleKind::Data).then(Box::default),
             tickets: BTreeSet::new(),
-            answers: u32::try_from(keepalive_answers.len()).unwrap_or(u32::MAX),
+            answers: u32::try_from(answers.len()).unwrap_or(u32::MAX),
+            awaited,
             rules: rules.iter().map(Compiled::new).collect(),
             keys: BTreeSet::new(),
             frame: FrameVars::new(0, 0, SystemTime::UNIX_EPOCH),
@@ -320,7 +328,7 @@ impl Interpreter {
         out.panicked = out.panicked.take().or_else(|| self.hit.panicked.take());
         match self.hit.rule {
             None => self.data(self.router.names().cloned(), out),
-            Some(answer) if answer < self.answers => out.class = Class::Answer(answer as usize),
+            Some(answer) if answer < self.answers => self.answer(answer, payload, out),
             Some(rule) => self.fire(rule - self.answers, payload, out),
         }
     }
@@ -336,6 +344,17 @@ impl Interpreter {
         self.read(payload, out);
         out.control = None;
         matches!(out.class, Class::Answer(_) | Class::Reply)
+    }
+
+    /// A keepalive waited for it.
+    #[cold]
+    fn answer(&mut self, index: u32, payload: Payload<'_>, out: &mut Reading) {
+        let (whose, answered) = self.awaited.read(index, payload);
+        out.class = Class::Answer(whose);
+        captures::keep(&mut self.frame.captures, &answered.capture);
+        if !answered.capture.is_empty() || answered.refused.is_some() {
+            out.answered = Some(Box::new(answered));
+        }
     }
 
     /// It is data, of those that were hit.

@@ -448,7 +448,23 @@ fn data_may_call_for_something_besides() {
 fn requests_come_before_answers_and_these_before_rules() {
     let any_result = Matcher::exists("/id");
     let rules = [Rule::ack(any_result).by_id("/id"), Rule::heartbeat(Matcher::text("pong"))];
-    let mut interpreter = Interpreter::new(&rules, &[Matcher::text("pong"), Matcher::pointer("/id", 9)]);
+    let mut answers = [Matcher::text("pong"), Matcher::pointer("/id", 9)]
+        .map(|expect| Answer { expect: Some(expect), ..Answer::default() });
+    answers[1].refused = Some(Matcher::pointer("/no", true));
+    answers[1].detail = Some("/why".into());
+    answers[1].capture.insert("token".into(), "/token".into());
+    let mut interpreter = Interpreter::new(&rules, &answers);
+    assert!(read(&mut interpreter, "pong").answered.is_none());
+    let reading = read(&mut interpreter, r#"{"id":9,"token":"t2"}"#);
+    let answered = reading.answered.unwrap();
+    assert_eq!((reading.class, &answered.refused), (Class::Answer(1), &None));
+    assert_eq!(answered.capture, [("token".into(), Value::from("t2"))]);
+    assert!(!format!("{answered:?}").contains("t2"), "{answered:?}");
+    assert_eq!(interpreter.captures()["token"], "t2");
+    let reading = read(&mut interpreter, r#"{"id":9,"no":true,"why":"too old","token":"t3"}"#);
+    let answered = reading.answered.unwrap();
+    assert_eq!((reading.class, answered.refused.as_deref()), (Class::Answer(1), Some("too old")));
+    assert_eq!(interpreter.captures()["token"], "t2");
     let class = |interpreter: &mut Interpreter, message| read(interpreter, message).class;
     assert_eq!(class(&mut interpreter, "pong"), Class::Answer(0));
     assert_eq!(class(&mut interpreter, r#"{"id":9}"#), Class::Answer(1));

@@ -1,5 +1,6 @@
 //! What a message means. Pure: no I/O, no threads, no clock.
 
+mod answer;
 mod by;
 mod captures;
 mod change;
@@ -15,6 +16,7 @@ mod rule;
 mod sequence;
 mod template;
 
+pub(crate) use answer::{Answer, Answered};
 pub use by::{By, Listed};
 pub(crate) use captures::{Found, Unfound, cursor_at};
 pub(crate) use change::Change;

@@ -6,7 +6,7 @@
 
 use super::plan::Spec;
 use super::questions::{Answered, Question, Questions};
-use crate::dialect::{Change, FrameVars, Matcher, Member, Scope, Variables, cursor_at};
+use crate::dialect::{Change, FrameVars, Matcher, Member, Place, Scope, Variables};
 use crate::message::{Message, Names, SubscriptionId};
 use crate::panics;
 use crate::policy::freshness::Key;
@@ -30,8 +30,8 @@ pub(super) enum RouteChange {
     Restart(Key),
     /// The sequence, the event time and the value of a new subscription are to be watched.
     Watch(Key, Arc<Spec>),
-    /// The last message of a new subscription is to be kept.
-    Keep(Key),
+    /// The last message of a new subscription is to be kept, and what it has here.
+    Keep(Key, Option<Place>),
 }
 
 /// What belongs to a subscription for as long as its connection.
@@ -91,7 +91,7 @@ pub(crate) struct Book {
     blind: BTreeSet<Key>,
     /// The last message of subscriptions that take up where they were, from earlier connections too.
     last: HashMap<SubscriptionId, Message>,
-    /// Where subscriptions are that had no data since their acknowledgement said so.
+    /// How far the data of subscriptions has come, by the last of it, or of their acknowledgements, that said so.
     cursors: HashMap<SubscriptionId, Value>,
     /// The variables that outlive their connection.
     keep: Arc<[String]>,
@@ -141,7 +141,7 @@ impl Book {
         self.routed.insert(key);
         self.push(RouteChange::Route(change));
         if spec.keeps_last() {
-            self.push(RouteChange::Keep(key));
+            self.push(RouteChange::Keep(key, spec.cursor.clone()));
         }
         if spec.is_followed() {
             self.push(RouteChange::Watch(key, spec));
@@ -238,9 +238,7 @@ impl Book {
     fn member_of(&self, entry: &Entry) -> Member {
         let spec = &entry.spec;
         let last = self.last.get(&spec.want.id).cloned();
-        let told =
-            || last.as_ref().zip(spec.cursor.as_ref()).and_then(|(last, at)| cursor_at(last.payload(), at));
-        let cursor = self.cursors.get(&spec.want.id).cloned().or_else(told);
+        let cursor = self.cursors.get(&spec.want.id).cloned();
         Member {
             name: Some(spec.want.id.clone()),
             frame: entry.local.frame,
@@ -420,13 +418,16 @@ impl Book {
         late.into_iter().for_each(|key| self.refill(key));
     }
 
-    /// Where the data of subscriptions has come.
-    pub(super) fn came(&mut self, last: impl IntoIterator<Item = (Key, Message)>) {
-        for (key, message) in last {
+    /// How far the data of subscriptions has come: the last message of each, and what it, or one before it, has for the
+    /// next connection to take up from. Of those that have nothing the value before stays.
+    pub(super) fn came(&mut self, last: impl IntoIterator<Item = (Key, Message, Option<Value>)>) {
+        for (key, message, cursor) in last {
             if let Some(entry) = self.entries.get(&key)
                 && entry.wanted
             {
-                self.cursors.remove(&entry.spec.want.id);
+                if let Some(cursor) = cursor {
+                    self.cursors.insert(entry.spec.want.id.clone(), cursor);
+                }
                 self.last.insert(entry.spec.want.id.clone(), message);
             }
         }
@@ -522,7 +523,7 @@ impl Book {
             let Some(entry) = self.entries.get(key) else { continue };
             changes.push(RouteChange::Route(self.route(*key, entry)));
             if entry.wanted && entry.spec.keeps_last() {
-                changes.push(RouteChange::Keep(*key));
+                changes.push(RouteChange::Keep(*key, entry.spec.cursor.clone()));
             }
             if entry.wanted && entry.spec.is_followed() {
                 changes.push(RouteChange::Watch(*key, Arc::clone(&entry.spec)));

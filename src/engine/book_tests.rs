@@ -119,7 +119,9 @@ fn an_acknowledgement_may_say_where_the_data_begins() {
     assert_eq!(known(&book, "cursor"), None);
     book.bind(&[1], Some(5), &[(Arc::from("cursor"), json!(7))]);
     assert_eq!(known(&book, "cursor"), Some(json!(7)));
-    book.came([(1, message(8))]);
+    book.came([(1, message(8), Some(json!(8)))]);
+    assert_eq!(known(&book, "cursor"), Some(json!(8)));
+    book.came([(1, message(9), None)]);
     assert_eq!(known(&book, "cursor"), Some(json!(8)));
     book.disconnected();
     assert_eq!(known(&book, "cursor"), Some(json!(8)));

@@ -1,11 +1,11 @@
 //! What the server said that is no data: from what the reader understood to what the session machine does.
 
 use super::core::Core;
-use super::plan::Target;
+use super::plan::{Beat, Target};
 use super::routes::Routes;
 use crate::class::{ErrorClass, GoTo, NoticeAction};
 use crate::clock::Stamp;
-use crate::dialect::{self, AboutOwned, Class, Control, ReadItem};
+use crate::dialect::{self, AboutOwned, Answered, Class, Control, FrameVars, ReadItem};
 use crate::event::AlertKind;
 use crate::message::{Content, Names};
 use crate::policy::freshness::Key;
@@ -30,6 +30,8 @@ enum Kind {
     Notice(NoticeAction),
     /// The answer to a keepalive.
     Answer(usize),
+    /// The refusal of what a keepalive asks for.
+    Denial,
     /// Nothing but what goes with it: a reply, or variables.
     Nothing,
 }
@@ -88,6 +90,10 @@ impl Word {
     }
 }
 
+fn own(found: dialect::Found) -> Vec<(String, Value)> {
+    found.into_iter().map(|(name, value)| (name.to_string(), value)).collect()
+}
+
 impl Heard {
     /// What a rule says.
     pub(super) fn of(class: Class, control: Control, deliver: bool) -> Self {
@@ -97,9 +103,6 @@ impl Heard {
             (Class::Ended, _) => Kind::Ended,
             (Class::Notice, Some(action)) => Kind::Notice(action),
             _ => Kind::Nothing,
-        };
-        let own = |found: dialect::Found| {
-            found.into_iter().map(|(name, value)| (name.to_string(), value)).collect()
         };
         Self {
             word: Word {
@@ -123,8 +126,13 @@ impl Heard {
     }
 
     /// The answer to a keepalive.
-    pub(super) fn answer(index: usize) -> Self {
-        Self::word(Word::new(Kind::Answer(index), AboutOwned::All))
+    pub(super) fn answer(index: usize, answered: Option<Answered>) -> Self {
+        let Answered { capture, refused } = answered.unwrap_or_default();
+        let word = match refused {
+            Some(detail) => Word { detail, ..Word::new(Kind::Denial, AboutOwned::All) },
+            None => Word::new(Kind::Answer(index), AboutOwned::All),
+        };
+        Self { capture: own(capture), ..Self::word(word) }
     }
 
     fn word(word: Word) -> Self {
@@ -189,8 +197,8 @@ impl Heard {
         self
     }
 
-    /// Lets the session machine hear of it.
-    pub(super) fn act(self, core: &mut Core, now: Stamp) -> Acted {
+    /// Lets the session machine hear of it; `beats` are what may depend on what was captured.
+    pub(super) fn act(self, core: &mut Core, now: Stamp, beats: &[Beat]) -> Acted {
         let mut meant = match &self.word.about {
             AboutOwned::Keys(keys) if self.deliver => keys.clone(),
             _ => Vec::new(),
@@ -261,9 +269,15 @@ impl Heard {
                 core.session.handle_answer(now, *index);
                 true
             }
+            Kind::Denial => {
+                core.session.handle_answer_refused(word.detail.clone());
+                true
+            }
             Kind::Nothing => true,
         };
+        let told = told(beats, &self.capture);
         core.book.capture(self.capture);
+        set_periods(core, now, beats, &told);
         match self.reply {
             Some(Ok(content)) => match self.rule {
                 Some(rule) => core.session.handle_reply(rule, content),
@@ -273,5 +287,32 @@ impl Heard {
             None => {}
         }
         Acted { understood, names: core.book.names(&meant) }
+    }
+}
+
+/// The keepalives that depend on what was captured.
+fn told(beats: &[Beat], captured: &[(String, Value)]) -> Vec<usize> {
+    if captured.is_empty() {
+        return Vec::new();
+    }
+    (0..).zip(beats).filter(|(_, beat)| beat.is_told_by(captured)).map(|(index, _)| index).collect()
+}
+
+/// What these keepalives depend on was captured again: says how often they are sent from now on.
+#[cold]
+fn set_periods(core: &mut Core, now: Stamp, beats: &[Beat], told: &[usize]) {
+    if told.is_empty() {
+        return;
+    }
+    let frame = FrameVars::new(core.session.epoch(), 0, now.wall);
+    let vars = FrameVars { captures: core.book.captures(), ..frame };
+    for (index, beat) in told.iter().filter_map(|index| Some((*index, beats.get(*index)?))) {
+        match beat.period(&vars) {
+            Ok(period) => core.session.handle_period(index, period),
+            Err(problem) => {
+                let detail = format!("{problem}; it goes on as often as before");
+                core.session.alert(now, AlertKind::TemplateFailed { what: "keepalive", detail });
+            }
+        }
     }
 }

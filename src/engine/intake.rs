@@ -300,7 +300,10 @@ impl<'a> Intake<'a> {
                 control.map(|control| Heard::of(Class::Heartbeat, *control, deliver))
             }
             (Class::Heartbeat | Class::Ignored, None) => None,
-            (Class::Answer(index), _) => Some(Heard::answer(index)),
+            (Class::Answer(index), _) => {
+                let answered = routes.reading.answered.take();
+                Some(Heard::answer(index, answered.map(|answered| *answered)))
+            }
             (Class::Reply, _) => {
                 self.reply(content, received);
                 return;
@@ -367,7 +370,7 @@ impl<'a> Intake<'a> {
         let heard = heard.directed(|url, go_to| {
             detour::resolve(url, go_to, here.ok_or("there is no connection")?, &plan.known)
         });
-        let acted = self.hand_over(|core, stamp| heard.act(core, stamp));
+        let acted = self.hand_over(|core, stamp| heard.act(core, stamp, &plan.protocol.beats));
         let acted = acted.unwrap_or(Acted { understood: false, names: None });
         self.setting.routes.sync(self.setting.shared);
         acted

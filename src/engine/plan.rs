@@ -3,8 +3,8 @@
 use super::governor::Governor;
 use super::queue::Bounds;
 use crate::dialect::{
-    Codec, Dialect, FrameVars, FrozenRule, Interval, LagRule, LoginStep, Matcher, Place, Rule, SequenceRule,
-    Template, Variables,
+    Answer, Codec, Dialect, FrameVars, FrozenRule, Interval, LagRule, LoginStep, Matcher, Place, Rule,
+    SequenceRule, Template, Variables,
 };
 use crate::error::EndReason;
 use crate::event::{Alert, Event};
@@ -15,6 +15,7 @@ use crate::policy::subscriptions::Want;
 use crate::policy::verdict::{self, Decision};
 use crate::secret::Secret;
 use crate::transport::{self, Endpoint};
+use serde_json::Value;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -128,8 +129,23 @@ pub(crate) struct Beat {
     pub(crate) first_after: Option<FirstAfter>,
     /// What is sent; `None`: a ping.
     pub(crate) send: Option<Template>,
-    /// What the answer looks like, and how long it may take.
-    pub(crate) expect: Option<(Matcher, Interval)>,
+    pub(crate) answer: Answer,
+    /// How long the answer may take, if one is expected.
+    pub(crate) within: Option<Interval>,
+}
+
+impl Beat {
+    /// How often it is sent, with what is known on this connection.
+    pub(super) fn period(&self, vars: &FrameVars) -> Result<Duration, String> {
+        self.interval.render_period(vars)
+    }
+
+    /// Whether how often it is sent depends on one of these.
+    pub(super) fn is_told_by(&self, captured: &[(String, Value)]) -> bool {
+        let mut told = false;
+        self.interval.each_name(&mut |name, _| told |= captured.iter().any(|(it, _)| it == name));
+        told
+    }
 }
 
 /// What is sent and taken besides data, by the rules of the protocol.
@@ -162,16 +178,9 @@ impl Protocol {
         self.rules.iter().filter_map(|rule| rule.within.as_ref())
     }
 
-    /// The answers to keepalives, by the index of the keepalive. Without one nothing meets it.
-    pub(super) fn answers(&self) -> Vec<Matcher> {
-        let answer = |beat: &Beat| match &beat.expect {
-            Some((matcher, _)) => matcher.clone(),
-            None => Matcher::Any(Vec::new()),
-        };
-        if self.beats.iter().all(|beat| beat.expect.is_none()) {
-            return Vec::new();
-        }
-        self.beats.iter().map(answer).collect()
+    /// The answers to keepalives, by the index of the keepalive.
+    pub(super) fn answers(&self) -> Vec<Answer> {
+        self.beats.iter().map(|beat| beat.answer.clone()).collect()
     }
 }
 

@@ -374,13 +374,13 @@ impl Told {
             let time = |interval: &Interval| self.time(interval, || format!("keepalives[{index}]"));
             Ok(Times {
                 mode: beat.mode,
-                period: time(&beat.interval)?,
+                period: beat.period(&self.0).or_else(|_| time(&beat.interval))?,
                 first_after: match &beat.first_after {
                     Some(FirstAfter::Interval(interval)) => Some(First::After(time(interval)?)),
                     Some(FirstAfter::Random) => Some(First::Random),
                     None => None,
                 },
-                within: beat.expect.as_ref().map(|(_, within)| time(within)).transpose()?,
+                within: beat.within.as_ref().map(time).transpose()?,
                 ping: beat.send.is_none(),
             })
         });

@@ -14,7 +14,10 @@ use crate::panics;
 use crate::policy::freshness::Key;
 use crate::policy::session::Cycle;
 use serde_json::Value;
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, VecDeque};
+
+/// Of so many messages one is looked for that says how far the data has come, if the last does not.
+const BEHIND: usize = 256;
 
 /// With more than so many, what was noted twice is noted once.
 const NOTED: usize = 16 * 1024;
@@ -39,8 +42,8 @@ pub(super) struct Routes {
     pub(super) complaints: Complaints,
     /// The age and the news of the data of each subscription that has a rule for it.
     marks: Marks,
-    /// The subscriptions whose last message is kept.
-    cursors: HashSet<Key>,
+    /// The subscriptions whose last message is kept, and where it has what the next connection takes up from.
+    cursors: HashMap<Key, Option<Place>>,
     /// Where data has what the next connection takes up from.
     place: Option<Place>,
     /// The last data, until that is taken from it.
@@ -49,6 +52,8 @@ pub(super) struct Routes {
     cursor: Option<Value>,
     /// What is kept of them, until the core has it.
     pub(super) last: HashMap<Key, Message>,
+    /// The messages before these in the same cycle, and whose; `None`: the feed's. At most [`BEHIND`].
+    behind: VecDeque<(Option<Key>, Message)>,
     /// The subscriptions that got data, and how many messages.
     touched: Vec<(Key, u64)>,
     /// The subscriptions that the server said to be alive.
@@ -103,7 +108,8 @@ impl Routes {
             whole: protocol.sequence.as_ref().map(|rule| (Tracker::new(rule), rule.on_gap)),
             complaints: Complaints::default(),
             marks: Marks::default(),
-            cursors: HashSet::new(),
+            cursors: HashMap::new(),
+            behind: VecDeque::new(),
             place: protocol.cursor.take(),
             newest: None,
             cursor: None,
@@ -120,6 +126,7 @@ impl Routes {
         self.trackers.values_mut().chain(&mut self.whole).for_each(|(tracker, _)| tracker.restart());
         self.marks.restart_all();
         self.last.clear();
+        self.behind.clear();
         if let Some(dialect) = &mut self.dialect {
             // What it panics with it will panic with again, when it reads.
             drop(panics::caught(|| dialect.reset()));
@@ -164,8 +171,8 @@ impl Routes {
                     }
                     self.marks.watch(key, &spec);
                 }
-                RouteChange::Keep(key) => {
-                    self.cursors.insert(key);
+                RouteChange::Keep(key, cursor) => {
+                    self.cursors.insert(key, cursor);
                 }
             }
         }
@@ -324,23 +331,54 @@ impl Routes {
     /// Keeps the message if its subscriptions take up where they were.
     pub(super) fn keep(&mut self, keys: &[Key], message: &Message) {
         for key in keys {
-            if self.cursors.contains(key) {
-                self.last.insert(*key, message.clone());
+            if self.cursors.contains_key(key)
+                && let Some(before) = self.last.insert(*key, message.clone())
+            {
+                self.leave_behind(Some(*key), before);
             }
         }
-        if self.place.is_some() {
-            self.newest = Some(message.clone());
+        if self.place.is_some()
+            && let Some(before) = self.newest.replace(message.clone())
+        {
+            self.leave_behind(None, before);
         }
+    }
+
+    fn leave_behind(&mut self, whose: Option<Key>, message: Message) {
+        if self.behind.len() >= BEHIND {
+            self.behind.pop_front();
+        }
+        self.behind.push_back((whose, message));
+    }
+
+    /// How far the data has come by this message; if it does not say, by the last of those before it that does.
+    fn come_to(&self, whose: Option<Key>, message: &Message, place: &Place) -> Option<Value> {
+        let before = || {
+            let own = self.behind.iter().rev().filter(|(key, _)| *key == whose);
+            own.map(|(_, message)| message).find_map(|message| cursor_at(message.payload(), place))
+        };
+        cursor_at(message.payload(), place).or_else(before)
     }
 
     /// Lets the core have the messages that were kept.
     pub(super) fn hand_over_last(&mut self, shared: &Shared) {
         if let (Some(newest), Some(place)) = (self.newest.take(), &self.place) {
-            self.cursor = cursor_at(newest.payload(), place).or_else(|| self.cursor.take());
+            self.cursor = self.come_to(None, &newest, place).or_else(|| self.cursor.take());
         }
         if !self.last.is_empty() {
-            shared.lock().book.came(self.last.drain());
+            let mut last = std::mem::take(&mut self.last);
+            let came: Vec<_> = last
+                .drain()
+                .map(|(key, message)| {
+                    let place = self.cursors.get(&key).and_then(Option::as_ref);
+                    let cursor = place.and_then(|place| self.come_to(Some(key), &message, place));
+                    (key, message, cursor)
+                })
+                .collect();
+            self.last = last; // with the room that it had
+            shared.lock().book.came(came);
         }
+        self.behind.clear();
     }
 
     // ---- the application's own dialect ---------------------------------------------------------------------

@@ -220,7 +220,8 @@ fn beat(keepalive: &Keepalive) -> Beat {
             config::FirstAfter::Random => plan::FirstAfter::Random,
         }),
         send: keepalive.send.clone(),
-        expect: keepalive.expect.clone().map(|expect| (expect, within())),
+        answer: keepalive.answer(),
+        within: keepalive.expect.as_ref().map(|_| within()),
     }
 }
 

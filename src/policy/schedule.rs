@@ -85,6 +85,11 @@ impl Schedule {
         Self { times, since: now, first: true, queued: false, answered_early: false, asked: None }
     }
 
+    /// The period is another from now on, and counts from what it counted from before.
+    pub(crate) fn set_period(&mut self, period: Duration) {
+        self.times.period = period.max(FLOOR);
+    }
+
     /// Whether it is a ping.
     pub(crate) fn is_ping(&self) -> bool {
         self.times.ping
@@ -222,6 +227,23 @@ mod tests {
                 assert_eq!(it.due(), Some(t0 + first + 20 * SECOND));
             }
         }
+    }
+
+    #[test]
+    fn another_period_counts_from_the_last_one_written_and_leaves_no_loop() {
+        let t0 = crate::clock::mono();
+        let mut every = schedule(Mode::Every, Some(5 * SECOND), t0);
+        every.set_period(30 * SECOND);
+        assert_eq!((every.due(), every.deadline()), (Some(t0 + 30 * SECOND), Some(t0 + 35 * SECOND)));
+        assert!(every.take_due(t0 + 30 * SECOND));
+        every.set_period(40 * SECOND);
+        assert_eq!(every.due(), None, "it is queued");
+        every.handle_written(t0 + 31 * SECOND);
+        assert_eq!((every.due(), every.deadline()), (Some(t0 + 71 * SECOND), Some(t0 + 36 * SECOND)));
+        every.set_period(Duration::ZERO);
+        assert!(every.take_due(t0 + 50 * SECOND));
+        every.handle_written(t0 + 50 * SECOND);
+        assert!(!every.take_due(t0 + 50 * SECOND + 9 * MS) && every.take_due(t0 + 50 * SECOND + 10 * MS));
     }
 
     #[test]

@@ -368,7 +368,7 @@ fn ten_thousand_subscriptions_in_batches() {
     let took = begin.elapsed();
     println!("opened after {opened:?}, subscribed after {took:?}");
     assert!(all.values().all(|count| *count == 1));
-    assert!(took < Duration::from_secs(5), "{took:?}");
+    assert!(took < Duration::from_secs(60), "{took:?}");
     let transcript = lab.transcript();
     let texts = transcript.received_texts(1);
     assert_eq!(texts.len(), 100);

@@ -315,9 +315,14 @@ fn a_cursor_takes_up_where_the_last_connection_was() {
         serde_json::from_str::<Value>(texts[0]).unwrap()["from"].clone()
     };
     until(&feed, |event| brief(event).contains("12"));
+    // What does not say how far the data has come takes nothing back, in the same segment or in a later one.
+    let more = [json!({"ch": "a", "n": 13}), json!({"ch": "a", "n": 14}), json!({"ch": "a"})];
+    lab.control().all(at_once(&more));
+    lab.control().all(at_once(&[json!({"ch": "a", "more": "none"})]));
+    until(&feed, |event| brief(event).contains("none"));
     lab.control().drop_connections();
     until(&feed, |event| event.epoch() == 2 && matches!(event, Event::Message(_)));
-    assert_eq!((from(1), from(2)), (json!(0), json!(12)));
+    assert_eq!((from(1), from(2)), (json!(0), json!(14)));
 }
 
 #[test]

@@ -99,8 +99,7 @@ impl Reader {
         let config = FeedConfig::from_json(&text).unwrap();
         let heartbeats = config.heartbeats.iter().cloned().map(Rule::heartbeat);
         let rules: Vec<_> = heartbeats.chain(config.rules.iter().cloned()).collect();
-        let answers: Vec<_> =
-            config.keepalives.iter().filter_map(|keepalive| keepalive.expect.clone()).collect();
+        let answers: Vec<_> = config.keepalives.iter().map(|it| it.answer()).collect();
         let mut interpreter = Interpreter::new(&rules, &answers);
         let mut names = Vec::new();
         for (key, subscription) in (1..).zip(&config.subscriptions) {

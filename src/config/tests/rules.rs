@@ -399,7 +399,7 @@ fn what_goes_from_one_connection_to_the_next_is_checked() {
         ("/cursor", json!("time"), "cursor", "does not start with"),
         ("/cursor", json!(""), "cursor", "whole message"),
         ("/cursor", json!(null), "endpoints[1]", "${cursor}"),
-        ("/keep", json!(["token", "nobody"]), "keep[1]", "no rule and no login step"),
+        ("/keep", json!(["token", "nobody"]), "keep[1]", "no rule, no login step and no keepalive"),
         ("/keep", json!(["token", "token"]), "keep[1]", "there already"),
         ("/keep", json!(["topic_id"]), "endpoints[1]", "${token}"),
         ("/endpoints/1", json!("ws://c.example/?s=${token}"), "endpoints[1]", "default"),

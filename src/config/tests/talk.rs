@@ -11,6 +11,11 @@ fn each_form_round_trips() {
                 {"every": "20s", "ping": true},
                 {"idle_received": "25s", "ping": true, "expect": {"text": "pong"}, "within": "5s"},
                 {"idle_sent": "${interval|5000}ms", "ping": true},
+                {
+                    "every": "${expires_in - 60}s", "ping": true,
+                    "expect": {"text": "renewed"}, "capture": {"expires_in": "/expires_in", "token": "/token"},
+                    "refused": {"text": "denied"}, "detail": "/why"
+                },
                 {"every": "1m", "ping": true, "first_after": "${first|3}s"}
             ]),
         ),
@@ -136,6 +141,12 @@ fn bad_values_are_refused_with_their_path() {
         (keepalive(json!({"within": "1s"})), "keepalives[1].within"),
         (keepalive(json!({"expect": {"text": "a"}, "within": "0s"})), "keepalives[1].within"),
         (keepalive(json!({"expect": {"prefix": ""}})), "keepalives[1].expect.prefix"),
+        (keepalive(json!({"capture": {"a": "/a"}})), "keepalives[1].capture"),
+        (keepalive(json!({"expect": {"text": "a"}, "capture": {"a": "a"}})), "keepalives[1].capture.a"),
+        (keepalive(json!({"expect": {"text": "a"}, "capture": {"id": "/a"}})), "keepalives[1].capture"),
+        (keepalive(json!({"refused": {"prefix": ""}})), "keepalives[1].refused.prefix"),
+        (keepalive(json!({"refused": {"text": "a"}, "detail": "a"})), "keepalives[1].detail"),
+        (keepalive(json!({"detail": "/a"})), "keepalives[1].detail"),
         (keepalive(json!({"first_after": "0s"})), "keepalives[1].first_after"),
         (rule(json!({"is": "heartbeat", "within": "0s"})), "rules[0].within"),
         (rule(json!({"is": "heartbeat", "within": "${a} b"})), "rules[0].within"),

@@ -190,8 +190,9 @@ fn check_resuming(config: &FeedConfig, names: &Names<'_>) -> Checked {
     for (index, name) in config.keep.iter().enumerate() {
         let path = || format!("keep[{index}]");
         if !names.is_said(name) {
-            let problem =
-                format!("is {name:?}, which no rule and no login step captures or binds: name what they do");
+            let problem = format!(
+                "is {name:?}, which no rule, no login step and no keepalive captures or binds: name what they do"
+            );
             return refuse(path(), problem);
         }
         if config.keep[..index].contains(name) {

@@ -12,7 +12,7 @@ const CONNECTION: &str = "epoch, attempt, time_s, time_ms, time_us, time_iso";
 pub(super) struct Names<'a> {
     /// A closure, which may set any.
     anybody: bool,
-    /// What rules and the login capture.
+    /// What rules, the login and keepalives capture.
     captured: BTreeSet<&'a str>,
     /// What acknowledgements bind.
     bound: BTreeSet<&'a str>,
@@ -77,6 +77,7 @@ impl<'a> Names<'a> {
     pub(super) fn new(config: &'a FeedConfig, has_dialect: bool) -> Self {
         let captured = config.rules.iter().flat_map(|rule| rule.capture.keys());
         let captured = captured.chain(config.login.iter().flat_map(|step| step.capture.keys()));
+        let captured = captured.chain(config.keepalives.iter().flat_map(|it| it.capture.keys()));
         let mut bound: BTreeSet<&str> =
             config.rules.iter().flat_map(|rule| rule.bind.keys()).map(String::as_str).collect();
         let cursor = bound.remove("cursor");

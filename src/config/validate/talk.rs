@@ -3,7 +3,7 @@
 use super::names::Names;
 use super::{Checked, duration, plain_matcher, range, refuse};
 use crate::config::{CodeRange, EndRule, FeedConfig, FirstAfter, Keepalive, KeepaliveDue};
-use crate::dialect::{Interval, Template};
+use crate::dialect::{Answer, Interval, Template};
 use crate::error::Error;
 use crate::policy::verdict::Decision;
 use std::time::Duration;
@@ -69,8 +69,29 @@ pub(super) fn check_keepalives(keepalives: &[Keepalive], names: &Names<'_>) -> C
         }
         if let Some(matcher) = &keepalive.expect {
             plain_matcher(&path("expect"), matcher)?;
-        } else if keepalive.within.is_some() {
-            return refuse(path("within"), "has no meaning without `expect`: say what the answer looks like");
+        } else {
+            for (field, given) in
+                [("within", keepalive.within.is_some()), ("capture", !keepalive.capture.is_empty())]
+            {
+                if given {
+                    return refuse(
+                        path(field),
+                        "has no meaning without `expect`: say what the answer looks like",
+                    );
+                }
+            }
+        }
+        Answer::check(&keepalive.capture, keepalive.detail.as_deref())
+            .map_err(|(field, problem)| Error::config(path(&field), problem))?;
+        match (&keepalive.refused, &keepalive.detail) {
+            (Some(matcher), _) => plain_matcher(&path("refused"), matcher)?,
+            (None, Some(_)) => {
+                return refuse(
+                    path("detail"),
+                    "has no meaning without `refused`: say what a refusal looks like",
+                );
+            }
+            (None, None) => {}
         }
         if keepalive.first_after.is_some() && keepalive.due != KeepaliveDue::Every {
             return refuse(path("first_after"), "has a meaning for `every` only: leave it out");
@@ -85,7 +106,7 @@ pub(super) fn interval(path: String, value: &Interval) -> Checked {
         value => {
             // With numbers for the placeholders: is it a duration at all?
             let numbers = |_: &str| Some(serde_json::Value::from(1));
-            value.render(&numbers).map(drop).map_err(|_| {
+            value.render_period(&numbers).map(drop).map_err(|_| {
                 Error::config(
                     path,
                     "is no duration even with numbers for its placeholders: \"${name}s\" would be one",

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 /// A pointer (RFC 6901) in which one token may be `-1`, the last element of an array.
 ///
 /// Where there are several `-1`, the others are names of members.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) enum Place {
     Field(Pointer),
     /// From the last element of the array at `array` (`None`: the message) to the field `rest` in it (`None`: itself).

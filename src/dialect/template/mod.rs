@@ -50,7 +50,7 @@ pub(crate) type Variables = BTreeMap<String, Value>;
 /// | `id` | the number of this frame: it counts up over the feed's life and is never used again | not in replies |
 /// | `subscribe_id` | the `id` of the subscription's latest subscribe message on this connection | subscriptions: `unsubscribe`, `probe`, matchers |
 /// | `cursor` | how far the subscription's data has come; in the login and the URL, that of the whole feed | subscriptions, the login, the URL |
-/// | any | what rules and the login captured from this connection, and of what `keep` names from earlier ones | everywhere |
+/// | any | what rules, the login and keepalives captured from this connection, and of what `keep` names from earlier ones | everywhere |
 /// | `epoch`, `attempt` | the connection, and the attempt that made it, each counted from 1 | everywhere |
 /// | `time_s`, `time_ms`, `time_us` | the wall clock, in whole seconds, milliseconds or microseconds since 1970 | everywhere |
 /// | `time_iso` | the same as `2026-11-21T10:00:00.000Z` | everywhere |

@@ -478,7 +478,7 @@ impl Session {
     }
 
     /// The connection, or the feed, is of no use any more.
-    fn server_error(&mut self, fatal: bool, detail: String) -> bool {
+    pub(super) fn server_error(&mut self, fatal: bool, detail: String) -> bool {
         let Phase::Up(up) = &mut self.phase else { return false };
         if up.is_open() {
             up.fatal = fatal;

@@ -7,6 +7,7 @@ use crate::clock::Stamp;
 use crate::error::EndReason;
 use crate::event::AlertKind;
 use crate::message::Content;
+use std::time::Duration;
 
 impl Session {
     /// The server announced something.
@@ -84,6 +85,20 @@ impl Session {
             if let Some(schedule) = up.keepalives.get_mut(index) {
                 schedule.handle_answer(at);
             }
+        }
+    }
+
+    /// The server refused what the keepalive of an index asked for: the next connection logs in afresh.
+    pub(crate) fn handle_answer_refused(&mut self, detail: String) {
+        self.server_error(false, detail);
+    }
+
+    /// The keepalive of this index is from now on sent so often.
+    pub(crate) fn handle_period(&mut self, index: usize, period: Duration) {
+        if let Phase::Up(up) = &mut self.phase
+            && let Some(schedule) = up.keepalives.get_mut(index)
+        {
+            schedule.set_period(period);
         }
     }
 

@@ -123,15 +123,15 @@ impl Session {
             entry.stale = None; // nor is it repaired
         }
         entry.state = state; // what it waited for has come
-        if state != SubscriptionState::Queued {
+        if entry.want.ack == AckPolicy::None {
+            up.let_go(now.mono, key, entry);
+            entry.in_force = false;
+        } else {
             // The answer to another message of its may still grant it.
             up.ledger.retry(entry.frame(), key);
             up.acks.disarm(key);
             up.forget(key, entry);
             entry.in_force = up.ledger.has_open(entry.frame(), key);
-        } else {
-            up.let_go(now.mono, key, entry);
-            entry.in_force = false;
         }
         entry.off_since = entry.is_off().then_some(now.mono);
         entry.later = None;
