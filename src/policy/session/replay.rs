@@ -295,7 +295,8 @@ impl Session {
             up.later.pop_first();
             let Some(entry) = self.subscriptions.get_mut(key) else { continue };
             let lot = entry.later.take().and_then(|(_, lot)| lot);
-            if entry.in_force {
+            // One of a lot is a part of a message that was refused: it was not granted by another one so far.
+            if entry.in_force && lot.is_none() {
                 self.make_again(now, key);
             } else {
                 self.queue_again(key, lot);
