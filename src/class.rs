@@ -40,9 +40,10 @@ impl ErrorClass {
 /// What is done when the server announces something.
 ///
 /// In data it is its name, such as `"reconnect"` or `"resubscribe_all"`; those with a time are
-/// `{"reconnect_within": "30s"}` and `{"pause": "60s"}`. A time is from 1 ms to 365 days.
+/// `{"reconnect_within": "30s"}` and `{"pause": "60s"}`, and with a URL `{"go_to": "/reconnect_url"}`. A time is from
+/// 1 ms to 365 days.
 #[non_exhaustive]
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum NoticeAction {
     /// A new connection is made at once.
     Reconnect,
@@ -56,6 +57,8 @@ pub enum NoticeAction {
     ResubscribeAll,
     /// A new connection is made, to the next endpoint.
     NextEndpoint,
+    /// A new connection is made at once, to where the server says: see [`GoTo`].
+    GoTo(GoTo),
     /// The feed closes.
     Fatal,
     /// A person is told, by an alert.
@@ -64,7 +67,7 @@ pub enum NoticeAction {
 
 impl NoticeAction {
     /// The name in configuration, JSON and logs.
-    pub fn name(self) -> &'static str {
+    pub fn name(&self) -> &'static str {
         match self {
             Self::Reconnect => "reconnect",
             Self::ReconnectWithin(_) => "reconnect_within",
@@ -72,26 +75,93 @@ impl NoticeAction {
             Self::Resume => "resume",
             Self::ResubscribeAll => "resubscribe_all",
             Self::NextEndpoint => "next_endpoint",
+            Self::GoTo(_) => "go_to",
             Self::Fatal => "fatal",
             Self::Alert => "alert",
         }
     }
 
     /// The time it comes with.
-    pub(crate) fn time(self) -> Option<Duration> {
+    pub(crate) fn time(&self) -> Option<Duration> {
         match self {
-            Self::ReconnectWithin(time) | Self::Pause(time) => Some(time),
+            Self::ReconnectWithin(time) | Self::Pause(time) => Some(*time),
             _ => None,
         }
+    }
+}
+
+/// Where the server sends the feed to: the next connection is made to a URL that it tells.
+///
+/// One attempt goes there; if it fails, the next goes to the endpoints again, and so does any later one. A provider of
+/// endpoints is not asked for that attempt. Subscriptions are made as on any new connection.
+///
+/// Nobody is sent to where the configuration does not allow it. The URL must be `ws://` or `wss://`, the latter if
+/// this connection is encrypted, of at most 4 KiB, and its host must be known: that of `url` or of one of
+/// `endpoints`, or what a provider gave for this connection, with the same scheme and port. There the
+/// configured headers go along, and the userinfo of that endpoint if the URL has none. Further hosts may be named by
+/// `hosts`: to these go neither headers nor userinfo, but what login and subscriptions send. A URL that is missing or not
+/// allowed is said by an alert, and the new connection is made to the endpoints.
+///
+/// In data `{"go_to": "/payload/reconnect_url"}`, or `{"go_to": "/d/url", "hosts": ["*.feed.example"]}`.
+#[non_exhaustive]
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct GoTo {
+    /// The JSON pointer of the URL in the message. Said by a [`Dialect`](crate::Dialect), it is the URL itself.
+    pub url: String,
+    /// Hosts that the URL may have besides those of the endpoints: names, `*.name` for all below one, each with `:port`
+    /// if it is not the usual one. Default: none.
+    pub hosts: Vec<String>,
+}
+
+impl GoTo {
+    /// To the URL at this JSON pointer, on a host of the endpoints.
+    pub fn at(pointer: impl Into<String>) -> Self {
+        Self { url: pointer.into(), hosts: Vec::new() }
+    }
+
+    /// Allows a host besides.
+    pub fn host(mut self, host: impl Into<String>) -> Self {
+        self.hosts.push(host.into());
+        self
+    }
+
+    /// The first of its hosts that is none, and what is wrong with it.
+    pub(crate) fn wrong_host(&self) -> Option<String> {
+        let is_wrong = |host: &&String| {
+            let name = host.strip_prefix("*.").unwrap_or(host);
+            name.is_empty() || name.bytes().any(|b| b <= b' ' || b >= 0x7F || b"/@?#*".contains(&b))
+        };
+        let host = self.hosts.iter().find(is_wrong)?;
+        Some(format!(
+            "has {host:?} among its hosts: give a name such as \"feed.example\" or \"*.feed.example\""
+        ))
+    }
+}
+
+impl fmt::Debug for GoTo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // A URL may hold a secret.
+        let url = if self.url.is_empty() || self.url.starts_with('/') { &self.url } else { "[redacted]" };
+        f.debug_struct("GoTo").field("url", &url).field("hosts", &self.hosts).finish()
     }
 }
 
 impl Serialize for NoticeAction {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         use serde::ser::SerializeMap;
-        let Some(time) = self.time() else { return serializer.serialize_str(self.name()) };
-        let mut map = serializer.serialize_map(Some(1))?;
-        map.serialize_entry(self.name(), &humantime::format_duration(time).to_string())?;
+        let mut map = match self {
+            Self::ReconnectWithin(_) | Self::Pause(_) | Self::GoTo(_) => serializer.serialize_map(None)?,
+            _ => return serializer.serialize_str(self.name()),
+        };
+        if let Some(time) = self.time() {
+            map.serialize_entry(self.name(), &humantime::format_duration(time).to_string())?;
+        }
+        if let Self::GoTo(GoTo { url, hosts }) = self {
+            map.serialize_entry(self.name(), url)?;
+            if !hosts.is_empty() {
+                map.serialize_entry("hosts", hosts)?;
+            }
+        }
         map.end()
     }
 }
@@ -110,7 +180,7 @@ impl<'de> Visitor<'de> for NoticeVisitor {
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(
             "\"reconnect\", \"resume\", \"resubscribe_all\", \"next_endpoint\", \"fatal\", \"alert\", \
-             {\"reconnect_within\": \"30s\"} or {\"pause\": \"60s\"}",
+             {\"reconnect_within\": \"30s\"}, {\"pause\": \"60s\"} or {\"go_to\": \"/url\"}",
         )
     }
 
@@ -129,23 +199,32 @@ impl<'de> Visitor<'de> for NoticeVisitor {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<NoticeAction, A::Error> {
-        let form = TimedForm::deserialize(MapAccessDeserializer::new(map))?;
-        match (form.reconnect_within, form.pause) {
-            (Some(time), None) => Ok(NoticeAction::ReconnectWithin(time)),
-            (None, Some(time)) => Ok(NoticeAction::Pause(time)),
-            _ => Err(de::Error::custom("give one of \"reconnect_within\" and \"pause\"")),
+        let form = Form::deserialize(MapAccessDeserializer::new(map))?;
+        match (form.reconnect_within, form.pause, form.go_to, form.hosts) {
+            (Some(time), None, None, None) => Ok(NoticeAction::ReconnectWithin(time)),
+            (None, Some(time), None, None) => Ok(NoticeAction::Pause(time)),
+            (None, None, Some(url), hosts) => {
+                Ok(NoticeAction::GoTo(GoTo { url, hosts: hosts.unwrap_or_default() }))
+            }
+            _ => Err(de::Error::custom(
+                "give one of \"reconnect_within\", \"pause\" and \"go_to\"; \"hosts\" goes with \"go_to\"",
+            )),
         }
     }
 }
 
-/// The actions with a time, as data.
+/// The actions that are more than a name, as data.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct TimedForm {
+struct Form {
     #[serde(default, with = "duration::option")]
     reconnect_within: Option<Duration>,
     #[serde(default, with = "duration::option")]
     pause: Option<Duration>,
+    #[serde(default)]
+    go_to: Option<String>,
+    #[serde(default)]
+    hosts: Option<Vec<String>>,
 }
 
 /// What is done about a gap in the sequence numbers, besides saying it.
@@ -156,7 +235,8 @@ pub enum OnGap {
     /// Nothing: the gap is said.
     #[default]
     Signal,
-    /// The subscription is made again; for a sequence of the whole connection, a new connection.
+    /// The subscription is made again; for a sequence of the whole connection, a new connection. What was on its way
+    /// then does not join up with what follows: the first gap within 10 s is said, and no reason to do it again.
     Resubscribe,
     /// A new connection is made.
     Reconnect,
@@ -174,7 +254,8 @@ pub enum OnAckTimeout {
     Accept,
     /// The subscription counts as refused.
     Refuse,
-    /// A new connection is made.
+    /// A new connection is made. If that comes again and again, the subscription is set aside for a while
+    /// ([`FeedConfig::quarantine_after`](crate::FeedConfig)), as it is with [`Retry`](Self::Retry).
     Reconnect,
 }
 
@@ -226,10 +307,15 @@ mod tests {
             (NoticeAction::Resume, json!("resume")),
             (NoticeAction::ResubscribeAll, json!("resubscribe_all")),
             (NoticeAction::NextEndpoint, json!("next_endpoint")),
+            (NoticeAction::GoTo(GoTo::at("/url")), json!({"go_to": "/url"})),
+            (
+                NoticeAction::GoTo(GoTo::at("/url").host("*.h:81")),
+                json!({"go_to": "/url", "hosts": ["*.h:81"]}),
+            ),
             (NoticeAction::Fatal, json!("fatal")),
             (NoticeAction::Alert, json!("alert")),
         ] {
-            assert_eq!(serde_json::to_value(action).unwrap(), form);
+            assert_eq!(serde_json::to_value(&action).unwrap(), form);
             assert_eq!(serde_json::from_value::<NoticeAction>(form).unwrap(), action);
         }
         for wrong in [
@@ -239,10 +325,24 @@ mod tests {
             json!({"pause": "1s", "reconnect_within": "1s"}),
             json!({"pause": 5}),
             json!({"resume": "1s"}),
+            json!({"go_to": 5}),
+            json!({"go_to": "/url", "pause": "1s"}),
+            json!({"hosts": ["h"]}),
+            json!({"pause": "1s", "hosts": ["h"]}),
             json!(["reconnect"]),
         ] {
             assert!(serde_json::from_value::<NoticeAction>(wrong.clone()).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn where_to_go_shows_pointers_and_no_urls() {
+        assert!(format!("{:?}", GoTo::at("/url").host("h")).contains("/url"));
+        assert!(!format!("{:?}", NoticeAction::GoTo(GoTo::at("wss://h/?t=hunter2"))).contains("hunter2"));
+        for wrong in ["", "*", "*.", "a b", "wss://h", "h/p", "u@h", "a*.h", "h\u{e9}"] {
+            assert!(GoTo::at("/url").host("h").host(wrong).wrong_host().is_some(), "{wrong:?}");
+        }
+        assert_eq!(GoTo::at("/url").host("h").host("*.h:81").host("[::1]:81").wrong_host(), None);
     }
 
     #[test]

@@ -21,7 +21,7 @@ pub enum Error {
         /// What is wrong, and what would be right.
         problem: String,
     },
-    /// A thread could not be started: the system's limit was met. Retry when there is room.
+    /// A thread could not be started, or not be given what wakes it: the system's limit was met. Retry when there is room.
     Thread(io::ErrorKind),
     /// A monitor could not listen at its address. Retry if that is in use.
     Listen(io::ErrorKind),
@@ -189,6 +189,11 @@ pub enum EndReason {
         /// How long was waited since it was written.
         waited: Duration,
     },
+    /// The server sends heartbeats, and no message of any kind came for so long.
+    HeartbeatOverdue {
+        /// How long was waited since the last message.
+        waited: Duration,
+    },
     /// The server said that the connection, or the feed, is of no use any more.
     ServerError {
         /// What it said, cut short.
@@ -213,6 +218,14 @@ pub enum EndReason {
         /// What it said, cut short.
         detail: String,
         /// How bad it is.
+        class: ErrorClass,
+    },
+    /// A step of the login could not be taken, by no word of the server's: what it sends could not be made, or its
+    /// closure failed.
+    LoginFailed {
+        /// Which step, and what went wrong.
+        detail: String,
+        /// How bad it is: worth a retry, unless a closure says otherwise.
         class: ErrorClass,
     },
     /// The server closed the connection with a Close frame.
@@ -251,6 +264,8 @@ pub enum EndReason {
         stage: Stage,
         /// The budget.
         budget: Duration,
+        /// In the login: which step waited, and how many other messages came. Otherwise empty.
+        detail: String,
     },
     /// The server answered the upgrade request with something other than 101.
     UpgradeRefused {
@@ -311,10 +326,12 @@ impl EndReason {
             Self::PongOverdue { .. } => "pong overdue",
             Self::AckOverdue { .. } => "ack overdue",
             Self::KeepaliveOverdue { .. } => "keepalive overdue",
+            Self::HeartbeatOverdue { .. } => "heartbeat overdue",
             Self::ServerError { .. } => "server error",
             Self::ServerNotice { .. } => "server notice",
             Self::SequenceGap { .. } => "sequence gap",
             Self::LoginRefused { .. } => "login refused",
+            Self::LoginFailed { .. } => "login failed",
             Self::ClosedByPeer { .. } => "closed by peer",
             Self::Eof => "closed without close frame",
             Self::Io { .. } => "io",
@@ -359,6 +376,9 @@ impl fmt::Display for EndReason {
             Self::KeepaliveOverdue { waited } => {
                 write!(f, "{name}: no answer for {:.3} s", waited.as_secs_f64())
             }
+            Self::HeartbeatOverdue { waited } => {
+                write!(f, "{name}: no message for {:.3} s", waited.as_secs_f64())
+            }
             Self::SequenceGap { subscription, from, to } => {
                 write!(f, "{name}: {to} came after {from}")?;
                 subscription.as_ref().map_or(Ok(()), |id| write!(f, ", subscription {id}"))
@@ -379,9 +399,11 @@ impl fmt::Display for EndReason {
             | Self::ServerError { detail }
             | Self::ServerNotice { detail }
             | Self::LoginRefused { detail, .. }
+            | Self::LoginFailed { detail, .. }
             | Self::Provider { detail, .. } => write!(f, "{name}: {detail}"),
-            Self::AttemptTimeout { stage, budget } => {
-                write!(f, "{name}: not past {stage} within {:.3} s", budget.as_secs_f64())
+            Self::AttemptTimeout { stage, budget, detail } => {
+                write!(f, "{name}: not past {stage} within {:.3} s", budget.as_secs_f64())?;
+                if detail.is_empty() { Ok(()) } else { write!(f, ": {detail}") }
             }
             Self::UpgradeRefused { status, location, body, .. } => {
                 write!(f, "{name}: status {status}")?;

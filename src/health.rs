@@ -84,7 +84,7 @@ pub enum SubscriptionState {
     Stale,
     /// The server ended it. It is made again after a delay, or on the next connection.
     Ended,
-    /// The server refused it. It is tried again after a delay, or on the next connection.
+    /// The server refused it, or its message could not be made. It is tried again after a delay, or on the next connection.
     Refused,
     /// It is held to be what ended the connections before: left out, and tried alone later.
     Quarantined,
@@ -166,6 +166,9 @@ pub struct Health {
     pub state: State,
     /// The current connection, or the last one; 0 before the first.
     pub epoch: u64,
+    /// Where the current connection or attempt goes to, or the last one went: its URL without userinfo and with query
+    /// values redacted. Before the first attempt, `None`.
+    pub endpoint: Option<String>,
     /// Attempts since the last connection.
     pub attempt: u32,
     /// How long the current connection has been up.

@@ -197,12 +197,12 @@ mod transport;
 #[cfg(feature = "lab")]
 pub mod lab;
 
-pub use class::{ErrorClass, NoticeAction, OnAckTimeout, OnGap, StaleCause};
+pub use class::{ErrorClass, GoTo, NoticeAction, OnAckTimeout, OnGap, StaleCause};
 pub use config::{
     Ack, Adaptive, Alerts, Attempt, Batching, CodeRange, Connect, ConnectPacing, EndRule, FeedBuilder,
-    FeedConfig, FeedUrl, HourLimit, Hours, Keepalive, KeepaliveDue, Limit, Limits, NoDataAlert, Overflow,
-    Pacing, PacingScope, Ping, ProviderError, Queue, Reconnect, ReconnectAlert, RepairStep, RetryContext,
-    StaleAfter, Subscription, Target, Terms, Tls, TlsVersion, Variables, Window,
+    FeedConfig, FeedUrl, FirstAfter, HourLimit, Hours, Keepalive, KeepaliveDue, Limit, Limits, NoDataAlert,
+    Overflow, Pacing, PacingScope, Ping, ProviderError, Queue, Reconnect, ReconnectAlert, RepairStep,
+    RetryContext, StaleAfter, Subscription, Target, Terms, Tls, TlsVersion, Variables, Window,
 };
 pub use crossbeam_channel;
 pub use dialect::{

@@ -4,8 +4,8 @@
 
 use livefeed::lab::{Command, Entry, Incoming, Lab, Received, Script, Topic, What};
 use livefeed::{
-    AlertKind, EndReason, Error, ErrorClass, Event, Feed, FeedConfig, Keepalive, LoginStep, Matcher, Monitor,
-    NoticeAction, Outcome, RepairStep, Rule, Subscription,
+    AlertKind, EndReason, Error, ErrorClass, Event, Feed, FeedConfig, GoTo, Keepalive, LoginStep, Matcher,
+    Monitor, NoticeAction, Outcome, RepairStep, Rule, Subscription,
 };
 #[cfg(feature = "native-tls")]
 use livefeed::{Decision, Target};
@@ -300,6 +300,7 @@ fn t2_no_secret_of_a_plain_feed_is_shown_or_logged() {
     }
     wait_for(&lab, received("k4n4ry-sent-binary"));
     let again = Subscription::new("text").subscribe_text("k4n4ry-again").unsubscribe_text("k4n4ry-unagain");
+    let again = again.data(Matcher::pointer("/topic", "text"));
     feed.subscribe(again).unwrap();
     wait_for(&lab, received("k4n4ry-again"));
     for id in ["json", "made", "text", "long"] {
@@ -584,6 +585,31 @@ fn t2_no_secret_of_a_protocol_is_shown_or_logged() {
         r#"{"url": "ws://h", "login": [{"send": "k4n4ry-send", "expect": "k4n4ry-expect"}]}"#,
     );
     seen.error("from_json", &broken.unwrap_err());
+    feed.close(CEILING).unwrap();
+    seen.check();
+}
+
+#[test]
+fn t2_where_a_server_sends_the_feed_to_is_not_shown() {
+    record_logs();
+    let script = Script::new().greet(|request| {
+        let url = match (request.path.as_str(), request.header("Host")) {
+            ("/feed", Some(host)) => format!("ws://{host}/next?token=k4n4ry-moved"),
+            _ => "http://k4n4ry-nowhere/k4n4ry-nowhere".to_owned(),
+        };
+        vec![Command::Send(json!({"from": "parrot", "move": url}).to_string())]
+    });
+    let lab = Lab::start(script).unwrap();
+    let mut seen = Seen::default();
+    let moved = Rule::notice(Matcher::exists("/move"), NoticeAction::GoTo(GoTo::at("/move")));
+    let builder = Feed::builder(lab.url()).rule(moved).reconnect(|reconnect| {
+        let short = Duration::from_millis(5);
+        (reconnect.floor, reconnect.first, reconnect.max) = (short, short, short);
+    });
+    let feed = builder.open().unwrap();
+    seen.until(&feed, &lab, |event| matches!(event, Event::Alert(_)));
+    assert_eq!(lab.transcript().request(2).unwrap().path, "/next?token=k4n4ry-moved");
+    seen.until(&feed, &lab, connected);
     feed.close(CEILING).unwrap();
     seen.check();
 }

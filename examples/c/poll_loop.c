@@ -259,7 +259,7 @@ int main(int argc, char **argv) {
         if (source->feed == NULL) {
             continue;
         }
-        livefeed_result closed = livefeed_close(source->feed, 1000);
+        livefeed_result closed = livefeed_close(source->feed, 10000);
         if (closed != LIVEFEED_OK) {
             complain("close", closed);
         }

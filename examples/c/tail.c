@@ -175,7 +175,7 @@ int main(int argc, char **argv) {
         status = tail(feed, left);
     }
     if (feed != NULL) {
-        (void)livefeed_close(feed, 1000); /* says goodbye to the server; too late is no harm here */
+        (void)livefeed_close(feed, 10000); /* says goodbye to the server; too late is no harm here */
     }
     livefeed_free(feed);
     return status;

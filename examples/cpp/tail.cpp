@@ -82,7 +82,7 @@ int run(int argc, char **argv) {
         }
     }();
     bool enough = tail(feed, count);
-    feed.close(std::chrono::seconds(1));
+    feed.close(std::chrono::seconds(10));
     return enough ? 0 : 1;
 }
 

@@ -317,7 +317,7 @@ class Stale(_Told):
     """Seconds without data."""
     limit: float
     next: str
-    """What is done about it: probe, resubscribe, reconnect, next_endpoint."""
+    """What is done about it: probe, resubscribe, reconnect, next_endpoint, wait."""
 
 
 @dataclass(frozen=True)

@@ -72,6 +72,7 @@ fn subscriptions_of(event: &Event) -> &[SubscriptionId] {
         Event::Alert(e) => match &e.kind {
             AlertKind::SubscribeFailed { subscription, .. }
             | AlertKind::SubscriptionRefused { subscription, .. }
+            | AlertKind::SubscriptionStale { subscription, .. }
             | AlertKind::Quarantined { subscription, .. } => one(subscription),
             AlertKind::LimitAtCeiling { subscription, .. } => subscription.as_slice(),
             _ => &[],

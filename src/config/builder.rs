@@ -194,6 +194,18 @@ impl FeedBuilder {
         self
     }
 
+    /// Sets where messages have what the next connection takes up from. See [`FeedConfig::cursor`].
+    pub fn cursor(mut self, pointer: impl Into<String>) -> Self {
+        self.config.cursor = Some(pointer.into());
+        self
+    }
+
+    /// Keeps a captured or bound variable beyond its connection. See [`FeedConfig::keep`].
+    pub fn keep(mut self, name: impl Into<String>) -> Self {
+        self.config.keep.push(name.into());
+        self
+    }
+
     /// Sets after how many connections that it seems to have ended a subscription is set aside and tried alone.
     pub fn quarantine_after(mut self, connections: u32) -> Self {
         self.config.quarantine_after = Some(connections);
@@ -275,9 +287,9 @@ impl FeedBuilder {
     /// [`Error::WouldDeadlock`]. A panic in it is caught and reported, and the feed goes on.
     ///
     /// While it runs, nothing is read, and no verdict is given. Events that are made while the reader waits for the
-    /// server (`Subscribed`, the gap of a new subscription, an alert) reach it together with the next thing that
-    /// comes from the server, or at the next deadline. With a handler there is nothing to read by `recv` and the
-    /// iterators, and `on_wake` is not called.
+    /// server (`Subscribed`, the gap of a new subscription, an alert) wake the reader, and reach it at once; on Windows
+    /// they come together with the next thing that the server sends, or at the next deadline. With a handler there is
+    /// nothing to read by `recv` and the iterators, and `on_wake` is not called.
     pub fn handler(mut self, handler: impl FnMut(Event) + Send + 'static) -> Self {
         self.hooks.handler = Some(Box::new(handler));
         self

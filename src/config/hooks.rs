@@ -1,13 +1,14 @@
 //! What data can't express: the application's callbacks, and what they are told.
 
 use super::{FeedUrl, validate};
-use crate::dialect::Dialect;
+use crate::dialect::{self, Dialect};
 use crate::error::{EndReason, Error};
 use crate::event::{Alert, Event};
 use crate::frame::OnFrame;
 use crate::policy::verdict::Decision;
 use crate::secret::Secret;
 use crate::transport::Endpoint;
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -46,7 +47,7 @@ impl fmt::Debug for Hooks {
 }
 
 /// What a provider is told about the attempt it provides for.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Attempt {
     /// Counts the attempts since the last connection, from 1.
@@ -57,6 +58,29 @@ pub struct Attempt {
     pub endpoint: usize,
     /// How the attempt or connection before ended, if there was one.
     pub previous: Option<EndReason>,
+    /// How far the data of the feed has come: the value at [`FeedConfig::cursor`](crate::FeedConfig::cursor) in the last
+    /// data; `None` if there is none.
+    pub cursor: Option<Value>,
+    pub(crate) kept: Arc<dialect::Variables>,
+}
+
+impl Attempt {
+    /// The value of a variable that an earlier connection left behind: one of [`FeedConfig::keep`](crate::FeedConfig::keep).
+    pub fn var(&self, name: &str) -> Option<&Value> {
+        self.kept.get(name)
+    }
+}
+
+impl fmt::Debug for Attempt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // What was kept may be secret.
+        f.debug_struct("Attempt")
+            .field("number", &self.number)
+            .field("epoch", &self.epoch)
+            .field("endpoint", &self.endpoint)
+            .field("previous", &self.previous)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Where an attempt goes to: what a provider returns.

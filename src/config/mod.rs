@@ -30,7 +30,7 @@ pub(crate) use given::{check_given, without_given};
 pub use hooks::{Attempt, ProviderError, RetryContext, Target};
 pub(crate) use hooks::{Hooks, Provider};
 pub use hours::{HourLimit, Hours, Window};
-pub use keepalive::{Keepalive, KeepaliveDue};
+pub use keepalive::{FirstAfter, Keepalive, KeepaliveDue};
 pub use ladder::RepairStep;
 pub use limit::Limit;
 pub use pacing::{Batching, ConnectPacing, Pacing, PacingScope};
@@ -78,6 +78,10 @@ use std::time::Duration;
 #[non_exhaustive]
 pub struct FeedConfig {
     /// Where to connect to: `ws://` or `wss://`. Userinfo is sent as basic authentication. Required.
+    ///
+    /// Path and query may have placeholders, which are filled in for each attempt and percent-encoded: `${cursor}` (see
+    /// `cursor`), what `keep` names, `${time_s}` and the like. What is not known at first needs a default, and a parameter
+    /// of the query that comes out empty is left out: `wss://host/subscribe?cursor=${cursor|}`.
     pub url: FeedUrl,
     /// Where else the same can be got, in order. After an attempt that failed, and for the rung `next_endpoint` of
     /// `repair`, the next one is tried; after the last, `url` again. One that delivers data is kept. Default: `[]`.
@@ -120,6 +124,14 @@ pub struct FeedConfig {
     /// What has to be said before anything else, in order, within `connect.timeout`. Default: `[]`.
     #[serde(deserialize_with = "table::many")]
     pub login: Vec<LoginStep>,
+    /// Where messages have what the next connection can take up from: the JSON pointer to a value (`-1` is the
+    /// last element of an array). That of the last data of
+    /// the feed that has one, whosever it was, is `${cursor}` in `url`, `endpoints` and the login, on the next connection. See `cursor` of a
+    /// subscription for what is taken up one by one. Default: `none`.
+    pub cursor: Option<String>,
+    /// The variables that outlive their connection, among those that rules, the login and keepalives capture and that acknowledgements
+    /// bind: a session to resume, say. They are known until there is a newer value. Default: `[]`.
+    pub keep: Vec<String>,
     /// Which numbers, counted over all messages of a connection, show that some are missing. Default: `none`.
     pub sequence: Option<SequenceRule>,
     /// Whether heartbeats reach the application like messages. Default: `false`.
@@ -142,8 +154,8 @@ pub struct FeedConfig {
     #[serde(deserialize_with = "table::many")]
     pub ends: Vec<EndRule>,
     /// How often a subscription may be to blame for it that the server hung up (written, unanswered, and nothing else
-    /// was in question) before it is set aside, with an alert, to be tried later and alone. At least 1, or `none` for
-    /// never. Default: `3`.
+    /// was in question), or that the feed gave a connection up for want of its answer, before it is set aside, with an
+    /// alert, to be tried later and alone. At least 1, or `none` for never. Default: `3`.
     #[serde(serialize_with = "none::or", deserialize_with = "none::or_number")]
     pub quarantine_after: Option<u32>,
     /// How a connection is made.
@@ -171,6 +183,9 @@ pub struct FeedConfig {
     /// 1 ms to 365 days. Default: `2s`.
     #[serde(with = "limit::duration")]
     pub close_timeout: Duration,
+    /// What editors look for in a file.
+    #[serde(rename = "$schema", skip_serializing)]
+    schema: Option<String>,
 }
 
 /// Reads a part of a configuration from JSON; `what` stands in the error for the part as a whole.
@@ -205,6 +220,8 @@ impl Default for FeedConfig {
             rules: Vec::new(),
             codecs: Vec::new(),
             login: Vec::new(),
+            cursor: None,
+            keep: Vec::new(),
             sequence: None,
             deliver_heartbeats: false,
             deliver_control: false,
@@ -221,6 +238,7 @@ impl Default for FeedConfig {
             alerts: Alerts::default(),
             limits: Limits::default(),
             close_timeout: Duration::from_secs(2),
+            schema: None,
         }
     }
 }

@@ -7,7 +7,10 @@ use std::time::Duration;
 /// A limit on what is sent: so many messages in any span of time of this length. One of `pacing`.
 ///
 /// What is over the limit waits; when there is room, answers and keepalives go first, then subscribing, then the
-/// application's messages. Pings, pongs, answers, keepalives and the
+/// application's messages. These do not wait for the subscriptions of a new connection while those wait for a limit that
+/// is not theirs (`of: subscribes`): ten thousand at five a second would hold them up for half an hour. What the
+/// application asks for itself keeps its order: what it sends after a [`subscribe`](crate::Feed::subscribe) is written after
+/// that. Pings, pongs, answers, keepalives and the
 /// login count, and never wait.
 ///
 /// ```

@@ -144,6 +144,10 @@ pub struct Reconnect {
     /// not, and for a feed that has been up, they are retried at the longest delay, with an alert.
     /// Default: `true`.
     pub fatal_when_never_up: bool,
+    /// The code of the Close frame with which the feed leaves a connection to make a new one (RFC 6455 section 7.4.1):
+    /// 1000, 1001, or from 3000 to 4999. A server that can resume a session may forget it at 1000 and 1001. Closing the
+    /// feed itself says 1000 in any case. Default: `1000`.
+    pub close_code: u16,
 }
 
 impl Default for Reconnect {
@@ -157,6 +161,7 @@ impl Default for Reconnect {
             max_downtime: Limit::None,
             fatal_statuses: vec![400, 401, 403, 404, 410, 426],
             fatal_when_never_up: true,
+            close_code: 1000,
         }
     }
 }

@@ -63,8 +63,8 @@ impl Subscription {
     /// Sends what the closure returns at each new connection: for signatures and timestamps, which age.
     ///
     /// It is called on a livefeed thread, outside all locks. After an error or a panic nothing is sent, and an
-    /// [`Alert`](crate::Alert) of the kind [`SubscribeFailed`](crate::AlertKind::SubscribeFailed) says so; with a limit
-    /// the subscription then goes stale, and the closure is called again on the next connection.
+    /// [`Alert`](crate::Alert) of the kind [`SubscribeFailed`](crate::AlertKind::SubscribeFailed) says so. The closure is
+    /// called again after a second, and then after twice as long each time, up to 5 minutes, and on the next connection.
     pub fn subscribe_with<R: Into<Sendable>>(
         mut self,
         make: impl Fn(&TemplateContext) -> Result<R, String> + Send + Sync + 'static,

@@ -31,7 +31,8 @@ pub struct Terms {
     /// objects sorted by name. Bounded by `limits.subscribe_bytes`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub subscribe: Option<Template>,
-    /// What to write to end it, in the same form. Default: `none`; the data is then no longer delivered as its.
+    /// What to write to end it, in the same form. Default: `none`; the data is then no longer delivered as its. With a
+    /// placeholder that a rule's `bind` fills in it waits for the acknowledgement, for at most `ack_timeout`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unsubscribe: Option<Template>,
     /// What to write to find out whether its data still flows, in the same form: something that makes the server send
@@ -39,7 +40,8 @@ pub struct Terms {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub probe: Option<Template>,
     /// What its data looks like. Default: `none`, which means every message that is not a heartbeat and that no rule
-    /// knows; an error message from the server that no rule knows then keeps it fresh, too.
+    /// knows; an error message from the server that no rule knows then keeps it fresh, too. Where there are several
+    /// subscriptions, each that has a limit needs one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data: Option<Matcher>,
     /// How long there may be no data for it, counted from when its subscribe message was written: data that
@@ -59,8 +61,8 @@ pub struct Terms {
     /// What confirms that the server granted it. Default: `rule` if the feed has a rule for acknowledgements, else `none`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ack: Option<Ack>,
-    /// How long the confirmation may take, from when the subscribe message was written. From 1 ms to 365 days.
-    /// Default: `10s`.
+    /// How long the confirmation may take, from when the subscribe message was written, or the server last answered one
+    /// that was written before it: a server that works through many is waited for. From 1 ms to 365 days. Default: `10s`.
     #[serde(with = "duration::option", skip_serializing_if = "Option::is_none")]
     pub ack_timeout: Option<Duration>,
     /// What is done then. Default: `retry`.
@@ -71,7 +73,8 @@ pub struct Terms {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub topic: Option<String>,
     /// Where its messages have what the subscribe message of the next connection can take up from: the JSON
-    /// pointer to a value, which is then `${cursor}`. Default: `none`.
+    /// pointer to a value (`-1` is the last element of an array), which is then `${cursor}`.
+    /// Where the last message has none, that of an earlier one stays. An acknowledgement can say it too, by what it binds as `cursor`. Default: `none`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cursor: Option<String>,
     /// Which numbers in its data show that messages are missing. Default: `none`.
@@ -84,9 +87,19 @@ pub struct Terms {
     /// How long its data may say the same again and again. Default: `none`.
     #[serde(deserialize_with = "table::maybe", skip_serializing_if = "Option::is_none")]
     pub frozen: Option<FrozenRule>,
-    /// What is done, in this order, when it is stale; a rung that has a time is given so long. When the connection
-    /// itself is stale, it is given up at once; past the
-    /// last rung each time. Default: `["resubscribe:10s", "reconnect", "next_endpoint"]`.
+    /// What is done, in this order, when it is stale; a rung that has a time is given so long, and one that can't be done
+    /// (`resubscribe` without `unsubscribe`, `next_endpoint` with one endpoint) is passed over. Past the end the last rung
+    /// that makes a new connection stays. Data leads back to the first rung once it has come for as long as the limit.
+    /// Default: `["resubscribe:10s", "reconnect", "next_endpoint"]`.
+    ///
+    /// A new connection costs the other subscriptions their data. While the data of one of them is fresh, the first is
+    /// made at once, the next 1 minute after it, and then after 2, 4, 8, 16 and 30 minutes; before each the milder rungs
+    /// are tried again. Meanwhile it stays stale, which [`Stale`](crate::Event::Stale) says with `next: wait`, and an alert
+    /// is raised ([`SubscriptionStale`](crate::AlertKind::SubscriptionStale)).
+    ///
+    /// A list without `reconnect` and `next_endpoint` makes no new connection for this subscription, whatever the others
+    /// do: it is gone through again after such pauses. The limit of the connection as a whole holds all the same; when
+    /// that is over, a new connection is made at once.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub repair: Option<Vec<RepairStep>>,
 }

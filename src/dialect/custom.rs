@@ -16,6 +16,11 @@ use tungstenite::{Bytes, Utf8Bytes};
 /// Codecs come before it. It is called on the reader thread, once for each message, and holds up reading as long as it
 /// takes. A panic in it ends the connection.
 ///
+/// What the application itself waits for is found in what is put out: a message that [`Readout::data`] or
+/// [`Readout::other`] gives, and that meets the `expect` of a keepalive or the matcher of a
+/// [`request`](crate::Feed::request), is that answer, and neither data nor anything else. Of a WebSocket message of which
+/// neither gives anything, such as a heartbeat, the whole is looked at.
+///
 /// What it keeps from one message to the next comes from the server: bound it. Where the server breaks the protocol,
 /// [`NoticeAction::Reconnect`] makes a new connection.
 ///

@@ -1,15 +1,19 @@
 //! What a message is, by the rules: what the reader asks about each one.
 
 use crate::class::{ErrorClass, NoticeAction};
-use crate::dialect::captures::{self, Found, Wanted};
+use crate::dialect::answer::{Answer, Answered, Answers};
+use crate::dialect::by::{By, Listed};
+use crate::dialect::captures::{self, Found, Unfound, Wanted};
+use crate::dialect::change::Change;
 use crate::dialect::json::pointer::Pointer;
 use crate::dialect::json::scan;
 use crate::dialect::matcher::Matcher;
 use crate::dialect::router::{Hit, Owner, Router};
-use crate::dialect::rule::{By, Listed, Rule, RuleKind};
-use crate::dialect::template::placeholder::Vars;
+use crate::dialect::rule::{Rule, RuleKind};
 use crate::dialect::template::{FrameVars, Template, Variables};
 use crate::message::{Content, Names, Payload, SubscriptionId};
+use crate::panics::caught;
+use crate::secret::Secret;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fmt;
@@ -18,50 +22,6 @@ use std::time::{Duration, SystemTime};
 
 /// Of what one message lists so much is looked at.
 const MAX_LISTED: usize = 65_536;
-
-/// What changes while a feed runs. The same change twice is the same as once.
-#[derive(Debug, Clone)]
-pub(crate) enum Change {
-    /// A subscription, or what it has become.
-    Insert {
-        key: u64,
-        name: SubscriptionId,
-        /// What its data looks like; `None`: any data.
-        data: Option<Matcher>,
-        /// For rules with `by: match`, by their index: the matcher, filled in for this subscription.
-        by: Vec<(u32, Matcher)>,
-    },
-    Remove {
-        key: u64,
-    },
-    /// Somebody waits for a message like this.
-    Request {
-        ticket: u64,
-        matcher: Matcher,
-    },
-    RequestDone {
-        ticket: u64,
-    },
-    /// No subscriptions and no requests.
-    Clear,
-}
-
-impl Change {
-    /// A subscription as its variables make it now; `by` are the matchers of the rules that find theirs by one. What
-    /// can't be filled in yet (a key that its acknowledgement will bind) is met by nothing.
-    pub(crate) fn insert(
-        key: u64,
-        name: SubscriptionId,
-        data: Option<&Matcher>,
-        by: &[(u32, Matcher)],
-        vars: &dyn Vars,
-    ) -> Self {
-        let fill = |matcher: &Matcher| matcher.render(vars).unwrap_or_else(|_| Matcher::any([]));
-        let data = data.map(fill);
-        let by = by.iter().map(|(rule, matcher)| (*rule, fill(matcher))).collect();
-        Self::Insert { key, name, data, by }
-    }
-}
 
 /// What a message is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -84,6 +44,21 @@ pub(crate) enum Class {
     Reply,
 }
 
+impl From<RuleKind> for Class {
+    fn from(kind: RuleKind) -> Self {
+        match kind {
+            RuleKind::Heartbeat => Self::Heartbeat,
+            RuleKind::Keepalive => Self::Keepalive,
+            RuleKind::Ack => Self::Ack,
+            RuleKind::Nack => Self::Nack,
+            RuleKind::Ended => Self::Ended,
+            RuleKind::Notice => Self::Notice,
+            RuleKind::Ignored => Self::Ignored,
+            RuleKind::Data => Self::Data,
+        }
+    }
+}
+
 /// What [`Interpreter::read`] found. Made once and used again, so that data allocates nothing.
 #[derive(Debug, Default)]
 pub(crate) struct Reading {
@@ -94,8 +69,12 @@ pub(crate) struct Reading {
     pub(crate) names: Option<Names>,
     /// What follows from it, if something does.
     pub(crate) control: Option<Box<Control>>,
+    /// What the answer to a keepalive brought, if it did.
+    pub(crate) answered: Option<Box<Answered>>,
     /// The request that it answers.
     pub(crate) request: Option<u64>,
+    /// Its rule wants the application to get it.
+    pub(crate) deliver: bool,
     /// What a matcher said that panicked; the first, if several did.
     pub(crate) panicked: Option<String>,
 }
@@ -106,7 +85,9 @@ impl Reading {
         self.keys.clear();
         self.names = None;
         self.control = None;
+        self.answered = None;
         self.request = None;
+        self.deliver = false;
         self.panicked = None;
     }
 }
@@ -119,18 +100,24 @@ pub(crate) struct Control {
     pub(crate) class: ErrorClass,
     pub(crate) retry_after: Option<Duration>,
     pub(crate) notice: Option<NoticeAction>,
+    /// Where to go to, if that is told and that is what the notice calls for.
+    pub(crate) url: Option<Secret>,
     pub(crate) detail: String,
     /// Kept by the interpreter, too.
     pub(crate) capture: Found,
     pub(crate) bind: Found,
+    /// Of an acknowledgement: what it was to capture and to bind, and does not have.
+    pub(crate) unfound: [Unfound; 2],
     pub(crate) reply: Option<Result<Content, String>>,
+    /// Of an acknowledgement: whether nothing was missed, if it says that.
+    pub(crate) resumed: Option<bool>,
     /// It is about nobody that is known: nothing follows.
     pub(crate) unknown: bool,
 }
 
 impl fmt::Debug for Control {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // What was captured, and the reply, may be secrets.
+        // What was captured, the reply and the URL may be secrets.
         f.debug_struct("Control")
             .field("rule", &self.rule)
             .field("about", &self.about)
@@ -138,6 +125,7 @@ impl fmt::Debug for Control {
             .field("retry_after", &self.retry_after)
             .field("notice", &self.notice)
             .field("detail", &self.detail)
+            .field("resumed", &self.resumed)
             .field("unknown", &self.unknown)
             .finish_non_exhaustive()
     }
@@ -169,10 +157,14 @@ struct Compiled {
     class: ErrorClass,
     retry_after: Option<Duration>,
     notice: Option<NoticeAction>,
+    /// Where a notice has the URL to go to.
+    url: Option<Pointer>,
     detail: Option<Pointer>,
     capture: Wanted,
     bind: Wanted,
     reply: Option<Template>,
+    resumed: Option<Matcher>,
+    deliver: bool,
 }
 
 /// How a rule finds whom a message is about.
@@ -201,8 +193,12 @@ pub(crate) struct Interpreter {
     /// Its rules are the answers to keepalives, and behind them the rules.
     router: Router,
     requests: Router,
+    /// The data alone, if a rule knows some of it: the first router looks for none where a rule is met.
+    data: Option<Box<Router>>,
     tickets: BTreeSet<u64>,
+    /// How many of the router's rules are answers to keepalives.
     answers: u32,
+    awaited: Answers,
     rules: Vec<Compiled>,
     keys: BTreeSet<u64>,
     frame: FrameVars,
@@ -212,17 +208,20 @@ pub(crate) struct Interpreter {
 
 impl Interpreter {
     /// With these rules, heartbeats among them, and the answers that keepalives expect.
-    pub(crate) fn new(rules: &[Rule], keepalive_answers: &[Matcher]) -> Self {
+    pub(crate) fn new(rules: &[Rule], answers: &[Answer]) -> Self {
         let mut router = Router::default();
-        let whens = keepalive_answers.iter().chain(rules.iter().map(|rule| &rule.when));
+        let (awaited, answers) = Answers::new(answers);
+        let whens = answers.iter().chain(rules.iter().map(|rule| &rule.when));
         for (index, when) in (0..).zip(whens) {
             router.insert(Owner::Rule(index), None, Some(when));
         }
         Self {
             router,
             requests: Router::default(),
+            data: rules.iter().any(|rule| rule.is == RuleKind::Data).then(Box::default),
             tickets: BTreeSet::new(),
-            answers: u32::try_from(keepalive_answers.len()).unwrap_or(u32::MAX),
+            answers: u32::try_from(answers.len()).unwrap_or(u32::MAX),
+            awaited,
             rules: rules.iter().map(Compiled::new).collect(),
             keys: BTreeSet::new(),
             frame: FrameVars::new(0, 0, SystemTime::UNIX_EPOCH),
@@ -262,11 +261,15 @@ impl Interpreter {
                 self.remove(key);
                 self.keys.insert(key);
                 self.router.insert(Owner::Data(key), Some(&name), data.as_ref());
-                for (rule, matcher) in by {
-                    if let Some(router) = self.rules.get_mut(rule as usize).and_then(Compiled::router) {
-                        router.insert(Owner::Data(key), Some(&name), Some(&matcher));
-                    }
+                if let Some(router) = &mut self.data {
+                    router.insert(Owner::Data(key), Some(&name), data.as_ref());
                 }
+                self.find_by(key, &name, &by);
+            }
+            Change::Part { key, name, by } => {
+                self.remove(key);
+                self.keys.insert(key);
+                self.find_by(key, &name, &by);
             }
             Change::Remove { key } => self.remove(key),
             Change::Request { ticket, matcher } => {
@@ -290,10 +293,20 @@ impl Interpreter {
         }
     }
 
+    /// Rules find the subscription by these.
+    fn find_by(&mut self, key: u64, name: &SubscriptionId, by: &[(u32, Matcher)]) {
+        for (rule, matcher) in by {
+            if let Some(router) = self.rules.get_mut(*rule as usize).and_then(Compiled::router) {
+                router.insert(Owner::Data(key), Some(name), Some(matcher));
+            }
+        }
+    }
+
     fn remove(&mut self, key: u64) {
         if self.keys.remove(&key) {
             self.router.remove(Owner::Data(key));
-            for router in self.rules.iter_mut().filter_map(Compiled::router) {
+            let own = self.rules.iter_mut().filter_map(Compiled::router);
+            for router in own.chain(self.data.as_deref_mut()) {
                 router.remove(Owner::Data(key));
             }
         }
@@ -314,31 +327,59 @@ impl Interpreter {
         self.router.classify(payload, &mut self.hit);
         out.panicked = out.panicked.take().or_else(|| self.hit.panicked.take());
         match self.hit.rule {
-            None => {
-                std::mem::swap(&mut out.keys, &mut self.hit.keys);
-                out.names = self.hit.names.take();
-                if out.keys.is_empty() && self.router.is_strict() {
-                    out.class = Class::Other;
-                }
-            }
-            Some(answer) if answer < self.answers => out.class = Class::Answer(answer as usize),
+            None => self.data(self.router.names().cloned(), out),
+            Some(answer) if answer < self.answers => self.answer(answer, payload, out),
             Some(rule) => self.fire(rule - self.answers, payload, out),
         }
+    }
+
+    /// Whether anything is waited for: the answer to a keepalive, or to a request.
+    pub(crate) fn awaits(&self) -> bool {
+        self.answers > 0 || !self.tickets.is_empty()
+    }
+
+    /// Says whether a message of an application's own dialect is waited for: then it is an [`Class::Answer`] or a
+    /// [`Class::Reply`].
+    pub(crate) fn is_awaited(&mut self, payload: Payload<'_>, out: &mut Reading) -> bool {
+        self.read(payload, out);
+        out.control = None;
+        matches!(out.class, Class::Answer(_) | Class::Reply)
+    }
+
+    /// A keepalive waited for it.
+    #[cold]
+    fn answer(&mut self, index: u32, payload: Payload<'_>, out: &mut Reading) {
+        let (whose, answered) = self.awaited.read(index, payload);
+        out.class = Class::Answer(whose);
+        captures::keep(&mut self.frame.captures, &answered.capture);
+        if !answered.capture.is_empty() || answered.refused.is_some() {
+            out.answered = Some(Box::new(answered));
+        }
+    }
+
+    /// It is data, of those that were hit.
+    fn data(&mut self, names: Option<Names>, out: &mut Reading) {
+        std::mem::swap(&mut out.keys, &mut self.hit.keys);
+        out.names = names;
+        out.class = if out.keys.is_empty() && self.router.is_strict() { Class::Other } else { Class::Data };
     }
 
     /// A rule was met.
     #[cold]
     fn fire(&mut self, index: u32, payload: Payload<'_>, out: &mut Reading) {
+        let Some(kind) = self.rules.get(index as usize).map(|rule| rule.kind) else { return };
+        if kind == RuleKind::Data {
+            let names = self.data.as_deref_mut().and_then(|router| {
+                router.classify(payload, &mut self.hit);
+                router.names().cloned()
+            });
+            out.panicked = out.panicked.take().or_else(|| self.hit.panicked.take());
+            self.data(names, out);
+        } else {
+            out.class = kind.into();
+        }
         let Some(rule) = self.rules.get_mut(index as usize) else { return };
-        out.class = match rule.kind {
-            RuleKind::Heartbeat => Class::Heartbeat,
-            RuleKind::Keepalive => Class::Keepalive,
-            RuleKind::Ack => Class::Ack,
-            RuleKind::Nack => Class::Nack,
-            RuleKind::Ended => Class::Ended,
-            RuleKind::Notice => Class::Notice,
-            RuleKind::Ignored => Class::Ignored,
-        };
+        out.deliver = rule.deliver;
         let about = rule.who.find(payload, &mut self.by_hit);
         if let Some(panic) = self.by_hit.panicked.take() {
             out.panicked.get_or_insert(panic);
@@ -366,18 +407,34 @@ impl Interpreter {
             about: about.unwrap_or(AboutOwned::Keys(Vec::new())),
             class: rule.class,
             retry_after: rule.retry_after,
-            notice: rule.notice,
+            notice: rule.notice.clone(),
+            url: rule.url.as_ref().and_then(|pointer| match captures::value_at(payload, pointer) {
+                Some(Value::String(url)) => Some(url.into()),
+                _ => None,
+            }),
             detail: rule
                 .detail
                 .as_ref()
                 .map_or_else(String::new, |pointer| captures::detail(payload, pointer)),
             capture: Found::new(),
             bind: Found::new(),
+            unfound: Default::default(),
             reply: None,
+            resumed: None,
         };
         if !control.unknown {
             control.capture = rule.capture.find(payload);
             control.bind = rule.bind.find(payload);
+            if rule.kind == RuleKind::Ack {
+                control.unfound = [rule.capture.unfound(&control.capture), rule.bind.unfound(&control.bind)];
+            }
+            let resumed = rule.resumed.as_ref().map(|resumed| caught(|| resumed.matches(payload)));
+            control.resumed = resumed.map(|said| {
+                said.unwrap_or_else(|panic| {
+                    out.panicked.get_or_insert(panic);
+                    false
+                })
+            });
             captures::keep(&mut self.frame.captures, &control.capture);
             control.reply = rule.reply.as_ref().map(|reply| reply.reply(&self.frame, payload));
         }
@@ -413,11 +470,17 @@ impl Compiled {
             },
             class: rule.effective_class(),
             retry_after: rule.retry_after,
-            notice: rule.action,
+            notice: rule.action.clone(),
+            url: match &rule.action {
+                Some(NoticeAction::GoTo(go_to)) => Pointer::parse(&go_to.url).ok(),
+                _ => None,
+            },
             detail: rule.detail.as_ref().and_then(|pointer| Pointer::parse(pointer).ok()),
             capture: Wanted::new(&rule.capture),
             bind: Wanted::new(&rule.bind),
             reply: rule.reply.clone(),
+            resumed: rule.resumed.clone(),
+            deliver: rule.deliver,
         }
     }
 
@@ -451,14 +514,14 @@ impl Who {
     /// Whom the message is about; `None`: nobody that is known.
     fn find(&mut self, payload: Payload<'_>, hit: &mut Hit) -> Option<AboutOwned> {
         match self {
-            Self::Id(id) => frame_number(payload, id).map(AboutOwned::Frame),
+            Self::Id(id) => captures::frame_number(payload, id).map(AboutOwned::Frame),
             Self::Match(router) => {
                 router.classify(payload, hit);
                 (!hit.keys.is_empty()).then(|| AboutOwned::Keys(hit.keys.clone()))
             }
             Self::Listed { listed, id, complete } => {
                 let frame = match id {
-                    Some(id) => Some(frame_number(payload, id)?),
+                    Some(id) => Some(captures::frame_number(payload, id)?),
                     None => None,
                 };
                 let mut topics = Vec::new();
@@ -476,30 +539,6 @@ impl Who {
     }
 }
 
-/// The number of a frame of ours: a number, or a text that is one.
-fn frame_number(payload: Payload<'_>, pointer: &Pointer) -> Option<u64> {
-    /// From here on not every integer is a float.
-    const EXACT: f64 = 9_007_199_254_740_992.0;
-    match captures::value_at(payload, pointer)? {
-        Value::Number(number) => number.as_u64().or_else(|| {
-            let float =
-                number.as_f64().filter(|float| (0.0..EXACT).contains(float) && float.fract() == 0.0)?;
-            #[allow(
-                clippy::cast_possible_truncation,
-                clippy::cast_sign_loss,
-                reason = "it is a whole number within the range"
-            )]
-            Some(float as u64)
-        }),
-        Value::String(text) => {
-            let is_plain =
-                text.bytes().all(|b| b.is_ascii_digit()) && (text == "0" || !text.starts_with('0'));
-            if is_plain { text.parse().ok() } else { None }
-        }
-        _ => None,
-    }
-}
-
 /// Adds the texts and numbers at a pointer.
 fn list(payload: Payload<'_>, prefix: &str, pointer: &Pointer, topics: &mut Vec<String>) {
     let json = payload.as_bytes();
@@ -507,11 +546,17 @@ fn list(payload: Payload<'_>, prefix: &str, pointer: &Pointer, topics: &mut Vec<
         return;
     }
     scan::values(json, pointer, &mut |raw| {
-        match serde_json::from_slice(&raw) {
-            Ok(Value::String(text)) => topics.push(format!("{prefix}{text}")),
-            Ok(Value::Number(number)) => topics.push(format!("{prefix}{number}")),
+        let mut add = |value: &Value| match value {
+            Value::String(text) => topics.push(format!("{prefix}{text}")),
+            Value::Number(number) => topics.push(format!("{prefix}{number}")),
             _ => {}
+        };
+        match serde_json::from_slice(&raw) {
+            Ok(Value::Array(items)) => items.iter().for_each(add),
+            Ok(value) => add(&value),
+            Err(_) => {}
         }
+        topics.truncate(MAX_LISTED);
         topics.len() < MAX_LISTED
     });
 }

@@ -1,6 +1,7 @@
 //! The interpreter, with the messages of real feeds.
 
 use super::*;
+use crate::class::GoTo;
 use crate::dialect::template::{Member, Scope};
 use proptest::prelude::*;
 use serde_json::json;
@@ -147,7 +148,7 @@ fn all_kinds_of_correlation_are_understood() {
                 {"when": {"pointer": "/0/T", "equals": "subscription"}, "is": "ack",
                  "by": {"listed": {"T.": "/0/trades/*", "Q.": "/0/quotes/*"}, "complete": true}},
                 {"when": {"pointer": "/result", "exists": true}, "is": "ack",
-                 "by": {"listed": "/result/*", "id": "/id", "complete": true}},
+                 "by": {"listed": "/result", "id": "/id", "complete": true}},
             ]),
             vec![
                 (
@@ -286,6 +287,37 @@ fn keys_that_an_ack_binds_work_from_the_next_message_on() {
 }
 
 #[test]
+fn an_ack_says_whether_what_was_missed_is_replayed_and_may_carry_it() {
+    let rules = rules(json!([
+        {"when": {"pointer": "/publications/0", "exists": true}, "is": "ack", "by": {"id": "/id"},
+         "resumed": {"pointer": "/recovered", "equals": true}, "bind": {"cursor": "/offset"}, "deliver": true},
+        {"when": {"pointer": "/id", "exists": true}, "is": "ack", "by": {"id": "/id"},
+         "resumed": {"pointer": "/flags", "bits": 4}},
+        {"when": {"pointer": "/quiet", "exists": true}, "is": "ignored", "deliver": true},
+    ]));
+    let mut interpreter = interpreter(&rules, &[], None);
+    for (message, deliver, resumed, bound) in [
+        (r#"{"id":1,"publications":[{}],"recovered":true,"offset":7}"#, true, Some(true), 1),
+        (r#"{"id":1,"publications":[{}],"recovered":false}"#, true, Some(false), 0),
+        (r#"{"id":1,"flags":983044}"#, false, Some(true), 0),
+        (r#"{"id":1,"flags":1}"#, false, Some(false), 0),
+    ] {
+        let reading = read(&mut interpreter, message);
+        assert_eq!((reading.class, reading.deliver), (Class::Ack, deliver), "{message}");
+        let control = reading.control.unwrap();
+        assert_eq!((control.resumed, control.bind.len()), (resumed, bound), "{message}");
+    }
+    let reading = read(&mut interpreter, r#"{"quiet":1}"#);
+    assert!(reading.deliver && reading.class == Class::Ignored && reading.control.is_none());
+    assert!(!read(&mut interpreter, r#"{"data":1}"#).deliver);
+    let panics = Rule::ack(Matcher::text("a")).resumed(Matcher::closure(|_| panic!("oh")));
+    let mut interpreter = Interpreter::new(&[panics], &[]);
+    let reading = read(&mut interpreter, "a");
+    assert_eq!(reading.panicked.as_deref(), Some("oh"));
+    assert_eq!(reading.control.unwrap().resumed, Some(false));
+}
+
+#[test]
 fn heartbeats_are_answered_with_what_they_carry() {
     let rules = rules(json!([
         {"when": {"pointer": "/ping", "exists": true}, "is": "heartbeat", "reply": {"pong": "${/ping}"}},
@@ -343,6 +375,7 @@ fn notices_say_what_to_do() {
         {"when": {"all": [{"pointer": "/event", "equals": "info"}, {"pointer": "/code", "equals": 20051}]},
          "is": "notice", "do": "reconnect"},
         {"when": {"pointer": "/code", "equals": 20060}, "is": "notice", "do": {"pause": "120s"}},
+        {"when": {"pointer": "/code", "equals": 4}, "is": "notice", "do": {"go_to": "/url"}, "detail": "/msg"},
         {"when": {"pointer": "/code", "equals": "64008"}, "is": "notice", "do": {"reconnect_within": "60s"},
          "detail": "/msg"},
     ]));
@@ -351,6 +384,12 @@ fn notices_say_what_to_do() {
         (r#"{"event":"info","code":20051}"#, NoticeAction::Reconnect, ""),
         (r#"{"event":"info","code":20060}"#, NoticeAction::Pause(Duration::from_secs(120)), ""),
         (
+            r#"{"code":4,"url":"wss://h/?t=hunter2","msg":"away"}"#,
+            NoticeAction::GoTo(GoTo::at("/url")),
+            "away",
+        ),
+        (r#"{"code":4,"url":5}"#, NoticeAction::GoTo(GoTo::at("/url")), ""),
+        (
             r#"{"event":"notice","code":"64008","msg":"The connection will soon be closed","connId":"a"}"#,
             NoticeAction::ReconnectWithin(Duration::from_secs(60)),
             "The connection will soon be closed",
@@ -358,16 +397,74 @@ fn notices_say_what_to_do() {
     ] {
         let reading = read(&mut interpreter, message);
         let control = reading.control.unwrap();
+        assert!(!format!("{control:?}").contains("hunter2"));
         assert_eq!((reading.class, control.about), (Class::Notice, AboutOwned::All));
+        let url = message.contains("wss:").then(|| "wss://h/?t=hunter2".into());
+        assert_eq!(control.url, url, "{message}");
         assert_eq!((control.notice, &*control.detail), (Some(action), detail), "{message}");
     }
+}
+
+#[test]
+fn data_may_call_for_something_besides() {
+    let rules = rules(json!([
+        {"when": {"pointer": "/kind", "equals": "plain"}, "is": "data"},
+        {"when": {"pointer": "/envelope", "exists": true}, "is": "data", "capture": {"seq": "/s"},
+         "reply": {"envelope": "${/envelope}", "before": "${seq}"}},
+        {"when": {"pointer": "/kind", "exists": true}, "is": "ignored"},
+    ]));
+    let subs: Subs = &[(1, r#"{"symbol": "BTC"}"#), (2, r#"{"symbol": "ETH"}"#)];
+    let data = json!({"pointer": "/for/*", "equals": "${symbol}"});
+    let mut interpreter = interpreter(&rules, subs, Some(data));
+    for (message, class, keys, envelope) in [
+        (r#"{"for":["ETH","BTC"],"envelope":"e1","s":7}"#, Class::Data, &[1, 2][..], Some("e1")),
+        (r#"{"for":["ETH"],"envelope":"e2","s":8}"#, Class::Data, &[2], Some("e2")),
+        (r#"{"for":["XRP"],"envelope":"e3","s":9}"#, Class::Other, &[], Some("e3")),
+        (r#"{"for":["BTC"],"kind":"plain"}"#, Class::Data, &[1], None),
+        (r#"{"for":["BTC"],"kind":"other"}"#, Class::Ignored, &[], None),
+        (r#"{"for":["BTC"]}"#, Class::Data, &[1], None),
+    ] {
+        let reading = read(&mut interpreter, message);
+        assert_eq!((reading.class, &*reading.keys), (class, keys), "{message}");
+        let names = reading.names.map_or(0, |names| names.len());
+        assert_eq!(names, keys.len(), "{message}");
+        let reply = reading.control.map(|control| control.reply.unwrap().unwrap());
+        let reply = reply.map(|reply| String::from_utf8(reply.payload().as_bytes().to_vec()).unwrap());
+        let s = message.find("\"s\":").map(|at| &message[at + 4..at + 5]);
+        let expected =
+            envelope.map(|envelope| format!(r#"{{"before":{},"envelope":"{envelope}"}}"#, s.unwrap()));
+        assert_eq!(reply, expected, "{message}");
+    }
+    // A subscription that is gone gets nothing by these rules either.
+    interpreter.apply(Change::Remove { key: 2 });
+    let reading = read(&mut interpreter, r#"{"for":["ETH","BTC"],"envelope":"e4","s":1}"#);
+    assert_eq!((reading.class, &*reading.keys), (Class::Data, &[1][..]));
+    interpreter.apply(Change::Clear);
+    let reading = read(&mut interpreter, r#"{"for":["BTC"],"envelope":"e5","s":1}"#);
+    assert_eq!((reading.class, reading.keys.is_empty()), (Class::Data, true), "nobody knows his own");
 }
 
 #[test]
 fn requests_come_before_answers_and_these_before_rules() {
     let any_result = Matcher::exists("/id");
     let rules = [Rule::ack(any_result).by_id("/id"), Rule::heartbeat(Matcher::text("pong"))];
-    let mut interpreter = Interpreter::new(&rules, &[Matcher::text("pong"), Matcher::pointer("/id", 9)]);
+    let mut answers = [Matcher::text("pong"), Matcher::pointer("/id", 9)]
+        .map(|expect| Answer { expect: Some(expect), ..Answer::default() });
+    answers[1].refused = Some(Matcher::pointer("/no", true));
+    answers[1].detail = Some("/why".into());
+    answers[1].capture.insert("token".into(), "/token".into());
+    let mut interpreter = Interpreter::new(&rules, &answers);
+    assert!(read(&mut interpreter, "pong").answered.is_none());
+    let reading = read(&mut interpreter, r#"{"id":9,"token":"t2"}"#);
+    let answered = reading.answered.unwrap();
+    assert_eq!((reading.class, &answered.refused), (Class::Answer(1), &None));
+    assert_eq!(answered.capture, [("token".into(), Value::from("t2"))]);
+    assert!(!format!("{answered:?}").contains("t2"), "{answered:?}");
+    assert_eq!(interpreter.captures()["token"], "t2");
+    let reading = read(&mut interpreter, r#"{"id":9,"no":true,"why":"too old","token":"t3"}"#);
+    let answered = reading.answered.unwrap();
+    assert_eq!((reading.class, answered.refused.as_deref()), (Class::Answer(1), Some("too old")));
+    assert_eq!(interpreter.captures()["token"], "t2");
     let class = |interpreter: &mut Interpreter, message| read(interpreter, message).class;
     assert_eq!(class(&mut interpreter, "pong"), Class::Answer(0));
     assert_eq!(class(&mut interpreter, r#"{"id":9}"#), Class::Answer(1));
@@ -392,7 +489,7 @@ fn the_first_rule_wins_and_data_is_what_none_took() {
     let rules = [
         Rule::ignored(Matcher::text("a")),
         Rule::heartbeat(Matcher::text("a")),
-        Rule::keepalive(Matcher::text("k")),
+        Rule::keepalive(Matcher::text("k")).by_all(),
     ];
     let mut interpreter = Interpreter::new(&rules, &[]);
     assert_eq!(read(&mut interpreter, "a").class, Class::Ignored);

@@ -38,7 +38,8 @@ use std::time::{Duration, SystemTime};
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct LoginStep {
-    /// What is sent first. Default: nothing, for a server that speaks first.
+    /// What is sent first. Default: nothing, for a server that speaks first. What can't be made, because a variable is
+    /// not known or a closure fails, ends the attempt as [`LoginFailed`](crate::EndReason::LoginFailed), and is retried.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub send: Option<Template>,
     /// What is then waited for. Default: nothing.
@@ -117,7 +118,8 @@ impl LoginStep {
     /// serialized it is the string `<closure>`.
     ///
     /// It is called on the reader thread, outside all locks, and can't be interrupted: it should keep within
-    /// [`LoginContext::time_left`]. A panic in it is an error that is worth another attempt.
+    /// [`LoginContext::time_left`]. An error ends the attempt as [`LoginFailed`](crate::EndReason::LoginFailed); a panic in
+    /// it is one that is worth another attempt.
     pub fn call(call: impl Fn(&mut LoginContext) -> Result<(), LoginError> + Send + Sync + 'static) -> Self {
         Self { call: Some(LoginFn(Arc::new(call))), ..Self::new() }
     }
@@ -160,7 +162,7 @@ impl LoginStep {
         }
         let known = |name: &str| name == "id" || template::is_built_in(name) || known(name);
         if let Some(send) = &self.send {
-            send.check(&known).map_err(|problem| ("send".to_owned(), problem))?;
+            send.check_single(&known).map_err(|problem| ("send".to_owned(), problem))?;
         } else if self.expect.is_none() {
             return Err((
                 "expect".into(),
@@ -328,6 +330,8 @@ pub(crate) struct Login {
     state: Step,
     frame: FrameVars,
     panicked: Option<String>,
+    /// What was to be captured and was not there: the name, and the step and the pointer in words.
+    unfound: Vec<(String, String)>,
 }
 
 /// How far the present step is.
@@ -342,10 +346,9 @@ enum Step {
 }
 
 impl Login {
-    /// Before the first step.
-    pub(crate) fn new(steps: Arc<[LoginStep]>, epoch: u64, attempt: u32, now: SystemTime) -> Self {
-        let frame = FrameVars::new(epoch, attempt, now);
-        let mut login = Self { steps, at: 0, state: Step::Due, frame, panicked: None };
+    /// Before the first step, with what is known from earlier connections.
+    pub(crate) fn new(steps: Arc<[LoginStep]>, frame: FrameVars) -> Self {
+        let mut login = Self { steps, at: 0, state: Step::Due, frame, panicked: None, unfound: Vec::new() };
         login.begin_step();
         login
     }
@@ -391,7 +394,12 @@ impl Login {
         if !meets(expect) {
             return Verdict::NotMine;
         }
-        let found = Wanted::new(&step.capture).find(message);
+        let wanted = Wanted::new(&step.capture);
+        let found = wanted.find(message);
+        for (name, pointer) in wanted.unfound(&found) {
+            let words = format!("login[{}].capture.{name} found nothing at {pointer}", self.at);
+            self.unfound.push((name.to_string(), words));
+        }
         captures::keep(&mut self.frame.captures, &found);
         self.go_on();
         Verdict::Taken
@@ -421,6 +429,20 @@ impl Login {
             (Ok(expect), Ok(refused)) => Step::Waiting { expect, refused },
             (Err(missing), _) | (_, Err(missing)) => Step::Failed(missing.to_string()),
         };
+    }
+
+    /// What went wrong in the present step, in words: which step it is, and whether an earlier one did not find what is
+    /// missing.
+    pub(crate) fn explain(&self, problem: &str) -> String {
+        let missing = |name: &str| problem.contains(&format!("${{{name}}}"));
+        let why = self.unfound.iter().find(|(name, _)| missing(name));
+        let why = why.map_or_else(String::new, |(_, words)| format!(": {words}"));
+        format!("login[{}]: {problem}{why}", self.at)
+    }
+
+    /// What it waits for when time is up; so many messages came that belong to no step.
+    pub(crate) fn waiting(&self, others: usize) -> String {
+        format!("login[{}] did not get what it expects; other messages that came: {others}", self.at)
     }
 
     /// What a matcher said that panicked, once.

@@ -21,7 +21,7 @@ fn steps(data: Value) -> Arc<[LoginStep]> {
 }
 
 fn run(name: &str, steps: Arc<[LoginStep]>, script: Vec<Do>) -> Login {
-    let mut login = Login::new(steps, 2, 1, SystemTime::UNIX_EPOCH);
+    let mut login = Login::new(steps, FrameVars::new(2, 1, SystemTime::UNIX_EPOCH));
     for (at, act) in script.into_iter().enumerate() {
         match act {
             Sends(id, text) => {
@@ -232,7 +232,7 @@ fn closures_set_variables() {
     assert!(!format!("{:?}", login.context(Duration::ZERO)).contains("REST"));
 
     let fails = |call: LoginStep| {
-        let login = Login::new([call].into(), 1, 1, SystemTime::UNIX_EPOCH);
+        let login = Login::new([call].into(), FrameVars::new(1, 1, SystemTime::UNIX_EPOCH));
         let Next::Call(call) = login.next() else { panic!("{:?}", login.next()) };
         call.call(&mut login.context(Duration::ZERO)).unwrap_err()
     };

@@ -1,18 +1,17 @@
 //! What the server's control messages mean, said as data: how one is recognised, what it is, whom it is about.
 
 use crate::class::{ErrorClass, NoticeAction};
+use crate::dialect::by::{By, Listed};
 use crate::dialect::json::pointer::Pointer;
 use crate::dialect::matcher::Matcher;
+use crate::dialect::template::interval::Interval;
 use crate::dialect::template::{self, Template, TemplateContext};
 use crate::duration;
 use crate::message::Sendable;
 use crate::secret::Secret;
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{self, Deserializer, MapAccess, Visitor};
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::fmt;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -20,7 +19,7 @@ use std::time::Duration;
 const TIMES: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(365 * 86_400);
 
 /// Says what a message of the server means. The first rule of a feed whose `when` a message meets decides; what
-/// meets none is data.
+/// meets none is data, and so is what meets a rule that says so ([`RuleKind::Data`]).
 ///
 /// ```
 /// use livefeed::{ErrorClass, Matcher, Rule};
@@ -43,13 +42,19 @@ pub struct Rule {
     pub when: Matcher,
     /// What they are.
     pub is: RuleKind,
-    /// Whom they are about. Default: for an acknowledgement the oldest subscription that waits for one; otherwise
-    /// all.
+    /// Whom they are about. `keepalive` and `ended` must have it, and so must `nack`, unless its class is
+    /// `connection_fatal` or `feed_fatal`. Default for `ack`: the oldest subscription that waits for one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by: Option<By>,
     /// How bad it is, for `nack` and `ended`. Default: `refused` for a nack, `retry_later` for an end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub class: Option<ErrorClass>,
+    /// How long the server may say nothing at most, for `heartbeat`: so long without a message of any kind, data or not,
+    /// and the connection is given up ([`EndReason::HeartbeatOverdue`](crate::EndReason::HeartbeatOverdue)). WebSocket pings and pongs are no messages.
+    /// From 1 ms to 365 days. May be a text with what the login captured, also the sum of two: `"${keepalive_timeout}s 5s"`. Of
+    /// several rules the shortest holds. Default: any time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub within: Option<Interval>,
     /// When to try again at the earliest, for the class `retry_later`. From 1 ms to 365 days. Default: the feed's
     /// own delays.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "duration::option")]
@@ -58,19 +63,32 @@ pub struct Rule {
     #[serde(rename = "do", default, skip_serializing_if = "Option::is_none")]
     pub action: Option<NoticeAction>,
     /// Variables of the connection: a name, and the JSON pointer of its value in the message. They are known in
-    /// all templates until the connection ends. A value over 4 KiB is left alone, and so is a variable whose value
-    /// is not there.
+    /// all templates until the connection ends (with `*`, the first that is found), in the order of the stream: from the next message on; and after that, if
+    /// `keep` of the feed names them. A value over 4 KiB is left alone, and so is a variable whose value is not there.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub capture: BTreeMap<String, String>,
     /// Variables of the subscriptions that an acknowledgement is about, in the same form: for a key that the server
-    /// chooses, and that its data then carries. Forgotten when the connection ends.
+    /// chooses, and that its data then carries. Forgotten when the connection ends, unless `keep` of the feed names it. What is
+    /// bound as `cursor` is where the subscription is until its data says otherwise.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub bind: BTreeMap<String, String>,
-    /// What is sent in answer. `${/pointer}` stands for a value of the message. Not for `${id}`, which answers
-    /// do not have.
+    /// What is sent in answer, before all that can wait. `${/pointer}` stands for a value of the message. Not for
+    /// `${id}`, which answers do not have. An answer that still waits to be written gives way to a newer one of the same rule, but
+    /// to data each message has an answer of its own: those may take `limits.send_bytes` while they wait; a server that
+    /// takes none ends the connection by that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reply: Option<Template>,
-    /// The JSON pointer of the server's own words. Up to 200 characters of them appear in events and logs. Default:
+    /// For an acknowledgement: what it looks like if the server has sent, or will send, all that was missed since the
+    /// subscription was last in force, so that nothing is lost. Shown as `resumed` of [`Subscribed`](crate::Subscribed). Without placeholders.
+    /// Default: the server does not say that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resumed: Option<Matcher>,
+    /// Whether these messages reach the application, too, for there is data in them: as messages of the subscriptions
+    /// that an acknowledgement confirms, or that are found by a matcher. They do not count as data. Default: `false`, as
+    /// `deliver_control` and `deliver_heartbeats` say.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub deliver: bool,
+    /// The JSON pointer of the server's own words; with `*`, the first that are found. Up to 200 characters of them appear in events and logs. Default:
     /// none are shown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
@@ -95,6 +113,12 @@ pub enum RuleKind {
     Notice,
     /// Nothing: it is neither data nor anything else.
     Ignored,
+    /// Data, that calls for something at once besides. It goes to the application and to its subscriptions like any other,
+    /// in its place, and counts for their freshness; `capture` and `reply` apply, also where it is nobody's data. The
+    /// reply goes out once the message is in the queue: it says that it was received, not that it was handled.
+    /// Each such message costs a turn of the feed's lock, where other data costs one for all that a `recv` brings; a
+    /// rule with neither `capture` nor `reply` costs nothing, and is of use in front of rules that are less exact.
+    Data,
 }
 
 impl RuleKind {
@@ -108,69 +132,8 @@ impl RuleKind {
             Self::Ended => "ended",
             Self::Notice => "notice",
             Self::Ignored => "ignored",
+            Self::Data => "data",
         }
-    }
-}
-
-/// Whom a message is about: how a [`Rule`] finds the subscriptions.
-///
-/// In data `{"id": "/id"}`, `{"match": {"pointer": "/channel", "equals": "${channel}"}}`, `{"listed": "/channels/*"}`,
-/// `"oldest"` or `"all"`.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub enum By {
-    /// The message has the number of the frame (its `${id}`) at this JSON pointer, as a number or as a text of
-    /// digits.
-    Id(String),
-    /// The message meets this matcher, whose placeholders each subscription fills in with its own variables.
-    Match(Matcher),
-    /// The message lists what is subscribed.
-    Listed(Listed),
-    /// The subscription that has waited longest for an answer.
-    Oldest,
-    /// All subscriptions of the connection.
-    All,
-}
-
-/// What a message lists: compared with the `topic` of the subscriptions.
-///
-/// In data `{"listed": "/channels/*", "id": "/id", "complete": true}`. Where one pointer does not do,
-/// `listed` is an object: `{"listed": {"trades.": "/trades/*", "quotes.": "/quotes/*"}}` lists
-/// `trades.AAPL` for an `AAPL` in `trades`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Listed {
-    /// The JSON pointers of the topics, by the text that is put in front of what is found there. At least one.
-    pub listed: BTreeMap<String, String>,
-    /// The JSON pointer of the number of the frame that is answered. Default: none, which means that the list is
-    /// about all subscriptions.
-    pub id: Option<String>,
-    /// Whether what is not listed is refused: by a frame's answer, its subscriptions; otherwise any. Default: `false`.
-    pub complete: bool,
-}
-
-impl Listed {
-    /// What is found at this JSON pointer.
-    pub fn at(pointer: impl Into<String>) -> Self {
-        Self { listed: BTreeMap::from([(String::new(), pointer.into())]), id: None, complete: false }
-    }
-
-    /// What is found at several, with a text in front.
-    pub fn prefixed<P: Into<String>, T: Into<String>>(pointers: impl IntoIterator<Item = (P, T)>) -> Self {
-        let listed = pointers.into_iter().map(|(prefix, pointer)| (prefix.into(), pointer.into())).collect();
-        Self { listed, id: None, complete: false }
-    }
-
-    /// Sets where the number of the answered frame is.
-    pub fn id(mut self, pointer: impl Into<String>) -> Self {
-        self.id = Some(pointer.into());
-        self
-    }
-
-    /// Takes what is not listed as refused.
-    pub fn complete(mut self) -> Self {
-        self.complete = true;
-        self
     }
 }
 
@@ -181,11 +144,14 @@ impl Rule {
             is,
             by: None,
             class: None,
+            within: None,
             retry_after: None,
             action: None,
             capture: BTreeMap::new(),
             bind: BTreeMap::new(),
             reply: None,
+            resumed: None,
+            deliver: false,
             detail: None,
         }
     }
@@ -195,7 +161,8 @@ impl Rule {
         Self::new(when, RuleKind::Heartbeat)
     }
 
-    /// These messages are heartbeats of subscriptions: of those found by [`by_match`](Self::by_match), or of all.
+    /// These messages are heartbeats of subscriptions: of those found by [`by_match`](Self::by_match), or of all, by
+    /// [`by_all`](Self::by_all). One of the two must be said.
     pub fn keepalive(when: Matcher) -> Self {
         Self::new(when, RuleKind::Keepalive)
     }
@@ -205,12 +172,13 @@ impl Rule {
         Self::new(when, RuleKind::Ack)
     }
 
-    /// These messages refuse subscriptions.
+    /// These messages refuse subscriptions. Whom must be said, by [`by_id`](Self::by_id) or another, unless they are the
+    /// end of the connection or of the feed: [`class`](Self::class).
     pub fn nack(when: Matcher) -> Self {
         Self::new(when, RuleKind::Nack)
     }
 
-    /// These messages end subscriptions that were in force.
+    /// These messages end subscriptions that were in force. Whom must be said, by [`by_match`](Self::by_match) or another.
     pub fn ended(when: Matcher) -> Self {
         Self::new(when, RuleKind::Ended)
     }
@@ -223,6 +191,12 @@ impl Rule {
     /// These messages mean nothing.
     pub fn ignored(when: Matcher) -> Self {
         Self::new(when, RuleKind::Ignored)
+    }
+
+    /// These messages are data, and call for something besides: a [`reply`](Self::reply), a
+    /// [`capture`](Self::capture).
+    pub fn data(when: Matcher) -> Self {
+        Self::new(when, RuleKind::Data)
     }
 
     /// Sets whom the messages are about.
@@ -251,7 +225,7 @@ impl Rule {
         self.by(By::Oldest)
     }
 
-    /// They are about all subscriptions.
+    /// They are about all subscriptions; see [`By::All`].
     pub fn by_all(self) -> Self {
         self.by(By::All)
     }
@@ -259,6 +233,12 @@ impl Rule {
     /// Sets how bad it is.
     pub fn class(mut self, class: ErrorClass) -> Self {
         self.class = Some(class);
+        self
+    }
+
+    /// Sets how long the server may say nothing at most, for heartbeats.
+    pub fn within(mut self, limit: impl Into<Interval>) -> Self {
+        self.within = Some(limit.into());
         self
     }
 
@@ -304,6 +284,18 @@ impl Rule {
         self.reply(Template::closure(make))
     }
 
+    /// Sets what an acknowledgement looks like by which nothing was missed.
+    pub fn resumed(mut self, matcher: Matcher) -> Self {
+        self.resumed = Some(matcher);
+        self
+    }
+
+    /// Has the application get these messages, too.
+    pub fn deliver(mut self) -> Self {
+        self.deliver = true;
+        self
+    }
+
     /// Sets where the server's own words are.
     pub fn detail(mut self, pointer: impl Into<String>) -> Self {
         self.detail = Some(pointer.into());
@@ -333,6 +325,13 @@ impl Rule {
             };
             by.check(&known).map_err(|(field, problem)| (format!("by{field}"), problem))?;
         }
+        if let Some(resumed) = &self.resumed {
+            resumed.check().map_err(|(field, problem)| (format!("resumed.{field}"), problem))?;
+            if !resumed.is_plain() {
+                let problem = "has a placeholder, which nothing fills in here: write what the message has";
+                return Err(("resumed".into(), problem.into()));
+            }
+        }
         for (field, captures) in [("capture", &self.capture), ("bind", &self.bind)] {
             check_captures(field, captures)?;
         }
@@ -343,7 +342,7 @@ impl Rule {
             let known = |name: &str| {
                 name.starts_with('/') || (name != "id" && (template::is_built_in(name) || connection(name)))
             };
-            reply.check(&known).map_err(|mut problem| {
+            reply.check_single(&known).map_err(|mut problem| {
                 if problem.ends_with("${id}") {
                     problem += ": an answer has no number of its own";
                 }
@@ -364,7 +363,7 @@ impl Rule {
 
     /// Whether the kind has use for the fields that are set.
     fn check_fields(&self) -> Result<(), (&'static str, String)> {
-        use RuleKind::{Ack, Ended, Keepalive, Nack, Notice};
+        use RuleKind::{Ack, Ended, Heartbeat, Ignored, Keepalive, Nack, Notice};
         let kind = self.is;
         let only = |field, set: bool, kinds: &[RuleKind]| {
             if !set || kinds.contains(&kind) {
@@ -376,12 +375,27 @@ impl Rule {
         };
         only("by", self.by.is_some(), &[Ack, Nack, Ended, Keepalive])?;
         only("class", self.class.is_some(), &[Nack, Ended])?;
+        only("within", self.within.is_some(), &[Heartbeat])?;
         only("retry_after", self.retry_after.is_some(), &[Nack, Ended])?;
         only("do", self.action.is_some(), &[Notice])?;
+        only("deliver", self.deliver, &[Heartbeat, Keepalive, Ack, Nack, Ended, Notice, Ignored])?;
+        only("resumed", self.resumed.is_some(), &[Ack])?;
         only("bind", !self.bind.is_empty(), &[Ack])?;
         only("detail", self.detail.is_some(), &[Ack, Nack, Ended, Notice])?;
         if kind == Notice && self.action.is_none() {
             return Err(("do", "is missing: say what a notice calls for, such as \"reconnect\"".into()));
+        }
+        let of_feed = matches!(self.effective_class(), ErrorClass::ConnectionFatal | ErrorClass::FeedFatal);
+        let choice = match kind {
+            Keepalive => Some("{\"match\": ..} or \"all\""),
+            Ended => Some("{\"id\": ..}, {\"match\": ..}, {\"listed\": ..} or \"all\""),
+            Nack if !of_feed => {
+                Some("{\"id\": ..}, {\"match\": ..}, {\"listed\": ..}, \"oldest\" or \"all\"")
+            }
+            _ => None,
+        };
+        if let (None, Some(choice)) = (&self.by, choice) {
+            return Err(("by", format!("is missing: say whom, by {choice}")));
         }
         if kind == Keepalive && !matches!(self.by, None | Some(By::Match(_) | By::All)) {
             return Err(("by", "must be {\"match\": ..} or \"all\" for a keepalive".into()));
@@ -393,11 +407,15 @@ impl Rule {
             return Err(("retry_after", "is for the class \"retry_later\" only".into()));
         }
         for (field, time) in
-            [("retry_after", self.retry_after), ("do", self.action.and_then(NoticeAction::time))]
+            [("retry_after", self.retry_after), ("do", self.action.as_ref().and_then(NoticeAction::time))]
         {
             if time.is_some_and(|time| !TIMES.contains(&time)) {
                 return Err((field, "must be from 1 ms to 365 days".into()));
             }
+        }
+        if let Some(NoticeAction::GoTo(go_to)) = &self.action {
+            Pointer::parse(&go_to.url).map_err(|problem| ("do", problem))?;
+            go_to.wrong_host().map_or(Ok(()), |problem| Err(("do", problem)))?;
         }
         Ok(())
     }
@@ -417,124 +435,13 @@ pub(in crate::dialect) fn check_captures(
     captures: &BTreeMap<String, String>,
 ) -> Result<(), (String, String)> {
     for (name, pointer) in captures {
-        template::check_name(name).map_err(|problem| (field.to_owned(), problem))?;
+        // An acknowledgement may say where the data begins.
+        let is_cursor = field == "bind" && name == "cursor";
+        let named = if is_cursor { Ok(()) } else { template::check_name(name) };
+        named.map_err(|problem| (field.to_owned(), problem))?;
         Pointer::parse(pointer).map_err(|problem| (format!("{field}.{name}"), problem))?;
     }
     Ok(())
-}
-
-impl By {
-    /// The path in the error begins with a dot, or is empty.
-    fn check(&self, known: &dyn Fn(&str) -> bool) -> Result<(), (String, String)> {
-        let pointer = |field: &str, text: &str| {
-            Pointer::parse(text).map(drop).map_err(|problem| (field.to_owned(), problem))
-        };
-        match self {
-            Self::Id(id) => pointer(".id", id),
-            Self::Match(matcher) => {
-                matcher.check().map_err(|(field, problem)| (format!(".match.{field}"), problem))?;
-                template::check_matcher(matcher, known).map_err(|problem| (".match".to_owned(), problem))
-            }
-            Self::Listed(listed) => {
-                if listed.listed.is_empty() {
-                    return Err((".listed".into(), "is empty: name a field".into()));
-                }
-                for (prefix, text) in &listed.listed {
-                    let field =
-                        if prefix.is_empty() { ".listed".into() } else { format!(".listed.{prefix}") };
-                    pointer(&field, text)?;
-                }
-                listed.id.as_ref().map_or(Ok(()), |id| pointer(".id", id))
-            }
-            Self::Oldest | Self::All => Ok(()),
-        }
-    }
-}
-
-/// How subscriptions are found, as data.
-#[derive(Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct ByForm {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    id: Option<String>,
-    #[serde(rename = "match", skip_serializing_if = "Option::is_none")]
-    matcher: Option<Matcher>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    listed: Option<Pointers>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    complete: Option<bool>,
-}
-
-/// One pointer, or several with the text in front.
-#[derive(Serialize, Deserialize)]
-#[serde(untagged, expecting = "a JSON pointer, or an object of them")]
-enum Pointers {
-    One(String),
-    Several(BTreeMap<String, String>),
-}
-
-impl Serialize for By {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let form = match self {
-            Self::Id(id) => ByForm { id: Some(id.clone()), ..ByForm::default() },
-            Self::Match(matcher) => ByForm { matcher: Some(matcher.clone()), ..ByForm::default() },
-            Self::Listed(Listed { listed, id, complete }) => ByForm {
-                id: id.clone(),
-                listed: Some(match listed.get("") {
-                    Some(pointer) if listed.len() == 1 => Pointers::One(pointer.clone()),
-                    _ => Pointers::Several(listed.clone()),
-                }),
-                complete: complete.then_some(true),
-                ..ByForm::default()
-            },
-            Self::Oldest => return serializer.serialize_str("oldest"),
-            Self::All => return serializer.serialize_str("all"),
-        };
-        form.serialize(serializer)
-    }
-}
-
-impl<'de> Deserialize<'de> for By {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(ByVisitor)
-    }
-}
-
-struct ByVisitor;
-
-impl<'de> Visitor<'de> for ByVisitor {
-    type Value = By;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("{\"id\": ..}, {\"match\": ..}, {\"listed\": ..}, \"oldest\" or \"all\"")
-    }
-
-    fn visit_str<E: de::Error>(self, name: &str) -> Result<By, E> {
-        match name {
-            "oldest" => Ok(By::Oldest),
-            "all" => Ok(By::All),
-            _ => Err(E::invalid_value(de::Unexpected::Str(name), &self)),
-        }
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<By, A::Error> {
-        match ByForm::deserialize(MapAccessDeserializer::new(map))? {
-            ByForm { id: Some(id), matcher: None, listed: None, complete: None } => Ok(By::Id(id)),
-            ByForm { id: None, matcher: Some(matcher), listed: None, complete: None } => {
-                Ok(By::Match(matcher))
-            }
-            ByForm { id, matcher: None, listed: Some(listed), complete } => {
-                let listed = match listed {
-                    Pointers::One(pointer) => BTreeMap::from([(String::new(), pointer)]),
-                    Pointers::Several(pointers) => pointers,
-                };
-                Ok(By::Listed(Listed { listed, id, complete: complete.unwrap_or(false) }))
-            }
-            _ => Err(de::Error::custom(
-                "give one of {\"id\": ..}, {\"match\": ..}, {\"listed\": .., \"id\": .., \"complete\": ..}",
-            )),
-        }
-    }
 }
 
 #[cfg(test)]

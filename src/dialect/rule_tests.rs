@@ -1,6 +1,7 @@
 //! Rules: their form in data, and what is refused.
 
 use super::*;
+use crate::class::GoTo;
 use serde_json::json;
 
 fn known(name: &str) -> bool {
@@ -54,6 +55,15 @@ fn data_and_builder_say_the_same() {
             json!({"is": "notice", "do": {"pause": "1m"}}),
         ),
         (Rule::ignored(when()), json!({"is": "ignored"})),
+        (
+            Rule::heartbeat(when()).within(Interval::text("${keepalive}s 5s")),
+            json!({"is": "heartbeat", "within": "${keepalive}s 5s"}),
+        ),
+        (
+            Rule::notice(when(), NoticeAction::GoTo(GoTo::at("/url").host("*.h"))),
+            json!({"is": "notice", "do": {"go_to": "/url", "hosts": ["*.h"]}}),
+        ),
+        (Rule::data(when()).capture("seq", "/s"), json!({"is": "data", "capture": {"seq": "/s"}})),
     ] {
         let data = form(data);
         assert_eq!(serde_json::to_value(&rule).unwrap(), data);
@@ -73,7 +83,7 @@ fn what_is_no_rule_is_refused() {
     for wrong in [
         json!({"is": "ack"}),
         json!({"when": text}),
-        json!({"when": text, "is": "data"}),
+        json!({"when": text, "is": "message"}),
         json!({"when": text, "is": "ack", "unknown": 1}),
         json!({"when": text, "is": "ack", "by": "newest"}),
         json!({"when": text, "is": "ack", "by": {}}),
@@ -97,16 +107,22 @@ fn what_has_no_meaning_is_named() {
         (json!({"is": "heartbeat", "by": "all"}), "by"),
         (json!({"is": "ack", "class": "refused"}), "class"),
         (json!({"is": "ack", "retry_after": "1s"}), "retry_after"),
-        (json!({"is": "nack", "retry_after": "1s"}), "retry_after"),
-        (json!({"is": "nack", "class": "benign", "retry_after": "1s"}), "retry_after"),
-        (json!({"is": "ended", "retry_after": "0s"}), "retry_after"),
-        (json!({"is": "ended", "retry_after": "366days"}), "retry_after"),
+        (json!({"is": "nack", "by": "all", "retry_after": "1s"}), "retry_after"),
+        (json!({"is": "nack", "by": "all", "class": "benign", "retry_after": "1s"}), "retry_after"),
+        (json!({"is": "ended", "by": "all", "retry_after": "0s"}), "retry_after"),
+        (json!({"is": "ended", "by": "all", "retry_after": "366days"}), "retry_after"),
         (json!({"is": "notice", "do": {"pause": "0s"}}), "do"),
         (json!({"is": "ack", "do": "alert"}), "do"),
         (json!({"is": "notice"}), "do"),
         (json!({"is": "nack", "bind": {"a": "/a"}}), "bind"),
         (json!({"is": "heartbeat", "detail": "/a"}), "detail"),
         (json!({"is": "keepalive", "by": {"id": "/id"}}), "by"),
+        (json!({"is": "data", "by": "all"}), "by"),
+        (json!({"is": "data", "class": "refused"}), "class"),
+        (json!({"is": "data", "do": "alert"}), "do"),
+        (json!({"is": "data", "bind": {"a": "/a"}}), "bind"),
+        (json!({"is": "data", "detail": "/a"}), "detail"),
+        (json!({"is": "data", "deliver": true}), "deliver"),
         (json!({"is": "keepalive", "by": "oldest"}), "by"),
         (json!({"is": "ended", "by": "oldest"}), "by"),
         (json!({"is": "ack", "by": {"id": "id"}}), "by.id"),
@@ -120,7 +136,7 @@ fn what_has_no_meaning_is_named() {
         (json!({"is": "ack", "bind": {"id": "/b"}}), "bind"),
         (json!({"is": "ack", "capture": {"a": "b"}}), "capture.a"),
         (json!({"is": "ack", "capture": {"a b": "/b"}}), "capture"),
-        (json!({"is": "nack", "detail": "m"}), "detail"),
+        (json!({"is": "nack", "by": "all", "detail": "m"}), "detail"),
         (json!({"is": "heartbeat", "reply": "${id}"}), "reply"),
         (json!({"is": "heartbeat", "reply": "${chan}"}), "reply"),
         (json!({"is": "heartbeat", "reply": "${/a~2}"}), "reply"),
@@ -134,9 +150,40 @@ fn what_has_no_meaning_is_named() {
     for good in [
         json!({"when": {"text": "x"}, "is": "heartbeat", "retry_after": null, "reply": "${/a} ${sid} ${epoch} ${time_ms} ${none|1}"}),
         json!({"when": {"text": "x"}, "is": "ack", "by": {"match": {"text": "${id} ${name} ${sid} ${chan}"}}}),
-        json!({"when": {"text": "x"}, "is": "ended", "retry_after": "1s", "detail": "", "class": null}),
+        json!({"when": {"text": "x"}, "is": "ended", "by": "all", "retry_after": "1s", "detail": "", "class": null}),
     ] {
         assert_eq!(check(good.clone()), Ok(()), "{good}");
+    }
+}
+
+#[test]
+fn whom_a_rule_is_about_is_to_be_said() {
+    let missing = |rule: Value| {
+        let mut data = json!({"when": {"text": "x"}});
+        data.as_object_mut().unwrap().extend(rule.as_object().unwrap().clone());
+        check(data).err()
+    };
+    let (field, problem) = missing(json!({"is": "nack"})).unwrap();
+    let choice = "{\"id\": ..}, {\"match\": ..}, {\"listed\": ..}, \"oldest\" or \"all\"";
+    assert_eq!((field.as_str(), problem), ("by", format!("is missing: say whom, by {choice}")));
+    for rule in [
+        json!({"is": "ended"}),
+        json!({"is": "keepalive"}),
+        json!({"is": "nack", "class": "benign"}),
+        json!({"is": "nack", "class": "retry_later"}),
+    ] {
+        let (field, problem) = missing(rule).unwrap();
+        assert!(field == "by" && problem.starts_with("is missing: say whom, by "), "{problem}");
+    }
+    for rule in [
+        json!({"is": "nack", "class": "connection_fatal"}),
+        json!({"is": "nack", "class": "feed_fatal"}),
+        json!({"is": "nack", "by": "oldest"}),
+        json!({"is": "ended", "by": "all"}),
+        json!({"is": "keepalive", "by": "all"}),
+        json!({"is": "ack"}),
+    ] {
+        assert_eq!(missing(rule), None);
     }
 }
 

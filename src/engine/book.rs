@@ -5,15 +5,18 @@
 //! that is known and forgotten with the connection. Until then nothing is routed by it.
 
 use super::plan::Spec;
-use crate::dialect::{Change, FrameVars, Matcher, Member, Scope, Variables, value_at};
-use crate::message::{Message, SubscriptionId};
+use super::questions::{Answered, Question, Questions};
+use crate::dialect::{Change, FrameVars, Matcher, Member, Place, Scope, Variables};
+use crate::message::{Message, Names, SubscriptionId};
+use crate::panics;
 use crate::policy::freshness::Key;
+use crate::policy::session::Grant;
 use crossbeam_channel::Sender;
 use serde_json::Value;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 /// So many changes may wait for the reader; then all routes are told anew.
 const CHANGES: usize = 4096;
@@ -25,8 +28,10 @@ pub(super) enum RouteChange {
     Route(Change),
     /// The subscription is made anew: what numbers its data starts with is not known, nor by which clock it comes.
     Restart(Key),
-    /// The sequence, the cursor, the event time and the value of a new subscription are to be watched.
+    /// The sequence, the event time and the value of a new subscription are to be watched.
     Watch(Key, Arc<Spec>),
+    /// The last message of a new subscription is to be kept, and what it has here.
+    Keep(Key, Option<Place>),
 }
 
 /// What belongs to a subscription for as long as its connection.
@@ -42,40 +47,82 @@ struct Entry {
     local: Local,
     /// What its matchers depend on that is known only on a connection.
     late: Box<[String]>,
-    routed: bool,
+    wanted: bool,
 }
 
-/// A question of the application that waits for its answer.
-struct Question {
-    matcher: Matcher,
-    answer: Sender<Message>,
+/// What the book has let go of and the application's closures are in. Their captures may do anything when they are
+/// dropped, so that is not done under the lock.
+#[derive(Default)]
+pub(super) struct Dead(Vec<Box<dyn Send>>);
+
+impl Dead {
+    fn push(&mut self, dead: impl Send + 'static) {
+        self.0.push(Box::new(dead));
+    }
+}
+
+impl Drop for Dead {
+    fn drop(&mut self) {
+        while let Some(dead) = self.0.pop() {
+            // There is nobody to tell: it may be anybody's thread.
+            let _ = panics::caught(|| drop(dead));
+        }
+    }
+}
+
+/// What is still to be done for a subscription that is wanted no more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Left {
+    Nothing,
+    /// Its unsubscribe message is to be made.
+    Message,
+    /// The same once the answer to its subscribe message has come, which is still to be understood.
+    Answer,
 }
 
 pub(crate) struct Book {
     entries: HashMap<Key, Entry>,
-    /// The keys that data is routed to, in the order of the subscriptions.
+    /// The keys that the reader knows, in the order of the subscriptions: those that data is routed to, and those that
+    /// answers may still be about.
     routed: BTreeSet<Key>,
+    /// How many are wanted.
+    wanted: usize,
+    /// Of these, those that are [blind](Spec::is_blind).
+    blind: BTreeSet<Key>,
     /// The last message of subscriptions that take up where they were, from earlier connections too.
     last: HashMap<SubscriptionId, Message>,
+    /// How far the data of subscriptions has come, by the last of it, or of their acknowledgements, that said so.
+    cursors: HashMap<SubscriptionId, Value>,
+    /// The variables that outlive their connection.
+    keep: Arc<[String]>,
     captures: Arc<Variables>,
-    questions: BTreeMap<u64, Question>,
+    questions: Questions,
+    /// What acknowledgements of this connection did not have, and that was said.
+    lacking: BTreeSet<String>,
     /// The rules whose subscriptions are found by a matcher.
     by: Arc<[(u32, Matcher)]>,
     changes: Vec<RouteChange>,
+    dead: Dead,
     /// Read by the reader without the lock, after each `recv`.
     version: Arc<AtomicU64>,
 }
 
 impl Book {
-    pub(super) fn new(by: Arc<[(u32, Matcher)]>, version: Arc<AtomicU64>) -> Self {
+    pub(super) fn new(by: Arc<[(u32, Matcher)]>, keep: Arc<[String]>, version: Arc<AtomicU64>) -> Self {
         Self {
             entries: HashMap::new(),
             routed: BTreeSet::new(),
+            wanted: 0,
+            blind: BTreeSet::new(),
             last: HashMap::new(),
+            cursors: HashMap::new(),
+            keep,
             captures: Arc::default(),
-            questions: BTreeMap::new(),
+            questions: Questions::default(),
+            lacking: BTreeSet::new(),
             by,
             changes: Vec::new(),
+            dead: Dead::default(),
             version,
         }
     }
@@ -83,35 +130,81 @@ impl Book {
     // ---- subscriptions -------------------------------------------------------------------------------------
 
     pub(super) fn insert(&mut self, key: Key, spec: Arc<Spec>) {
-        let watched = spec.is_watched();
         let late = self.late(&spec);
-        let entry = Entry { spec: Arc::clone(&spec), local: Local::default(), late, routed: true };
+        let entry = Entry { spec: Arc::clone(&spec), local: Local::default(), late, wanted: true };
         let change = self.route(key, &entry);
+        self.wanted += 1;
+        if spec.is_blind() {
+            self.blind.insert(key);
+        }
         self.entries.insert(key, entry);
         self.routed.insert(key);
         self.push(RouteChange::Route(change));
-        if watched {
+        if spec.keeps_last() {
+            self.push(RouteChange::Keep(key, spec.cursor.clone()));
+        }
+        if spec.is_followed() {
             self.push(RouteChange::Watch(key, spec));
         }
     }
 
-    /// Data is routed to it no more. `to_write`: its unsubscribe message is still to be made.
-    pub(super) fn remove(&mut self, key: Key, to_write: bool) {
+    /// Data is routed to it no more.
+    pub(super) fn remove(&mut self, key: Key, left: Left) {
+        self.wanted = self.wanted.saturating_sub(usize::from(self.entries.contains_key(&key)));
+        self.blind.remove(&key);
+        match (left, self.entries.get_mut(&key)) {
+            (Left::Nothing, _) | (_, None) => self.forget(key),
+            (Left::Message, Some(entry)) => {
+                entry.wanted = false;
+                self.unroute(key);
+            }
+            (Left::Answer, Some(entry)) => {
+                entry.wanted = false;
+                self.reroute(key);
+            }
+        }
+    }
+
+    /// Which subscription could not be seen to be mute if this one joined, in place of `replaced`.
+    pub(super) fn blind_beside(&self, spec: &Spec, replaced: Option<Key>) -> Option<SubscriptionId> {
+        if self.wanted == usize::from(replaced.is_some()) {
+            return None;
+        }
+        if spec.is_blind() {
+            return Some(spec.want.id.clone());
+        }
+        let blind = self.blind.iter().find(|key| Some(**key) != replaced)?;
+        self.entries.get(blind).map(|entry| entry.spec.want.id.clone())
+    }
+
+    /// Nothing is to be done for it any more.
+    pub(super) fn forget(&mut self, key: Key) {
+        self.unroute(key);
+        if let Some(entry) = self.entries.remove(&key) {
+            self.bury(entry.spec);
+        }
+    }
+
+    fn unroute(&mut self, key: Key) {
         if self.routed.remove(&key) {
             self.push(RouteChange::Route(Change::Remove { key }));
         }
-        if to_write {
-            if let Some(entry) = self.entries.get_mut(&key) {
-                entry.routed = false;
-            }
-        } else {
-            self.entries.remove(&key);
-        }
+    }
+
+    /// Has something dropped after the lock.
+    pub(super) fn bury(&mut self, dead: impl Send + 'static) {
+        self.dead.push(dead);
+    }
+
+    /// What is to be dropped after the lock.
+    pub(super) fn take_dead(&mut self) -> Dead {
+        std::mem::take(&mut self.dead)
     }
 
     /// Nobody wants what had this name: where it was is forgotten.
     pub(super) fn forget_name(&mut self, id: &SubscriptionId) {
         self.last.remove(id);
+        self.cursors.remove(id);
     }
 
     pub(super) fn spec(&self, key: Key) -> Option<Arc<Spec>> {
@@ -123,10 +216,17 @@ impl Book {
     pub(super) fn retire(&mut self, key: Key) -> Option<(Arc<Spec>, Member)> {
         let member = self.member(key)?;
         let spec = self.spec(key)?;
-        if !self.routed.contains(&key) {
-            self.entries.remove(&key);
+        if !self.entries.get(&key)?.wanted {
+            self.forget(key);
         }
         Some((spec, member))
+    }
+
+    /// The names of those that data is routed to; `None` if there are none.
+    pub(super) fn names(&self, keys: &[Key]) -> Option<Names> {
+        let entries = keys.iter().filter_map(|key| self.entries.get(key)).filter(|entry| entry.wanted);
+        let names: Vec<_> = entries.map(|entry| entry.spec.want.id.clone()).collect();
+        (!names.is_empty()).then(|| Arc::new(names))
     }
 
     /// Its variables.
@@ -138,15 +238,13 @@ impl Book {
     fn member_of(&self, entry: &Entry) -> Member {
         let spec = &entry.spec;
         let last = self.last.get(&spec.want.id).cloned();
+        let cursor = self.cursors.get(&spec.want.id).cloned();
         Member {
             name: Some(spec.want.id.clone()),
             frame: entry.local.frame,
             vars: Arc::clone(&spec.vars),
             bound: Arc::clone(&entry.local.bound),
-            cursor: last
-                .as_ref()
-                .zip(spec.cursor.as_ref())
-                .and_then(|(last, at)| value_at(last.payload(), at)),
+            cursor,
             last,
         }
     }
@@ -158,7 +256,7 @@ impl Book {
         if entry.spec.is_followed() {
             self.push(RouteChange::Restart(key));
         }
-        self.reroute(key);
+        self.refill(key);
     }
 
     /// An acknowledgement told what the server calls these. `frame`: the message that it is for, if it says that. To an
@@ -173,16 +271,89 @@ impl Book {
                 continue;
             }
             let own = Arc::make_mut(&mut entry.local.bound);
-            own.extend(bound.iter().map(|(name, value)| (name.to_string(), value.clone())));
-            self.reroute(*key);
+            for (name, value) in bound {
+                if &**name == "cursor" {
+                    // Nobody goes on from where one was that is wanted no more.
+                    if entry.wanted {
+                        self.cursors.insert(entry.spec.want.id.clone(), value.clone());
+                    }
+                } else {
+                    own.insert(name.to_string(), value.clone());
+                }
+            }
+            self.refill(*key);
         }
     }
 
+    /// The same of one of several messages for a subscription, each of which the server may grant. Gives what is known of
+    /// the one that is too many: the numbers and names that tell it from the one that is in force.
+    pub(super) fn bind_again(
+        &mut self,
+        key: Key,
+        frame: Option<u64>,
+        grant: Grant,
+        bound: &[(Arc<str>, Value)],
+    ) -> Option<Member> {
+        let entry = self.entries.get_mut(&key)?;
+        let other = |(name, value): &(Arc<str>, Value)| {
+            entry.local.bound.get(&**name).is_some_and(|before| before != value)
+        };
+        let differs = grant != Grant::First && bound.iter().any(other);
+        if grant == Grant::Older {
+            let entry = self.entries.get(&key).filter(|_| differs)?;
+            let mut extra = self.member_of(entry);
+            let own = Arc::make_mut(&mut extra.bound);
+            own.extend(bound.iter().map(|(name, value)| (name.to_string(), value.clone())));
+            extra.frame = frame.or(extra.frame);
+            return Some(extra);
+        }
+        let extra = self.entries.get(&key).filter(|_| differs).map(|entry| self.member_of(entry));
+        let entry = self.entries.get_mut(&key)?;
+        entry.local.frame = frame.or(entry.local.frame);
+        self.bind(&[key], None, bound);
+        extra
+    }
+
+    /// One that is too many is to be ended, under a key of its own.
+    pub(super) fn insert_extra(&mut self, key: Key, of: Key, extra: Member) {
+        let Some(spec) = self.spec(of) else { return };
+        let local = Local { frame: extra.frame, bound: extra.bound };
+        self.entries.insert(key, Entry { spec, local, late: Box::default(), wanted: false });
+    }
+
+    /// Something became known that its matchers may depend on.
+    fn refill(&mut self, key: Key) {
+        if self.entries.get(&key).is_some_and(|entry| !entry.late.is_empty()) {
+            self.reroute(key);
+        }
+    }
+
+    /// An acknowledgement of these does not have a variable, by what looks for it. One of them that can't do without it,
+    /// and does not know it otherwise; once for each connection.
+    pub(super) fn lacks(
+        &mut self,
+        keys: &[Key],
+        frame: Option<u64>,
+        name: &str,
+        field: &str,
+    ) -> Option<SubscriptionId> {
+        if self.lacking.contains(field) || self.captures.contains_key(name) {
+            return None;
+        }
+        let entries = keys.iter().filter_map(|key| self.entries.get(key)).filter(|entry| {
+            entry.wanted
+                && (frame.is_none() || entry.local.frame == frame)
+                && !entry.local.bound.contains_key(name)
+                && !entry.spec.vars.contains_key(name)
+        });
+        let mut lacking = entries.filter(|entry| entry.spec.needs(name, &self.by));
+        let id = lacking.next()?.spec.want.id.clone();
+        self.lacking.insert(field.to_owned());
+        Some(id)
+    }
+
     fn reroute(&mut self, key: Key) {
-        if let Some(entry) = self.entries.get(&key)
-            && !entry.late.is_empty()
-            && entry.routed
-        {
+        if let Some(entry) = self.entries.get(&key).filter(|_| self.routed.contains(&key)) {
             let change = self.route(key, entry);
             self.push(RouteChange::Route(change));
         }
@@ -219,7 +390,12 @@ impl Book {
         };
         let scope = Scope { frame: &frame, member: Some(&member), message: None };
         let spec = &entry.spec;
-        Change::insert(key, spec.want.id.clone(), spec.data.as_ref(), &self.by, &scope)
+        let name = spec.want.id.clone();
+        if entry.wanted {
+            Change::insert(key, name, spec.data.as_ref(), &self.by, &scope)
+        } else {
+            Change::part(key, name, &self.by, &scope)
+        }
     }
 
     // ---- the connection ------------------------------------------------------------------------------------
@@ -236,22 +412,22 @@ impl Book {
             return;
         }
         let is_meant = |entry: &Entry| entry.late.iter().any(|name| new.iter().any(|(it, _)| it == name));
-        let late: Vec<Key> = self
-            .entries
-            .iter()
-            .filter(|(_, entry)| entry.routed && is_meant(entry))
-            .map(|(key, _)| *key)
-            .collect();
+        let late: Vec<Key> =
+            self.entries.iter().filter(|(_, entry)| is_meant(entry)).map(|(key, _)| *key).collect();
         Arc::make_mut(&mut self.captures).extend(new);
-        late.into_iter().for_each(|key| self.reroute(key));
+        late.into_iter().for_each(|key| self.refill(key));
     }
 
-    /// Where the data of subscriptions has come.
-    pub(super) fn came(&mut self, last: impl IntoIterator<Item = (Key, Message)>) {
-        for (key, message) in last {
+    /// How far the data of subscriptions has come: the last message of each, and what it, or one before it, has for the
+    /// next connection to take up from. Of those that have nothing the value before stays.
+    pub(super) fn came(&mut self, last: impl IntoIterator<Item = (Key, Message, Option<Value>)>) {
+        for (key, message, cursor) in last {
             if let Some(entry) = self.entries.get(&key)
-                && entry.routed
+                && entry.wanted
             {
+                if let Some(cursor) = cursor {
+                    self.cursors.insert(entry.spec.want.id.clone(), cursor);
+                }
                 self.last.insert(entry.spec.want.id.clone(), message);
             }
         }
@@ -259,35 +435,70 @@ impl Book {
 
     /// The connection is over: what belonged to it is forgotten, and what waited for its answers gets none.
     pub(super) fn disconnected(&mut self) {
-        self.captures = Arc::default();
-        self.entries.retain(|_, entry| entry.routed);
+        self.lacking.clear();
+        let keep = Arc::clone(&self.keep);
+        let kept = |variables: &mut Arc<Variables>| {
+            if !variables.is_empty() {
+                Arc::make_mut(variables).retain(|name, _| keep.iter().any(|kept| kept == name));
+            }
+        };
+        kept(&mut self.captures);
+        let gone: Vec<Key> =
+            self.entries.iter().filter_map(|(key, entry)| (!entry.wanted).then_some(*key)).collect();
+        gone.into_iter().for_each(|key| self.forget(key));
         let mut late = Vec::new();
         for (key, entry) in &mut self.entries {
-            entry.local = Local::default();
+            entry.local.frame = None;
+            kept(&mut entry.local.bound);
             if !entry.late.is_empty() {
                 late.push(*key);
             }
         }
         for key in late {
-            self.reroute(key);
+            self.refill(key);
         }
-        for ticket in std::mem::take(&mut self.questions).into_keys() {
-            self.push(RouteChange::Route(Change::RequestDone { ticket }));
+        while let Some(ticket) = self.questions.first() {
+            self.end_question(ticket);
         }
     }
 
     // ---- questions -----------------------------------------------------------------------------------------
 
-    pub(super) fn ask(&mut self, ticket: u64, matcher: Matcher, answer: Sender<Message>) {
-        self.push(RouteChange::Route(Change::Request { ticket, matcher: matcher.clone() }));
-        self.questions.insert(ticket, Question { matcher, answer });
+    pub(super) fn ask(&mut self, ticket: u64, question: Question) {
+        let matcher = question.matcher.clone();
+        self.push(RouteChange::Route(Change::Request { ticket, matcher }));
+        self.questions.insert(ticket, question);
     }
 
-    /// The one who waits for the answer, who waits no more.
-    pub(crate) fn answered(&mut self, ticket: u64) -> Option<Sender<Message>> {
-        let question = self.questions.remove(&ticket)?;
+    /// Its answer came: there is no other.
+    pub(super) fn answered(&mut self, ticket: u64) -> Answered {
+        match self.end_question(ticket) {
+            Some(Some(answer)) => Answered::Waiting(answer),
+            Some(None) => Answered::Late,
+            None => Answered::Unknown,
+        }
+    }
+
+    /// Nobody waits for the answer any more.
+    pub(crate) fn give_up(&mut self, ticket: u64, now: Instant) {
+        if let Some(ended) = self.questions.give_up(ticket, now) {
+            self.end_question(ended);
+        }
+    }
+
+    /// What was given up too long ago is forgotten.
+    pub(super) fn tidy(&mut self, now: Instant) {
+        while let Some(ticket) = self.questions.expired(now) {
+            self.end_question(ticket);
+        }
+    }
+
+    /// Says who waited for it.
+    fn end_question(&mut self, ticket: u64) -> Option<Option<Sender<Message>>> {
+        let Question { matcher, answer, .. } = self.questions.take(ticket)?;
         self.push(RouteChange::Route(Change::RequestDone { ticket }));
-        Some(question.answer)
+        self.bury(matcher);
+        Some(answer)
     }
 
     // ---- the reader ----------------------------------------------------------------------------------------
@@ -311,16 +522,19 @@ impl Book {
         for key in &self.routed {
             let Some(entry) = self.entries.get(key) else { continue };
             changes.push(RouteChange::Route(self.route(*key, entry)));
-            if entry.spec.is_watched() {
+            if entry.wanted && entry.spec.keeps_last() {
+                changes.push(RouteChange::Keep(*key, entry.spec.cursor.clone()));
+            }
+            if entry.wanted && entry.spec.is_followed() {
                 changes.push(RouteChange::Watch(*key, Arc::clone(&entry.spec)));
             }
         }
         changes.extend(restarts.into_iter().map(RouteChange::Restart));
-        for (ticket, question) in &self.questions {
-            let matcher = question.matcher.clone();
-            changes.push(RouteChange::Route(Change::Request { ticket: *ticket, matcher }));
+        for (ticket, matcher) in self.questions.matchers() {
+            changes.push(RouteChange::Route(Change::Request { ticket, matcher }));
         }
-        self.changes = changes;
+        let old = std::mem::replace(&mut self.changes, changes);
+        self.bury(old);
     }
 
     /// What the reader has to take over, and the version it is then at.
@@ -330,75 +544,5 @@ impl Book {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::message::Content;
-    use crate::policy::subscriptions::{AckPolicy, Want};
-    use serde_json::json;
-
-    /// A subscription whose data carries a number that its acknowledgement tells.
-    fn spec() -> Arc<Spec> {
-        let want = Want {
-            id: "a".into(),
-            limit: None,
-            adaptive: None,
-            first_limit: None,
-            by_hours: Arc::new([]),
-            late: None,
-            frozen: None,
-            payload: true,
-            can_end: true,
-            batch: None,
-            ack: AckPolicy::None,
-            repair: Arc::new([]),
-            can_probe: false,
-            topic: None,
-        };
-        Arc::new(Spec {
-            want,
-            vars: Arc::default(),
-            subscribe: None,
-            unsubscribe: None,
-            probe: None,
-            data: Some(Matcher::pointer("/channel", "${channel}")),
-            sequence: None,
-            lag: None,
-            frozen: None,
-            cursor: None,
-        })
-    }
-
-    /// Whether data of this channel is routed by the last that was said.
-    fn is_routed(book: &mut Book, channel: &Value) -> bool {
-        let content = Content::Text(json!({ "channel": channel }).to_string().into());
-        let mut routed = false;
-        for change in book.take_changes().1 {
-            if let RouteChange::Route(Change::Insert { data, .. }) = change {
-                routed = data.is_some_and(|matcher| matcher.matches(content.payload()));
-            }
-        }
-        routed
-    }
-
-    #[test]
-    fn an_answer_to_an_older_message_says_nothing_of_the_newer() {
-        let mut book = Book::new(Arc::new([]), Arc::default());
-        let bound = |value: Value| [(Arc::from("channel"), value)];
-        book.insert(1, spec());
-        book.subscribing(1, 5);
-        book.bind(&[1], Some(5), &bound(json!("c5")));
-        assert!(is_routed(&mut book, &json!("c5")));
-        // Made again: frame 6 ends it, frame 7 asks anew. The server answers in an order of its own.
-        book.subscribing(1, 7);
-        book.bind(&[1], Some(7), &bound(json!("c7")));
-        book.bind(&[1], Some(6), &bound(json!("gone")));
-        book.bind(&[1], Some(5), &bound(json!("c5")));
-        assert!(is_routed(&mut book, &json!("c7")));
-        // An answer that says nothing has nothing told anew.
-        book.bind(&[1], Some(7), &[]);
-        assert!(book.take_changes().1.is_empty());
-        // One that says no number is for whom the session machine says.
-        book.bind(&[1], None, &bound(json!("c8")));
-        assert!(is_routed(&mut book, &json!("c8")));
-    }
-}
+#[path = "book_tests.rs"]
+mod tests;

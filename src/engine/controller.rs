@@ -98,7 +98,9 @@ impl Controller {
             match action {
                 Action::Dial { epoch, attempt, endpoint } => {
                     let now = Stamp::now();
-                    if let Some(host) = self.hosts.get(endpoint) {
+                    let detour =
+                        self.shared.lock().detour.as_ref().map(|target| target.endpoint.host.to_string());
+                    if let Some(host) = detour.as_ref().or(self.hosts.get(endpoint)) {
                         self.governor.move_to(now.mono, host);
                     }
                     if let Err(until) = self.governor.dial(now.mono) {

@@ -2,9 +2,10 @@
 //!
 //! What a change calls for comes out as [`Effects`], to be done once the lock is released.
 
-use super::book::Book;
+use super::book::{Book, Left};
 use super::governor::Governor;
-use super::plan::{Plan, Spec};
+use super::plan::{Plan, Spec, Target};
+use super::questions::Question;
 use super::queue::Queue;
 #[cfg(feature = "monitor")]
 use super::recent::Recent;
@@ -17,9 +18,11 @@ use crate::event::{AlertKind, Event};
 use crate::health::Health;
 use crate::message::{Content, Message, SubscriptionId};
 use crate::policy::approach::{self, Wait};
+use crate::policy::freshness::Key;
 use crate::policy::outbox::{Out, OutKind};
 use crate::policy::pacing;
 use crate::policy::session::{Cycle, Outcome, Session};
+use crate::policy::subscriptions::BLIND;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -48,9 +51,13 @@ pub(crate) struct Core {
     pub(crate) session: Session,
     pub(crate) queue: Queue,
     pub(crate) book: Book,
+    /// So many rules come before those of the configuration.
+    pub(super) heartbeats: u32,
     receipts: HashMap<u64, Sender<Outcome>>,
     /// When the reader's `recv` times out by itself; `None`: it has no timeout.
     pub(super) parked_until: Option<Instant>,
+    /// A dialect says whose messages are.
+    has_dialect: bool,
     /// What the controller sleeps until; `None`: without an end.
     pub(super) controller_until: Option<Instant>,
     /// Events go to a handler on the reader thread.
@@ -68,8 +75,10 @@ pub(crate) struct Core {
     /// The queue was nearly full, and has not got enough room since.
     slow: bool,
     governor: Arc<Governor>,
-    /// What kind of thing has to wait, by a limit on sends, and until when.
-    paced: Option<(OutKind, Instant)>,
+    /// Where the server sent the feed to, for the next attempt.
+    pub(super) detour: Option<Box<Target>>,
+    /// What has to wait, by a limit on sends, and until when.
+    paced: Paced,
     panics: HashMap<&'static str, Instant>,
     spare: VecDeque<Event>,
     /// Events to be logged after the lock.
@@ -113,9 +122,11 @@ impl Core {
         let mut core = Self {
             session,
             queue: Queue::new(plan.queue),
-            book: Book::new(plan.protocol.by(), routes_version),
+            book: Book::new(plan.protocol.by(), Arc::clone(&plan.protocol.keep), routes_version),
+            heartbeats: plan.protocol.heartbeats,
             receipts: HashMap::new(),
             parked_until: None,
+            has_dialect: plan.protocol.dialect.is_some(),
             controller_until: None,
             handled: plan.handler.is_some(),
             flush: false,
@@ -126,7 +137,8 @@ impl Core {
             waiters: 0,
             slow: false,
             governor: Arc::clone(&plan.governor),
-            paced: None,
+            detour: None,
+            paced: Paced::default(),
             panics: HashMap::new(),
             spare: VecDeque::new(),
             log: Vec::new(),
@@ -134,7 +146,7 @@ impl Core {
             recent: Recent::default(),
         };
         for spec in std::mem::take(&mut plan.specs) {
-            core.subscribe(Stamp::now(), spec);
+            drop(core.subscribe(Stamp::now(), spec)); // it is not closed
         }
         core
     }
@@ -160,6 +172,7 @@ impl Core {
         bytes: usize,
     ) {
         self.session.handle_recv(now, cycle);
+        self.book.tidy(now.mono);
         if self.handled {
             self.session.handle_away(now.mono); // until the handler has returned
         }
@@ -222,19 +235,47 @@ impl Core {
         Deadlines { timer: self.session.next_deadline(), judge_at: self.judge_at() }
     }
 
-    pub(crate) fn subscribe(&mut self, now: Stamp, spec: Spec) {
+    pub(crate) fn subscribe(&mut self, now: Stamp, spec: Spec) -> Result<(), Error> {
+        if let Some(reason) = self.session.closed() {
+            let closed = Error::Closed(Box::new(reason.clone()));
+            self.book.bury(spec);
+            return Err(closed);
+        }
+        let same = self.session.key_of(&spec.want.id);
+        if !self.has_dialect
+            && let Some(blind) = self.book.blind_beside(&spec, same)
+        {
+            let problem = if blind == spec.want.id {
+                String::from(BLIND)
+            } else {
+                format!("can't join {blind:?}, whose `data` {BLIND}")
+            };
+            let path = if blind == spec.want.id { "subscription.data" } else { "subscription" };
+            self.book.bury(spec);
+            return Err(Error::config(path, problem));
+        }
         let (key, replaced) = self.session.handle_subscribe(now, spec.want.clone());
         if let Some((old, to_write)) = replaced {
-            self.book.remove(old, to_write);
+            self.let_go(old, to_write);
         }
         self.book.insert(key, Arc::new(spec));
+        Ok(())
+    }
+
+    fn let_go(&mut self, key: Key, to_write: bool) {
+        let left = match to_write {
+            false => Left::Nothing,
+            true if self.session.is_parting(key) => Left::Answer,
+            true => Left::Message,
+        };
+        self.book.remove(key, left);
     }
 
     pub(crate) fn unsubscribe(&mut self, id: &SubscriptionId) -> Result<(), Error> {
         let Some((key, to_write)) = self.session.handle_unsubscribe(Stamp::now(), id) else {
             return Err(Error::UnknownSubscription(id.clone()));
         };
-        self.book.remove(key, to_write);
+        self.let_go(key, to_write);
         self.book.forget_name(id);
         Ok(())
     }
@@ -256,30 +297,40 @@ impl Core {
     }
 
     /// Sends a question, and has its answer sent to `answer`. What comes back tells that it was dropped.
+    /// `certain`: only the answer to this question can meet `reply`.
     pub(crate) fn ask(
         &mut self,
         content: Content,
         reply: Matcher,
+        certain: bool,
         answer: Sender<Message>,
     ) -> Result<u64, Error> {
         // The route first: the answer may be here before the report that the question was written.
-        let ticket = self.session.handle_send(content)?;
-        self.book.ask(ticket, reply, answer);
+        let ticket = match self.session.handle_send(content) {
+            Ok(ticket) => ticket,
+            Err(refused) => {
+                self.book.bury(reply);
+                return Err(refused);
+            }
+        };
+        self.book.ask(ticket, Question { matcher: reply, certain, answer: Some(answer) });
         Ok(ticket)
     }
 
     /// The next thing to write on the connection of this epoch, with what it is made from.
     pub(super) fn next_out(&mut self, now: Stamp, epoch: u64) -> Option<Made> {
-        self.paced = None;
-        if self.session.epoch() != epoch || !self.session.has_out() {
+        self.paced = Paced::default();
+        if self.session.epoch() != epoch {
             return None;
         }
         let kind = self.session.peek_out()?;
-        if let Err(until) = self.governor.sends(now.mono, pace_kind(kind)) {
-            self.paced = Some((kind, until));
-            return None;
-        }
-        let out = self.session.poll_out(now)?;
+        let out = match self.governor.sends(now.mono, pace_kind(kind)) {
+            Ok(()) => self.session.poll_out(now)?,
+            Err(until) => {
+                self.paced.set(kind, until);
+                self.overtaking(now.mono, kind)?
+            }
+        };
         let mut made = Made { out, spec: None, members: Vec::new(), captures: self.book.captures() };
         match &made.out {
             Out::Subscribe { frame, keys } => {
@@ -310,21 +361,44 @@ impl Core {
         Some(made)
     }
 
+    /// What the application sends does not wait for the subscriptions of a new connection while these wait for a limit
+    /// of their own: there may be thousands of them, and a few a second.
+    fn overtaking(&mut self, now: Instant, kind: OutKind) -> Option<Out> {
+        if kind != OutKind::Subscribe || !self.session.has_overtaking() {
+            return None;
+        }
+        match self.governor.sends(now, pacing::Kind::Application) {
+            Ok(()) => self.session.poll_overtaking(),
+            Err(until) => {
+                self.paced.set(OutKind::Application, until);
+                None
+            }
+        }
+    }
+
     /// Whether something can be written now.
     pub(super) fn wants_write(&self) -> bool {
         // What is next may be of another kind by now.
-        self.session.peek_out().is_some_and(|next| self.paced.is_none_or(|(kind, _)| kind != next))
+        match self.session.peek_out() {
+            None => false,
+            Some(OutKind::Control | OutKind::Close) => true,
+            Some(OutKind::Application) => self.paced.application.is_none(),
+            Some(OutKind::Subscribe) => {
+                self.paced.subscribes.is_none()
+                    || self.paced.application.is_none() && self.session.has_overtaking()
+            }
+        }
     }
 
     /// When what waits for a limit on sends may be written.
     pub(super) fn paced_until(&self) -> Option<Instant> {
-        self.paced.map(|(_, until)| until)
+        [self.paced.subscribes, self.paced.application].into_iter().flatten().min()
     }
 
     /// The connection is over: what belonged to it is forgotten.
     pub(super) fn forget_connection(&mut self) {
         self.book.disconnected();
-        self.paced = None;
+        self.paced = Paced::default();
     }
 
     pub(super) fn take_wake_owed(&mut self) -> bool {
@@ -394,6 +468,9 @@ impl Core {
             self.report_slow(Stamp::now(), false);
         }
         self.take_in();
+        while let Some(key) = self.session.poll_settled() {
+            self.book.forget(key);
+        }
         let mut effects = Effects { log: std::mem::take(&mut self.log), ..Effects::default() };
         while let Some((ticket, outcome)) = self.session.poll_outcome() {
             if let Some(sender) = self.receipts.remove(&ticket) {
@@ -418,6 +495,23 @@ impl Core {
                 || earlier(self.session.next_deadline())
                 || earlier(self.judge_at()));
         effects
+    }
+}
+
+/// Until when limits on sends hold what up. What can't wait is not delayed.
+#[derive(Default)]
+struct Paced {
+    subscribes: Option<Instant>,
+    application: Option<Instant>,
+}
+
+impl Paced {
+    fn set(&mut self, kind: OutKind, until: Instant) {
+        match kind {
+            OutKind::Subscribe => self.subscribes = Some(until),
+            OutKind::Application => self.application = Some(until),
+            OutKind::Control | OutKind::Close => {}
+        }
     }
 }
 

@@ -29,6 +29,7 @@ pub(super) enum About<'a> {
     CallbackPanicked(&'static str),
     SubscribeFailed(&'a SubscriptionId),
     SubscriptionRefused(&'a SubscriptionId),
+    SubscriptionStale(&'a SubscriptionId),
     Quarantined(&'a SubscriptionId),
     Notice,
     Reconnects,
@@ -37,6 +38,7 @@ pub(super) enum About<'a> {
     LimitAtCeiling(Option<&'a SubscriptionId>),
     Unmatched,
     CountersForgotten,
+    NothingFound(Option<&'a SubscriptionId>, &'a str),
     TemplateFailed(&'static str),
 }
 
@@ -70,6 +72,7 @@ impl<'a> About<'a> {
             AlertKind::CallbackPanicked { callback, .. } => Self::CallbackPanicked(callback),
             AlertKind::SubscribeFailed { subscription, .. } => Self::SubscribeFailed(subscription),
             AlertKind::SubscriptionRefused { subscription, .. } => Self::SubscriptionRefused(subscription),
+            AlertKind::SubscriptionStale { subscription, .. } => Self::SubscriptionStale(subscription),
             AlertKind::Quarantined { subscription, .. } => Self::Quarantined(subscription),
             AlertKind::Notice { .. } => Self::Notice,
             AlertKind::Reconnects { .. } => Self::Reconnects,
@@ -78,6 +81,9 @@ impl<'a> About<'a> {
             AlertKind::LimitAtCeiling { subscription, .. } => Self::LimitAtCeiling(subscription.as_ref()),
             AlertKind::Unmatched { .. } => Self::Unmatched,
             AlertKind::CountersForgotten { .. } => Self::CountersForgotten,
+            AlertKind::NothingFound { subscription, field, .. } => {
+                Self::NothingFound(subscription.as_ref(), field)
+            }
             AlertKind::TemplateFailed { what, .. } => Self::TemplateFailed(what),
         }
     }

@@ -6,10 +6,12 @@
 //! that takes effect in the order of the stream.
 
 use super::bell::BatchIter;
-use super::core::Caller;
+use super::core::{Caller, Core};
 use super::decoder::Sink;
-use super::heard::Heard;
-use super::plan::{Handler, Plan};
+use super::detour;
+use super::heard::{Acted, Heard};
+use super::plan::{Handler, Plan, Target};
+use super::questions::Answered;
 use super::routes::Routes;
 use super::shared::Shared;
 use crate::clock::Stamp;
@@ -34,6 +36,8 @@ pub(super) struct Setting<'a> {
     pub(super) handler: Option<&'a mut Handler>,
     pub(super) batch: &'a mut VecDeque<Event>,
     pub(super) routes: &'a mut Routes,
+    /// Where the connection was made to.
+    pub(super) here: Option<&'a Target>,
 }
 
 /// Takes in the items of one cycle.
@@ -94,6 +98,15 @@ impl<'a> Intake<'a> {
             let kind = AlertKind::CountersForgotten { counters: complaints.forgotten };
             shared.with(Caller::Reader, |core| core.session.alert(Stamp::now(), kind));
         }
+        for (key, pointer, messages) in complaints.blind {
+            shared.with(Caller::Reader, |core| {
+                let subscription = key.and_then(|key| core.book.spec(key)).map(|spec| spec.want.id.clone());
+                let field = "sequence".to_owned();
+                let kind =
+                    AlertKind::NothingFound { subscription, field, pointer, messages: messages.into() };
+                core.session.alert(Stamp::now(), kind);
+            });
+        }
         self.setting.routes.hand_over_last(shared);
         Taken { cycle: self.cycle, bytes: self.bytes, broken: self.broken }
     }
@@ -103,7 +116,7 @@ impl<'a> Intake<'a> {
         self.enter(now);
         let received = (*received).into();
         if self.trivial {
-            self.cycle.data += 1;
+            self.cycle.data = self.cycle.messages;
             self.deliver(content, received, None);
         } else {
             self.interpret(content, received);
@@ -158,7 +171,7 @@ impl<'a> Intake<'a> {
     fn content(&mut self, content: Content, stamp: &Stamp) {
         let received = self.enter(stamp);
         if self.trivial {
-            self.cycle.data += 1;
+            self.cycle.data = self.cycle.messages; // the first may have been counted before
             self.deliver(content, received, None);
         } else if self.setting.routes.has_codecs() {
             self.decode(content, received);
@@ -214,7 +227,10 @@ impl<'a> Intake<'a> {
         if let Some(message) = routes.reading.panicked.take() {
             self.matcher_panicked.get_or_insert(message);
         }
-        match routes.reading.class {
+        // Of data it says what follows besides.
+        let class = routes.reading.class;
+        let besides = routes.reading.control.take_if(|_| matches!(class, Class::Data | Class::Other));
+        match class {
             Class::Data => {
                 let keys = std::mem::take(&mut routes.reading.keys);
                 let names = routes.reading.names.take();
@@ -223,6 +239,9 @@ impl<'a> Intake<'a> {
             }
             Class::Other => self.other(content, received),
             _ => self.control(content, received),
+        }
+        if let Some(besides) = besides {
+            self.act(Heard::of(Class::Data, *besides, false));
         }
     }
 
@@ -246,6 +265,7 @@ impl<'a> Intake<'a> {
         }
         self.cycle.data += 1;
         let routes = &mut *self.setting.routes;
+        routes.note_data();
         routes.touch(keys);
         routes.observe(keys, &content, received);
         if routes.has_cursors() {
@@ -269,40 +289,48 @@ impl<'a> Intake<'a> {
     #[cold]
     fn control(&mut self, content: Content, received: Received) {
         let routes = &mut *self.setting.routes;
-        let class = routes.reading.class;
+        let (class, deliver) = (routes.reading.class, routes.reading.deliver);
+        let mut names = None;
         let control = routes.reading.control.take();
         let heard = match (class, control) {
             (Class::Keepalive, control) => {
                 let keys = std::mem::take(&mut routes.reading.keys);
                 routes.live(&keys);
                 routes.reading.keys = keys;
-                control.map(|control| Heard::of(Class::Heartbeat, *control))
+                control.map(|control| Heard::of(Class::Heartbeat, *control, deliver))
             }
             (Class::Heartbeat | Class::Ignored, None) => None,
-            (Class::Answer(index), _) => Some(Heard::answer(index)),
+            (Class::Answer(index), _) => {
+                let answered = routes.reading.answered.take();
+                Some(Heard::answer(index, answered.map(|answered| *answered)))
+            }
             (Class::Reply, _) => {
                 self.reply(content, received);
                 return;
             }
-            (class, Some(control)) if !control.unknown => Some(Heard::of(class, *control)),
+            (class, Some(control)) if !control.unknown => Some(Heard::of(class, *control, deliver)),
+            // What is over for the client may be over for the server a little later.
+            (Class::Ended, _) => None,
             _ => {
                 self.other(content, received);
                 return;
             }
         };
-        if let Some(heard) = heard
-            && !self.act(heard)
-        {
-            self.other(content, received);
-            return;
+        if let Some(heard) = heard {
+            let acted = self.act(heard);
+            if !acted.understood && class != Class::Ended {
+                self.other(content, received);
+                return;
+            }
+            names = acted.names;
         }
         let plan = self.setting.plan;
         let wanted = match class {
             Class::Heartbeat | Class::Keepalive | Class::Answer(_) => plan.deliver_heartbeats,
             _ => plan.deliver_control,
         };
-        if wanted {
-            self.deliver(content, received, None);
+        if wanted || deliver {
+            self.deliver(content, received, names);
         }
     }
 
@@ -311,12 +339,20 @@ impl<'a> Intake<'a> {
         let Some(ticket) = self.setting.routes.reading.request else { return };
         let message = Message { content, epoch: self.setting.epoch, received, subscriptions: None };
         // Under the lock, which never waits: who asked either has it then, or has given up before.
-        let left = self.setting.shared.with(Caller::Reader, |core| match core.book.answered(ticket) {
-            Some(waiting) => waiting.try_send(message).err().map(TrySendError::into_inner),
-            None => Some(message),
-        });
-        if let Some(message) = left {
-            self.other(message.content, received);
+        let (left, late) =
+            self.setting.shared.with(Caller::Reader, |core| match core.book.answered(ticket) {
+                Answered::Waiting(waiting) => {
+                    (waiting.try_send(message).err().map(TrySendError::into_inner), false)
+                }
+                Answered::Late => (Some(message), true),
+                Answered::Unknown => (Some(message), false),
+            });
+        match left {
+            Some(message) if !late => self.other(message.content, received),
+            Some(message) if self.setting.plan.deliver_control => {
+                self.deliver(message.content, received, None);
+            }
+            _ => {}
         }
         self.setting.routes.sync(self.setting.shared);
     }
@@ -325,43 +361,56 @@ impl<'a> Intake<'a> {
     #[cold]
     fn gap(&mut self, key: Option<Key>, from: u64, to: u64, lost: Option<u64>) {
         let on_gap = self.setting.routes.on_gap(key);
-        self.flush();
-        let Some((_, stamp)) = self.received else { return };
-        self.setting.shared.with(Caller::Reader, |core| {
-            core.session.handle_sequence_gap(stamp, key, from, to, lost, on_gap);
+        self.hand_over(|core, stamp| core.session.handle_sequence_gap(stamp, key, from, to, lost, on_gap));
+    }
+
+    /// Lets the core hear of it, in the order of the stream.
+    fn act(&mut self, heard: Heard) -> Acted {
+        let Setting { plan, here, .. } = &self.setting;
+        let heard = heard.directed(|url, go_to| {
+            detour::resolve(url, go_to, here.ok_or("there is no connection")?, &plan.known)
         });
-    }
-
-    /// Lets the core hear of it, in the order of the stream. Says whether it was understood.
-    fn act(&mut self, heard: Heard) -> bool {
-        self.flush();
-        let Some((_, stamp)) = self.received else { return false };
-        let understood = self.setting.shared.with(Caller::Reader, |core| heard.act(core, stamp));
+        let acted = self.hand_over(|core, stamp| heard.act(core, stamp, &plan.protocol.beats));
+        let acted = acted.unwrap_or(Acted { understood: false, names: None });
         self.setting.routes.sync(self.setting.shared);
-        understood
+        acted
     }
 
-    /// Hands over what was gathered so far.
-    fn flush(&mut self) {
-        let Some((_, stamp)) = self.received else { return };
+    /// Hands over what was gathered so far, and does what comes next in the stream.
+    fn hand_over<R>(&mut self, next: impl FnOnce(&mut Core, Stamp) -> R) -> Option<R> {
+        let (_, stamp) = self.received?;
         let Setting { shared, batch, routes, armed, .. } = &mut self.setting;
         routes.hand_over_last(shared);
         let cycle = std::mem::take(&mut self.cycle);
-        if cycle.messages > 0 {
-            let part = routes.with_gathered(Cycle { armed: *armed, ..cycle });
-            let bytes = std::mem::take(&mut self.bytes);
-            shared.with(Caller::Reader, |core| core.handle_part(stamp, &part, batch, bytes));
-        }
+        let bytes = std::mem::take(&mut self.bytes);
+        let part = (cycle.messages > 0).then(|| routes.with_gathered(Cycle { armed: *armed, ..cycle }));
+        let done = shared.with(Caller::Reader, |core| {
+            if let Some(part) = &part {
+                core.handle_part(stamp, part, batch, bytes);
+            }
+            next(core, stamp)
+        });
         routes.begin_cycle();
+        Some(done)
     }
 
     /// Lets the application's own dialect say what a message holds.
     fn speak(&mut self, content: Content, received: Received) {
         self.cycle.messages = self.cycle.messages.saturating_sub(1); // what it holds counts
+        let mut whole = self.setting.routes.interpreter.awaits().then(|| content.clone());
         let (items, result) = self.setting.routes.speak(content);
         for item in items {
             self.cycle.messages += 1;
+            if matches!(item, ReadItem::Data { .. } | ReadItem::Other(_)) {
+                whole = None;
+            }
             self.item(item, received);
+        }
+        // Nothing of it was put out: it may be waited for as it is.
+        if let Some(content) = whole
+            && self.setting.routes.awaits(&content)
+        {
+            self.awaited(content, received);
         }
         if let Err(panic) = result {
             self.setting.shared.report_panic(Caller::Reader, "dialect", panic.clone());
@@ -369,9 +418,21 @@ impl<'a> Intake<'a> {
         }
     }
 
+    /// What a keepalive or a request waits for, by the application's own dialect.
+    #[cold]
+    fn awaited(&mut self, content: Content, received: Received) {
+        if let Some(panic) = self.setting.routes.reading.panicked.take() {
+            self.matcher_panicked.get_or_insert(panic);
+        }
+        self.control(content, received);
+    }
+
     fn item(&mut self, item: ReadItem, received: Received) {
         let routes = &mut *self.setting.routes;
         match item {
+            ReadItem::Data { payload, .. } | ReadItem::Other(payload) if routes.awaits(&payload.0) => {
+                self.awaited(payload.0, received);
+            }
             ReadItem::Data { subscriptions, payload } => {
                 let keys = routes.keys_of(&subscriptions);
                 let names = routes.known(subscriptions, keys.len());

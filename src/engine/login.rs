@@ -11,7 +11,7 @@ use super::shared::Shared;
 use super::writer::{encode_content, encode_pong, kind_of};
 use crate::class::ErrorClass;
 use crate::clock::{self, Stamp};
-use crate::dialect::{Class, Login, LoginNext, LoginStep, LoginVerdict, Variables};
+use crate::dialect::{Class, FrameVars, Login, LoginNext, LoginStep, LoginVerdict, Variables};
 use crate::error::{EndReason, Stage};
 use crate::frame::FrameKind;
 use crate::message::Content;
@@ -38,7 +38,8 @@ pub(super) struct Desk<'a> {
     pub(super) budget: Budget,
     pub(super) stop: &'a Stop,
     pub(super) epoch: u64,
-    pub(super) attempt: u32,
+    /// What is known from earlier connections.
+    pub(super) vars: FrameVars,
     /// What is sent counts for the limits, but can't wait for them.
     pub(super) governor: &'a Governor,
     /// Messages that belong to no step may have so many bytes together.
@@ -83,9 +84,20 @@ impl Sink for Inbox {
 impl Desk<'_> {
     /// Takes all steps.
     pub(super) fn log_in(&mut self, steps: Arc<[LoginStep]>) -> Result<LoggedIn, EndReason> {
-        let mut login = Login::new(steps, self.epoch, self.attempt, Stamp::now().wall);
-        let mut waiting = Kept::new();
+        let mut login = Login::new(steps, self.vars.clone());
         let mut kept = Kept::new();
+        let taken = self.take(&mut login, &mut kept);
+        taken.map_err(|end| match end {
+            EndReason::AttemptTimeout { stage, budget, .. } if matches!(login.next(), LoginNext::Wait) => {
+                EndReason::AttemptTimeout { stage, budget, detail: login.waiting(kept.len()) }
+            }
+            end => end,
+        })?;
+        Ok(LoggedIn { captures: Arc::clone(login.captures()), kept })
+    }
+
+    fn take(&mut self, login: &mut Login, kept: &mut Kept) -> Result<(), EndReason> {
+        let mut waiting = Kept::new();
         let mut kept_bytes = 0;
         // How the connection ended, behind what waits.
         let mut ended = None;
@@ -96,13 +108,12 @@ impl Desk<'_> {
             }
             match next {
                 LoginNext::Done => break,
-                LoginNext::Failed(detail) => return Err(refused(detail.to_owned(), ErrorClass::Refused)),
+                LoginNext::Failed(problem) => return Err(failed(login.explain(problem))),
                 LoginNext::Send(template) => {
                     let template = template.clone();
                     let id = self.shared.with(Caller::Reader, |core| core.session.next_frame());
-                    let frame = login.frame(id, Stamp::now().wall);
-                    let content =
-                        template.render(frame, &[]).map_err(|detail| refused(detail, ErrorClass::Refused))?;
+                    let content = template.render(login.frame(id, Stamp::now().wall), &[]);
+                    let content = content.map_err(|problem| failed(login.explain(&problem)))?;
                     self.write(&content)?;
                     login.handle_sent();
                 }
@@ -110,12 +121,12 @@ impl Desk<'_> {
                     let mut context = login.context(self.budget.left(Stage::Login)?);
                     match panics::caught(|| call.call(&mut context)) {
                         Ok(Ok(())) => login.handle_called(context),
-                        Ok(Err(error)) => return Err(refused(error.to_string(), error.class())),
+                        Ok(Err(error)) => {
+                            let (detail, class) = (login.explain(&error.to_string()), error.class());
+                            return Err(EndReason::LoginFailed { detail, class });
+                        }
                         Err(panic) => {
-                            return Err(refused(
-                                format!("the closure panicked: {panic}"),
-                                ErrorClass::RetryLater,
-                            ));
+                            return Err(failed(login.explain(&format!("the closure panicked: {panic}"))));
                         }
                     }
                 }
@@ -137,8 +148,8 @@ impl Desk<'_> {
                             kept_bytes += content.len();
                             kept.push_back((content, received));
                             if kept_bytes > self.bound || kept.len() > MESSAGES {
-                                let detail = "too much came before the login was answered".to_owned();
-                                return Err(refused(detail, ErrorClass::RetryLater));
+                                let detail = login.explain("too much came before it was answered");
+                                return Err(failed(detail));
                             }
                         }
                     }
@@ -156,7 +167,7 @@ impl Desk<'_> {
             return Err(end);
         }
         kept.extend(waiting);
-        Ok(LoggedIn { captures: Arc::clone(login.captures()), kept })
+        Ok(())
     }
 
     /// What belongs to no step, but is for a rule a refusal of the connection or the feed, will not be followed by
@@ -231,6 +242,11 @@ impl Desk<'_> {
             self.budget.left(Stage::Login)?;
         }
     }
+}
+
+/// By no word of the server's; it may work later.
+fn failed(detail: String) -> EndReason {
+    EndReason::LoginFailed { detail, class: ErrorClass::RetryLater }
 }
 
 fn refused(detail: String, class: ErrorClass) -> EndReason {

@@ -45,8 +45,13 @@ impl Bench {
         let config = FeedConfig::from_json(&config.to_string()).unwrap();
         let mut plan = crate::feed::plan_of(&config, hooks).unwrap();
         let (shared, routes) = {
-            let wires =
-                Wires { kick: bounded(1).0, tell: bounded(1).0, orders: bounded(4).0, ring: bounded(1).0 };
+            let wires = Wires {
+                kick: bounded(1).0,
+                tell: bounded(1).0,
+                orders: bounded(4).0,
+                ring: bounded(1).0,
+                nudge: None,
+            };
             (Arc::new(Shared::new(&mut plan, wires)), Routes::new(&mut plan))
         };
         Self { shared, plan, routes, now: Stamp::now() }
@@ -70,6 +75,7 @@ impl Bench {
             handler: None,
             batch: &mut batch,
             routes,
+            here: None,
         });
         for message in messages {
             intake.text(message.to_string().into(), &self.now);
@@ -102,7 +108,8 @@ impl Bench {
         core.session.handle_timeout(self.now);
         while core.session.poll_action().is_some() {}
         let (took, peer) = (Duration::ZERO, ([127, 0, 0, 1], 1).into());
-        let established = Established { took, peer, subprotocol: None, schedules: Vec::new() };
+        let established =
+            Established { took, peer, subprotocol: None, schedules: Vec::new(), heartbeat: None };
         assert!(core.session.handle_connected(self.now, established, None));
     }
 
@@ -236,7 +243,7 @@ fn what_is_remembered_and_what_is_forgotten() {
         )
         .unwrap();
         let spec = crate::feed::plan_of(&config, Hooks::default()).unwrap().specs.remove(0);
-        bench.shared.lock().subscribe(Stamp::now(), spec);
+        bench.shared.lock().subscribe(Stamp::now(), spec).unwrap();
     };
     replace(&mut bench, &json!({}));
     assert_eq!(prompt(&mut bench, "a"), (3, true, 0));

@@ -8,6 +8,7 @@ mod book;
 mod controller;
 pub(crate) mod core;
 mod decoder;
+mod detour;
 mod fold;
 pub(crate) mod governor;
 mod heard;
@@ -16,6 +17,7 @@ mod login;
 mod marks;
 mod order;
 pub(crate) mod plan;
+mod questions;
 pub(crate) mod queue;
 mod reader;
 #[cfg(feature = "monitor")]
@@ -32,6 +34,7 @@ use crate::clock::{self, Stamp};
 use crate::error::{CloseReason, Error};
 use crate::panics;
 use crate::thread;
+use crate::transport;
 use bell::Batch;
 use controller::Controller;
 use core::Caller;
@@ -60,12 +63,19 @@ impl Engine {
         let (orders, ordered) = bounded(4);
         let (ring, bell) = bounded(1);
         let (tell, told) = bounded(1);
-        let wires = Wires { kick, tell, orders: orders.clone(), ring };
+        let (nudge, nudged) = match plan.handler {
+            Some(_) => {
+                let (nudge, nudged) = transport::nudge().map_err(|error| Error::Thread(error.kind()))?;
+                (Some(nudge), Some(Arc::new(nudged)))
+            }
+            None => (None, None),
+        };
+        let wires = Wires { kick, tell, orders: orders.clone(), ring, nudge };
         let shared = Arc::new(Shared::new(&mut plan, wires));
         let on_alert = plan.on_alert.take();
         let name = plan.name.clone();
         let mut controller = Controller::new(Arc::clone(&shared), kicked, orders, &plan);
-        let mut reader = Reader::new(Arc::clone(&shared), ordered, plan);
+        let mut reader = Reader::new(Arc::clone(&shared), ordered, nudged, plan);
         let mut threads = Vec::with_capacity(2);
         let (reader_alive, teller_alive) = (alive.clone(), alive.clone());
         threads.push(thread::spawn(format!("livefeed-r-{name}"), move || {

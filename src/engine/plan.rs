@@ -3,8 +3,8 @@
 use super::governor::Governor;
 use super::queue::Bounds;
 use crate::dialect::{
-    Codec, Dialect, FrozenRule, Interval, LagRule, LoginStep, Matcher, Pointer, Rule, SequenceRule, Template,
-    Variables,
+    Answer, Codec, Dialect, FrameVars, FrozenRule, Interval, LagRule, LoginStep, Matcher, Place, Rule,
+    SequenceRule, Template, Variables,
 };
 use crate::error::EndReason;
 use crate::event::{Alert, Event};
@@ -15,6 +15,7 @@ use crate::policy::subscriptions::Want;
 use crate::policy::verdict::{self, Decision};
 use crate::secret::Secret;
 use crate::transport::{self, Endpoint};
+use serde_json::Value;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,6 +35,8 @@ pub(crate) struct AttemptContext {
     pub(crate) endpoint: usize,
     /// How the connection or attempt before ended.
     pub(crate) previous: Option<EndReason>,
+    /// What is known from earlier connections.
+    pub(crate) vars: FrameVars,
 }
 
 /// What the provider failed with.
@@ -73,7 +76,7 @@ pub(crate) struct Spec {
     pub(crate) lag: Option<LagRule>,
     pub(crate) frozen: Option<FrozenRule>,
     /// Where its messages have what the next connection takes up from.
-    pub(crate) cursor: Option<Pointer>,
+    pub(crate) cursor: Option<Place>,
 }
 
 impl Spec {
@@ -82,10 +85,40 @@ impl Spec {
         self.sequence.is_some() || self.lag.is_some() || self.frozen.is_some()
     }
 
-    /// Whether its data is to be looked into, beside finding out whose it is.
-    pub(super) fn is_watched(&self) -> bool {
-        self.is_followed() || self.cursor.is_some()
+    /// Whether it has a limit that any message meets, so that beside others it could not be seen to be mute.
+    pub(super) fn is_blind(&self) -> bool {
+        let Want { limit, first_limit, by_hours, .. } = &self.want;
+        let limited = limit.or(*first_limit).is_some() || by_hours.iter().any(|hours| hours.limit.is_some());
+        self.data.is_none() && limited
     }
+
+    /// Whether its last message is kept: for what the next connection takes up from, or for a closure, which may ask
+    /// for it.
+    pub(super) fn keeps_last(&self) -> bool {
+        self.cursor.is_some() || self.templates().any(Template::is_closure)
+    }
+
+    fn templates(&self) -> impl Iterator<Item = &Template> {
+        [&self.subscribe, &self.unsubscribe, &self.probe].into_iter().flatten()
+    }
+
+    /// Whether it can't do without this variable: where it stands it has no default.
+    pub(super) fn needs(&self, name: &str, by: &[(u32, Matcher)]) -> bool {
+        let mut needed = false;
+        let mut found = |it: &str, default: bool| needed |= it == name && !default;
+        self.templates().for_each(|template| template.each_placeholder(&mut found));
+        let by = by.iter().map(|(_, matcher)| matcher);
+        self.data.iter().chain(by).for_each(|matcher| matcher.each_placeholder(&mut found));
+        needed
+    }
+}
+
+/// When the first of them is due.
+#[derive(Debug)]
+pub(crate) enum FirstAfter {
+    Interval(Interval),
+    /// After a random part of the interval.
+    Random,
 }
 
 /// What is sent again and again while a connection is up.
@@ -93,20 +126,41 @@ impl Spec {
 pub(crate) struct Beat {
     pub(crate) mode: Mode,
     pub(crate) interval: Interval,
-    pub(crate) first_after: Option<Interval>,
+    pub(crate) first_after: Option<FirstAfter>,
     /// What is sent; `None`: a ping.
     pub(crate) send: Option<Template>,
-    /// What the answer looks like, and how long it may take.
-    pub(crate) expect: Option<(Matcher, Interval)>,
+    pub(crate) answer: Answer,
+    /// How long the answer may take, if one is expected.
+    pub(crate) within: Option<Interval>,
+}
+
+impl Beat {
+    /// How often it is sent, with what is known on this connection.
+    pub(super) fn period(&self, vars: &FrameVars) -> Result<Duration, String> {
+        self.interval.render_period(vars)
+    }
+
+    /// Whether how often it is sent depends on one of these.
+    pub(super) fn is_told_by(&self, captured: &[(String, Value)]) -> bool {
+        let mut told = false;
+        self.interval.each_name(&mut |name, _| told |= captured.iter().any(|(it, _)| it == name));
+        told
+    }
 }
 
 /// What is sent and taken besides data, by the rules of the protocol.
 pub(crate) struct Protocol {
-    /// Heartbeats among them.
+    /// Heartbeats in front.
     pub(crate) rules: Vec<Rule>,
+    /// How many those are.
+    pub(crate) heartbeats: u32,
     pub(crate) beats: Arc<[Beat]>,
     pub(crate) login: Arc<[LoginStep]>,
     pub(crate) codecs: Vec<Codec>,
+    /// Where messages have what the next connection takes up from.
+    pub(crate) cursor: Option<Place>,
+    /// The variables that outlive their connection.
+    pub(crate) keep: Arc<[String]>,
     /// The sequence of the connection as a whole.
     pub(crate) sequence: Option<SequenceRule>,
     /// Takes the place of rules and matchers.
@@ -119,16 +173,14 @@ impl Protocol {
         Rule::all_by_match(&self.rules).into()
     }
 
-    /// The answers to keepalives, by the index of the keepalive. Without one nothing meets it.
-    pub(super) fn answers(&self) -> Vec<Matcher> {
-        let answer = |beat: &Beat| match &beat.expect {
-            Some((matcher, _)) => matcher.clone(),
-            None => Matcher::Any(Vec::new()),
-        };
-        if self.beats.iter().all(|beat| beat.expect.is_none()) {
-            return Vec::new();
-        }
-        self.beats.iter().map(answer).collect()
+    /// How long the server may say nothing, by its heartbeats.
+    pub(super) fn heartbeats(&self) -> impl Iterator<Item = &Interval> {
+        self.rules.iter().filter_map(|rule| rule.within.as_ref())
+    }
+
+    /// The answers to keepalives, by the index of the keepalive.
+    pub(super) fn answers(&self) -> Vec<Answer> {
+        self.beats.iter().map(|beat| beat.answer.clone()).collect()
     }
 }
 
@@ -145,6 +197,8 @@ pub(crate) struct Plan {
     pub(crate) governor: Arc<Governor>,
     /// The hosts of the endpoints, in their order.
     pub(crate) hosts: Vec<String>,
+    /// The endpoints of the configuration, if they are what the provider gives.
+    pub(crate) known: Vec<Target>,
     pub(crate) specs: Vec<Spec>,
     pub(crate) transport: transport::Settings,
     /// The budget of one attempt.

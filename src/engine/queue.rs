@@ -207,6 +207,7 @@ impl Queue {
                 alert.kind,
                 AlertKind::SubscribeFailed { .. }
                     | AlertKind::SubscriptionRefused { .. }
+                    | AlertKind::SubscriptionStale { .. }
                     | AlertKind::Quarantined { .. }
             ),
             _ => false,

@@ -1,5 +1,7 @@
 //! The reader thread: makes attempts, then blocks in `recv`, whose timeout is the staleness detector.
 //!
+//! With a handler it waits in `poll` before each `recv`, so that a nudge can have it hand over what was made elsewhere.
+//!
 //! One cycle: one `recv`; one clock reading; decode and classify all of it, without the lock; one locked
 //! `handle_cycle`; ring the bell. At the end of a connection `handle_ended` comes last.
 
@@ -8,7 +10,7 @@ use super::decoder::{Broken, Decoder};
 use super::intake::{self, Intake, Setting, Taken};
 use super::login::{Desk, Kept, LoggedIn};
 use super::order::{Link, Order};
-use super::plan::{AttemptContext, Beat, EndContext, Handler, Plan};
+use super::plan::{AttemptContext, Beat, EndContext, FirstAfter, Handler, Plan, Target};
 use super::routes::Routes;
 use super::shared::Shared;
 use crate::class::ErrorClass;
@@ -18,10 +20,10 @@ use crate::error::EndReason;
 use crate::event::Event;
 use crate::panics;
 use crate::policy::approach::Wait;
-use crate::policy::schedule::Times;
+use crate::policy::schedule::{First, Times};
 use crate::policy::session::Established;
 use crate::policy::verdict;
-use crate::transport::{self, Budget, Dialed, Outcome, Request, Stop};
+use crate::transport::{self, Budget, Dialed, Nudged, Outcome, Request, Stop};
 use crossbeam_channel::Receiver;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -39,17 +41,25 @@ struct Ready {
 pub(super) struct Reader {
     shared: Arc<Shared>,
     orders: Receiver<Order>,
+    nudged: Option<Arc<Nudged>>,
     plan: Plan,
     handler: Option<Handler>,
     routes: Routes,
     batch: VecDeque<Event>,
+    /// Where the connection was made to.
+    here: Option<Target>,
 }
 
 impl Reader {
-    pub(super) fn new(shared: Arc<Shared>, orders: Receiver<Order>, mut plan: Plan) -> Self {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        orders: Receiver<Order>,
+        nudged: Option<Arc<Nudged>>,
+        mut plan: Plan,
+    ) -> Self {
         let routes = Routes::new(&mut plan);
         let handler = plan.handler.take();
-        Self { shared, orders, plan, handler, routes, batch: VecDeque::new() }
+        Self { shared, orders, nudged, plan, handler, routes, batch: VecDeque::new(), here: None }
     }
 
     pub(super) fn shared(&self) -> &Arc<Shared> {
@@ -94,13 +104,18 @@ impl Reader {
         // What the provider takes counts, too.
         let total = self.plan.attempt_budget;
         let budget = Budget { deadline: clock::mono() + total, total };
-        let previous = self.shared.lock().session.last_end().cloned();
-        let context = AttemptContext { epoch, attempt, endpoint, previous };
-        let provider = &mut self.plan.provider;
-        let target = match panics::caught(|| provider(&context)) {
-            Ok(Ok(target)) => target,
-            Ok(Err(failure)) => return Err(provider_failed(failure.detail, failure.fatal)),
-            Err(panic) => return Err(provider_failed(format!("it panicked: {panic}"), false)),
+        let (previous, captures) = {
+            let core = self.shared.lock();
+            (core.session.last_end().cloned(), core.book.captures())
+        };
+        let cursor = self.routes.cursor();
+        let vars = FrameVars { captures, cursor, ..FrameVars::new(epoch, attempt, Stamp::now().wall) };
+        let context = AttemptContext { epoch, attempt, endpoint, previous, vars };
+        // Where the server sent the feed to comes first, once.
+        let detour = self.shared.with(Caller::Reader, |core| core.detour.take());
+        let target = match detour {
+            Some(target) => *target,
+            None => self.ask_provider(&context)?,
         };
         let begin = Stamp::now();
         let endpoint = target.endpoint.redacted();
@@ -114,8 +129,12 @@ impl Reader {
         };
         let Dialed { mut read, mut write, peer, subprotocol } = transport::dial(&request, &budget, stop)?;
         read.watch(Arc::clone(&self.shared.turns));
+        if let Some(nudged) = &self.nudged {
+            read.heed(Arc::clone(nudged));
+        }
         let mut decoder = Decoder::new(read, self.plan.read_buffer_bytes, self.plan.message_bytes);
         decoder.watch(&self.shared, epoch);
+        self.here = Some(target);
         self.routes.begin(epoch, attempt);
         let mut desk = Desk {
             shared: &self.shared,
@@ -125,12 +144,14 @@ impl Reader {
             budget,
             stop,
             epoch,
-            attempt,
+            vars: context.vars,
             governor: &self.plan.governor,
             bound: self.plan.message_bytes,
         };
         let LoggedIn { captures, kept } = desk.log_in(Arc::clone(&self.plan.protocol.login))?;
-        let schedules = times(&self.plan.protocol.beats, &captures, epoch, attempt)?;
+        let told = Told::new(&captures, epoch, attempt);
+        let schedules = told.times(&self.plan.protocol.beats)?;
+        let heartbeat = told.shortest(self.plan.protocol.heartbeats())?;
         self.routes.interpreter.remember(&captures);
         // What came during the login stands before all that is written now: it may be what that is made from.
         let mut link = Some(Link { epoch, attempt, half: write, stop: stop.clone() });
@@ -142,7 +163,7 @@ impl Reader {
         }
         let now = Stamp::now();
         let took = now.mono.saturating_duration_since(begin.mono);
-        let established = Established { took, peer, subprotocol, schedules };
+        let established = Established { took, peer, subprotocol, schedules, heartbeat };
         let handled = self.handler.is_some();
         let wanted = self.shared.with(Caller::Reader, |core| {
             core.book.capture(captures.iter().map(|(name, value)| (name.clone(), value.clone())));
@@ -154,6 +175,15 @@ impl Reader {
         });
         self.drain();
         if wanted { Ok(Ready { decoder, kept, link }) } else { Err(EndReason::ClosedByUser) }
+    }
+
+    fn ask_provider(&mut self, context: &AttemptContext) -> Result<Target, EndReason> {
+        let provider = &mut self.plan.provider;
+        match panics::caught(|| provider(context)) {
+            Ok(Ok(target)) => Ok(target),
+            Ok(Err(failure)) => Err(provider_failed(failure.detail, failure.fatal)),
+            Err(panic) => Err(provider_failed(format!("it panicked: {panic}"), false)),
+        }
     }
 
     /// Reads until the connection ends; says how it ended as seen from here.
@@ -227,6 +257,7 @@ impl Reader {
             handler: self.handler.as_mut(),
             batch: &mut self.batch,
             routes: &mut self.routes,
+            here: self.here.as_ref(),
         });
         let (now, received, result) = decoder.cycle(wait, &mut intake);
         let Taken { mut cycle, bytes, broken } = intake.finish();
@@ -265,6 +296,7 @@ impl Reader {
             handler: self.handler.as_mut(),
             batch: &mut self.batch,
             routes: &mut self.routes,
+            here: self.here.as_ref(),
         });
         for (content, received) in kept {
             intake.take(content, &received, &now);
@@ -320,32 +352,50 @@ impl Reader {
     }
 }
 
-/// The times of the keepalives, with what the login told.
-fn times(
-    beats: &[Beat],
-    captures: &Arc<Variables>,
-    epoch: u64,
-    attempt: u32,
-) -> Result<Vec<Times>, EndReason> {
-    let vars =
-        FrameVars { captures: Arc::clone(captures), ..FrameVars::new(epoch, attempt, Stamp::now().wall) };
-    let mut times = Vec::with_capacity(beats.len());
-    for (index, beat) in beats.iter().enumerate() {
-        let render = |interval: &Interval| {
-            interval.render(&vars).map_err(|problem| EndReason::LoginRefused {
-                detail: format!("keepalives[{index}]: {problem}"),
-                class: ErrorClass::RetryLater,
-            })
-        };
-        times.push(Times {
-            mode: beat.mode,
-            period: render(&beat.interval)?,
-            first_after: beat.first_after.as_ref().map(render).transpose()?,
-            within: beat.expect.as_ref().map(|(_, within)| render(within)).transpose()?,
-            ping: beat.send.is_none(),
-        });
+/// What the login told, for times that depend on it.
+struct Told(FrameVars);
+
+impl Told {
+    fn new(captures: &Arc<Variables>, epoch: u64, attempt: u32) -> Self {
+        let frame = FrameVars::new(epoch, attempt, Stamp::now().wall);
+        Self(FrameVars { captures: Arc::clone(captures), ..frame })
     }
-    Ok(times)
+
+    fn time(&self, interval: &Interval, what: impl FnOnce() -> String) -> Result<Duration, EndReason> {
+        interval.render(&self.0).map_err(|problem| EndReason::LoginFailed {
+            detail: format!("{}: {problem}", what()),
+            class: ErrorClass::RetryLater,
+        })
+    }
+
+    /// The times of the keepalives.
+    fn times(&self, beats: &[Beat]) -> Result<Vec<Times>, EndReason> {
+        let times = beats.iter().enumerate().map(|(index, beat)| {
+            let time = |interval: &Interval| self.time(interval, || format!("keepalives[{index}]"));
+            Ok(Times {
+                mode: beat.mode,
+                period: beat.period(&self.0).or_else(|_| time(&beat.interval))?,
+                first_after: match &beat.first_after {
+                    Some(FirstAfter::Interval(interval)) => Some(First::After(time(interval)?)),
+                    Some(FirstAfter::Random) => Some(First::Random),
+                    None => None,
+                },
+                within: beat.within.as_ref().map(time).transpose()?,
+                ping: beat.send.is_none(),
+            })
+        });
+        times.collect()
+    }
+
+    /// The shortest of some times.
+    fn shortest<'a>(&self, times: impl Iterator<Item = &'a Interval>) -> Result<Option<Duration>, EndReason> {
+        let mut shortest: Option<Duration> = None;
+        for time in times {
+            let time = self.time(time, || "the `within` of a heartbeat".to_owned())?;
+            shortest = Some(shortest.map_or(time, |shortest| shortest.min(time)));
+        }
+        Ok(shortest)
+    }
 }
 
 fn provider_failed(detail: String, fatal: bool) -> EndReason {

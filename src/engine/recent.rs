@@ -225,7 +225,12 @@ mod tests {
     }
 
     fn subscribed(id: &str) -> Event {
-        Event::Subscribed(Box::new(Subscribed { time: TIME, epoch: 1, subscription: id.into() }))
+        Event::Subscribed(Box::new(Subscribed {
+            time: TIME,
+            epoch: 1,
+            subscription: id.into(),
+            resumed: None,
+        }))
     }
 
     fn texts(recent: &Recent) -> Vec<(&'static str, String, u64)> {

@@ -76,6 +76,9 @@ pub(super) fn write(name: &str, event: &Event) {
             AlertStatus::Raised => log::warn!(target: TARGET, "{name}: alert raised: {}", e.kind),
             AlertStatus::Happened => log::warn!(target: TARGET, "{name}: alert: {}", e.kind),
         },
+        Event::Subscribed(e) => {
+            log::debug!(target: TARGET, "{name}: subscribed, epoch {}: {}", e.epoch, e.subscription);
+        }
         Event::Closed(e) => log::info!(target: TARGET, "{name}: closed: {}", e.reason),
         other => log::debug!(target: TARGET, "{name}: {}, epoch {}", other.name(), other.epoch()),
     }

@@ -6,12 +6,18 @@ use super::marks::Marks;
 use super::plan::Plan;
 use super::shared::Shared;
 use crate::class::OnGap;
-use crate::dialect::{Chain, Change, Dialect, Interpreter, ReadItem, Reading, Readout, Seq, Tracker};
+use crate::dialect::{
+    Chain, Change, Dialect, Interpreter, Place, ReadItem, Reading, Readout, Seq, Tracker, cursor_at,
+};
 use crate::message::{Content, Message, Names, Received, SubscriptionId};
 use crate::panics;
 use crate::policy::freshness::Key;
 use crate::policy::session::Cycle;
-use std::collections::{HashMap, HashSet};
+use serde_json::Value;
+use std::collections::{HashMap, VecDeque};
+
+/// Of so many messages one is looked for that says how far the data has come, if the last does not.
+const BEHIND: usize = 256;
 
 /// With more than so many, what was noted twice is noted once.
 const NOTED: usize = 16 * 1024;
@@ -36,10 +42,18 @@ pub(super) struct Routes {
     pub(super) complaints: Complaints,
     /// The age and the news of the data of each subscription that has a rule for it.
     marks: Marks,
-    /// The subscriptions whose last message is kept.
-    cursors: HashSet<Key>,
+    /// The subscriptions whose last message is kept, and where it has what the next connection takes up from.
+    cursors: HashMap<Key, Option<Place>>,
+    /// Where data has what the next connection takes up from.
+    place: Option<Place>,
+    /// The last data, until that is taken from it.
+    newest: Option<Message>,
+    /// What was taken from the last data.
+    cursor: Option<Value>,
     /// What is kept of them, until the core has it.
     pub(super) last: HashMap<Key, Message>,
+    /// The messages before these in the same cycle, and whose; `None`: the feed's. At most [`BEHIND`].
+    behind: VecDeque<(Option<Key>, Message)>,
     /// The subscriptions that got data, and how many messages.
     touched: Vec<(Key, u64)>,
     /// The subscriptions that the server said to be alive.
@@ -55,6 +69,8 @@ pub(super) struct Complaints {
     pub(super) panicked: Option<String>,
     /// So many counters had to be forgotten.
     pub(super) forgotten: u64,
+    /// Rules that found nothing: whose, the pointer, and in how much data.
+    pub(super) blind: Vec<(Option<Key>, String, u32)>,
 }
 
 /// Notes each subscription once.
@@ -92,7 +108,11 @@ impl Routes {
             whole: protocol.sequence.as_ref().map(|rule| (Tracker::new(rule), rule.on_gap)),
             complaints: Complaints::default(),
             marks: Marks::default(),
-            cursors: HashSet::new(),
+            cursors: HashMap::new(),
+            behind: VecDeque::new(),
+            place: protocol.cursor.take(),
+            newest: None,
+            cursor: None,
             last: HashMap::new(),
             touched: Vec::new(),
             alive: Vec::new(),
@@ -106,6 +126,7 @@ impl Routes {
         self.trackers.values_mut().chain(&mut self.whole).for_each(|(tracker, _)| tracker.restart());
         self.marks.restart_all();
         self.last.clear();
+        self.behind.clear();
         if let Some(dialect) = &mut self.dialect {
             // What it panics with it will panic with again, when it reads.
             drop(panics::caught(|| dialect.reset()));
@@ -131,7 +152,10 @@ impl Routes {
             match change {
                 RouteChange::Route(change) => {
                     self.note(&change);
-                    self.interpreter.apply(change);
+                    // A dialect says itself whose data is.
+                    if self.dialect.is_none() || !matches!(change, Change::Insert { .. }) {
+                        self.interpreter.apply(change);
+                    }
                 }
                 RouteChange::Restart(key) => {
                     if let Some((tracker, _)) = self.trackers.get_mut(&key) {
@@ -146,9 +170,9 @@ impl Routes {
                         self.trackers.entry(key).or_insert_with(|| (Tracker::new(rule), rule.on_gap));
                     }
                     self.marks.watch(key, &spec);
-                    if spec.cursor.is_some() {
-                        self.cursors.insert(key);
-                    }
+                }
+                RouteChange::Keep(key, cursor) => {
+                    self.cursors.insert(key, cursor);
                 }
             }
         }
@@ -162,7 +186,7 @@ impl Routes {
             Change::Insert { key, name, .. } if self.dialect.is_some() => {
                 self.keys.insert(name.clone(), *key);
             }
-            Change::Remove { key } => {
+            Change::Remove { key } | Change::Part { key, .. } => {
                 self.trackers.remove(key);
                 self.marks.forget(*key);
                 self.cursors.remove(key);
@@ -189,6 +213,7 @@ impl Routes {
         self.interpreter.is_trivial()
             && self.whole.is_none()
             && self.codecs.is_empty()
+            && self.place.is_none()
             && self.dialect.is_none()
     }
 
@@ -219,7 +244,20 @@ impl Routes {
     /// What the sequence of a subscription says to its data.
     pub(super) fn sequence(&mut self, key: Key, content: &Content) -> Option<Seq> {
         let (tracker, _) = self.trackers.get_mut(&key)?;
-        Some(check(tracker, content, &mut self.complaints))
+        let seq = check(tracker, content, &mut self.complaints);
+        if let Some((pointer, count)) = tracker.note_data() {
+            self.complaints.blind.push((Some(key), pointer.to_owned(), count));
+        }
+        Some(seq)
+    }
+
+    /// What the sequence of the connection looked at is data.
+    pub(super) fn note_data(&mut self) {
+        if let Some((tracker, _)) = &mut self.whole
+            && let Some((pointer, count)) = tracker.note_data()
+        {
+            self.complaints.blind.push((None, pointer.to_owned(), count));
+        }
     }
 
     pub(super) fn has_sequences(&self) -> bool {
@@ -282,23 +320,65 @@ impl Routes {
     }
 
     pub(super) fn has_cursors(&self) -> bool {
-        !self.cursors.is_empty()
+        !self.cursors.is_empty() || self.place.is_some()
+    }
+
+    /// How far the data of the feed has come.
+    pub(super) fn cursor(&self) -> Option<Value> {
+        self.cursor.clone()
     }
 
     /// Keeps the message if its subscriptions take up where they were.
     pub(super) fn keep(&mut self, keys: &[Key], message: &Message) {
         for key in keys {
-            if self.cursors.contains(key) {
-                self.last.insert(*key, message.clone());
+            if self.cursors.contains_key(key)
+                && let Some(before) = self.last.insert(*key, message.clone())
+            {
+                self.leave_behind(Some(*key), before);
             }
         }
+        if self.place.is_some()
+            && let Some(before) = self.newest.replace(message.clone())
+        {
+            self.leave_behind(None, before);
+        }
+    }
+
+    fn leave_behind(&mut self, whose: Option<Key>, message: Message) {
+        if self.behind.len() >= BEHIND {
+            self.behind.pop_front();
+        }
+        self.behind.push_back((whose, message));
+    }
+
+    /// How far the data has come by this message; if it does not say, by the last of those before it that does.
+    fn come_to(&self, whose: Option<Key>, message: &Message, place: &Place) -> Option<Value> {
+        let before = || {
+            let own = self.behind.iter().rev().filter(|(key, _)| *key == whose);
+            own.map(|(_, message)| message).find_map(|message| cursor_at(message.payload(), place))
+        };
+        cursor_at(message.payload(), place).or_else(before)
     }
 
     /// Lets the core have the messages that were kept.
     pub(super) fn hand_over_last(&mut self, shared: &Shared) {
-        if !self.last.is_empty() {
-            shared.lock().book.came(self.last.drain());
+        if let (Some(newest), Some(place)) = (self.newest.take(), &self.place) {
+            self.cursor = self.come_to(None, &newest, place).or_else(|| self.cursor.take());
         }
+        if !self.last.is_empty() {
+            let mut last = std::mem::take(&mut self.last);
+            let came: Vec<_> = last
+                .drain()
+                .map(|(key, message)| {
+                    let place = self.cursors.get(&key).and_then(Option::as_ref);
+                    let cursor = place.and_then(|place| self.come_to(Some(key), &message, place));
+                    (key, message, cursor)
+                })
+                .collect();
+            self.last = last; // with the room that it had
+            shared.lock().book.came(came);
+        }
+        self.behind.clear();
     }
 
     // ---- the application's own dialect ---------------------------------------------------------------------
@@ -312,6 +392,11 @@ impl Routes {
         let Some(dialect) = &mut self.dialect else { return (Vec::new(), Ok(())) };
         let result = self.readout.read(dialect.as_mut(), content);
         (self.readout.drain().collect(), result)
+    }
+
+    /// Whether a message of the dialect is what a keepalive or a request waits for; `reading` then says which.
+    pub(super) fn awaits(&mut self, content: &Content) -> bool {
+        self.interpreter.awaits() && self.interpreter.is_awaited(content.payload(), &mut self.reading)
     }
 
     /// The subscription of a name.

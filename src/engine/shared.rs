@@ -4,6 +4,7 @@
 //! the bell, waking a thread, logging, telling a sender its outcome) is collected under the lock and done after it.
 
 use super::bell::{Batch, Bell, Listener};
+use super::book::Dead;
 use super::core::{Caller, Core, Effects, Next};
 use super::order::{Link, Order};
 use super::plan::{OnWake, Plan};
@@ -16,10 +17,11 @@ use crate::event::Event;
 use crate::frame::{Direction, Frame, FrameKind, OnFrame};
 use crate::health::Health;
 use crate::panics;
-use crate::transport::{self, Stop};
+use crate::transport::{self, Nudge, Stop};
 use crossbeam_channel::Sender;
 use std::cell::Cell;
 use std::collections::VecDeque;
+use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -51,6 +53,35 @@ pub(super) struct Wires {
     pub(super) tell: Sender<()>,
     pub(super) orders: Sender<Order>,
     pub(super) ring: Sender<Batch>,
+    /// Has the reader, if it is its own consumer, look at the queue.
+    pub(super) nudge: Option<Nudge>,
+}
+
+/// The core, locked. What is let go of meanwhile is dropped after that.
+pub(super) struct Locked<'a> {
+    /// Dropped first: the lock.
+    core: MutexGuard<'a, Core>,
+    dead: Dead,
+}
+
+impl Deref for Locked<'_> {
+    type Target = Core;
+
+    fn deref(&self) -> &Core {
+        &self.core
+    }
+}
+
+impl DerefMut for Locked<'_> {
+    fn deref_mut(&mut self) -> &mut Core {
+        &mut self.core
+    }
+}
+
+impl Drop for Locked<'_> {
+    fn drop(&mut self) {
+        self.dead = self.core.book.take_dead();
+    }
 }
 
 /// The core behind its mutex, and everything that its changes set in motion.
@@ -68,6 +99,7 @@ pub(crate) struct Shared {
     on_frame: Option<OnFrame>,
     /// Events go to a handler on the reader thread.
     handled: bool,
+    nudge: Option<Nudge>,
     lot: (usize, usize),
     name: String,
     close_wait: Duration,
@@ -86,7 +118,7 @@ pub(crate) struct Shared {
 
 impl Shared {
     pub(super) fn new(plan: &mut Plan, wires: Wires) -> Self {
-        let Wires { kick, tell, orders, ring } = wires;
+        let Wires { kick, tell, orders, ring, nudge } = wires;
         let routes_version = Arc::new(AtomicU64::new(0));
         let core = Core::new(plan, Arc::clone(&routes_version));
         Self {
@@ -100,6 +132,7 @@ impl Shared {
             on_wake: plan.on_wake.clone(),
             on_frame: plan.on_frame.take(),
             handled: plan.handler.is_some(),
+            nudge,
             // An eighth of the bounds: the reader need not wait until a whole claim is consumed.
             lot: ((plan.queue.messages / 8).clamp(1, 1024), (plan.queue.bytes / 8).max(1)),
             name: plan.name.clone(),
@@ -122,7 +155,12 @@ impl Shared {
         self.close_wait
     }
 
-    pub(super) fn lock(&self) -> MutexGuard<'_, Core> {
+    pub(super) fn lock(&self) -> Locked<'_> {
+        Locked { core: self.guard(), dead: Dead::default() }
+    }
+
+    /// The lock alone, for who waits and changes nothing.
+    fn guard(&self) -> MutexGuard<'_, Core> {
         // Pure code does not panic; should it, a later caller still finds whole data.
         self.core.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -133,8 +171,10 @@ impl Shared {
         let was_empty = core.queue.is_empty();
         let result = change(&mut core);
         let effects = core.settle(was_empty, caller);
+        let dead = core.book.take_dead();
         drop(core);
         self.apply(caller, effects);
+        drop(dead); // last: it may take its time
         result
     }
 
@@ -158,6 +198,9 @@ impl Shared {
             if self.handled {
                 if caller != Caller::Reader {
                     drop(self.orders.try_send(Order::Drain)); // full: it will look anyway
+                    if let Some(nudge) = &self.nudge {
+                        nudge.nudge();
+                    }
                 }
             } else {
                 self.bell.ring(self);
@@ -346,7 +389,7 @@ impl Shared {
     pub(super) fn wait_for_room(self: &Arc<Self>, armed: Option<Duration>) -> Next {
         let left_at = Stamp::now();
         self.with(Caller::Reader, |core| core.session.handle_away(left_at.mono));
-        let mut core = self.lock();
+        let mut core = self.guard();
         core.reader_waits = true;
         while core.queue.is_full() && !core.session.is_ending() {
             core = self.room.wait(core).unwrap_or_else(PoisonError::into_inner);
@@ -370,7 +413,7 @@ impl Shared {
             return Err(Error::WouldDeadlock);
         }
         let deadline = clock::mono().checked_add(timeout);
-        let mut core = self.lock();
+        let mut core = self.guard();
         loop {
             if let Some(answer) = ready(&core) {
                 return answer;

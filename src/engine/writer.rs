@@ -226,7 +226,7 @@ impl Writer {
             (Out::Subscribe { frame, keys }, problem)
                 if keys.len() > 1 || matches!(problem, Problem::Split) =>
             {
-                shared.with(Caller::Controller, |core| core.session.handle_split(frame, &keys));
+                shared.with(Caller::Controller, |core| core.session.handle_split(Stamp::now(), frame, &keys));
             }
             (Out::Subscribe { keys, .. }, Problem::Render(detail)) => {
                 shared.with(Caller::Controller, |core| {
@@ -241,6 +241,12 @@ impl Writer {
                     Out::Probe { .. } => "probe",
                     _ => "unsubscribe",
                 };
+                let left_over = if let Out::Unsubscribe { .. } = out {
+                    "; the server may go on with it until the connection ends"
+                } else {
+                    ""
+                };
+                let detail = detail + left_over;
                 let detail = match whose {
                     Some(name) => format!("subscription {name}: {detail}"),
                     None => detail,

@@ -112,6 +112,19 @@ pub enum AlertKind {
         /// How many were forgotten.
         counters: u64,
     },
+    /// What the configuration looks for is not in the messages, so that what depends on it does not work: the number of a
+    /// `sequence` in none of the first data messages of a connection, or in an acknowledgement what its rule binds or
+    /// captures, if something has a use for it. Said once for each connection at most.
+    NothingFound {
+        /// The subscription; `None`: the connection as a whole.
+        subscription: Option<SubscriptionId>,
+        /// What looks for it: `sequence`, `rules[2].bind.channel`, ...
+        field: String,
+        /// The JSON pointer that leads nowhere.
+        pointer: String,
+        /// In how many messages.
+        messages: u64,
+    },
     /// Something that was to be sent could not be made from its template: an unsubscribe message, a keepalive, a reply.
     TemplateFailed {
         /// Which: `unsubscribe`, `probe`, `keepalive`, `reply`.
@@ -126,12 +139,25 @@ pub enum AlertKind {
         /// The panic's message.
         message: String,
     },
-    /// A subscribe payload could not be made or is over the limit: the subscription is not in force.
+    /// A subscribe payload could not be made or is over the limit: the subscription is not in force, and counts as
+    /// refused. It is tried again after a second, and then after twice as long each time, up to 5 minutes. It is over when
+    /// the message is written, when data comes, or when the subscription is wanted no more.
     SubscribeFailed {
         /// The subscription.
         subscription: SubscriptionId,
         /// What went wrong.
         detail: String,
+    },
+    /// A subscription stays stale: a new connection did not help, and the next one waits, as others have data; or its
+    /// [`repair`](crate::Terms::repair) names no new connection. It is over when its data has come for as long as its
+    /// limit, or when it is wanted no more.
+    SubscriptionStale {
+        /// The subscription.
+        subscription: SubscriptionId,
+        /// For how long its data had been missing when this was found.
+        age: Duration,
+        /// Its limit.
+        limit: Duration,
     },
     /// The server refused or ended a subscription, and it is not tried again on this connection. It is over when it is
     /// granted, delivers data, or is wanted no more.
@@ -169,8 +195,10 @@ impl AlertKind {
             Self::LimitAtCeiling { .. } => "limit_at_ceiling",
             Self::Unmatched { .. } => "unmatched",
             Self::CountersForgotten { .. } => "counters_forgotten",
+            Self::NothingFound { .. } => "nothing_found",
             Self::TemplateFailed { .. } => "template_failed",
             Self::SubscribeFailed { .. } => "subscribe_failed",
+            Self::SubscriptionStale { .. } => "subscription_stale",
             Self::SubscriptionRefused { .. } => "subscription_refused",
             Self::Quarantined { .. } => "quarantined",
             Self::Notice { .. } => "notice",
@@ -217,6 +245,12 @@ pub(super) fn json(status: AlertStatus, kind: &AlertKind) -> Value {
         AlertKind::CountersForgotten { counters } => {
             fields.insert("counters", (*counters).into());
         }
+        AlertKind::NothingFound { subscription, field, pointer, messages } => {
+            fields.insert("subscription", subscription.as_ref().map(SubscriptionId::as_str).into());
+            fields.insert("field", field.as_str().into());
+            fields.insert("pointer", pointer.as_str().into());
+            fields.insert("messages", (*messages).into());
+        }
         AlertKind::TemplateFailed { what, detail } => {
             fields.insert("what", (*what).into());
             fields.insert("detail", detail.as_str().into());
@@ -228,6 +262,11 @@ pub(super) fn json(status: AlertStatus, kind: &AlertKind) -> Value {
         AlertKind::SubscribeFailed { subscription, detail } => {
             fields.insert("subscription", subscription.as_str().into());
             fields.insert("detail", detail.as_str().into());
+        }
+        AlertKind::SubscriptionStale { subscription, age, limit } => {
+            fields.insert("subscription", subscription.as_str().into());
+            fields.insert("age_seconds", age.as_secs_f64().into());
+            fields.insert("limit_seconds", limit.as_secs_f64().into());
         }
         AlertKind::SubscriptionRefused { subscription, detail } => {
             fields.insert("subscription", subscription.as_str().into());

@@ -49,6 +49,13 @@ impl fmt::Display for AlertKind {
             Self::CountersForgotten { counters } => {
                 write!(f, "sequence counters that were forgotten: {counters}")
             }
+            Self::NothingFound { subscription, field, pointer, messages } => {
+                write!(f, "{field}")?;
+                if let Some(subscription) = subscription {
+                    write!(f, " of subscription {subscription}")?;
+                }
+                write!(f, " finds nothing at {pointer}, messages looked at: {messages}")
+            }
             Self::TemplateFailed { what, detail } => {
                 write!(f, "the {what} message can't be made: {detail}")
             }
@@ -57,6 +64,10 @@ impl fmt::Display for AlertKind {
             }
             Self::SubscribeFailed { subscription, detail } => {
                 write!(f, "the message of subscription {subscription} can't be sent: {detail}")
+            }
+            Self::SubscriptionStale { subscription, age, limit } => {
+                let (age, limit) = (Span(*age), Span(*limit));
+                write!(f, "subscription {subscription} stays stale: no data for {age}, the limit is {limit}")
             }
             Self::SubscriptionRefused { subscription, detail } => {
                 write!(f, "the server does not grant subscription {subscription}: {detail}")
@@ -123,6 +134,15 @@ mod tests {
             (
                 AlertKind::Down { down: Duration::from_micros(1_234_567), last: Some(EndReason::Eof) },
                 "no connection for 1s 234ms, the last end: closed without close frame",
+            ),
+            (
+                AlertKind::NothingFound {
+                    subscription: Some("btc".into()),
+                    field: "sequence".into(),
+                    pointer: "/seq".into(),
+                    messages: 50,
+                },
+                "sequence of subscription btc finds nothing at /seq, messages looked at: 50",
             ),
             (
                 AlertKind::Notice { detail: "up\r\n2026 WARN forged".into() },

@@ -29,7 +29,7 @@ pub enum Event {
     /// was written. A quick server's first data may stand before it. Said once a connection, and again after
     /// `Refused` or `Ended`.
     Subscribed(Box<Subscribed>),
-    /// The server refused a subscription, or did not answer it in time.
+    /// The server refused a subscription, or did not answer it in time, or its message could not be made.
     Refused(Box<Refused>),
     /// The server ended a subscription while the connection goes on.
     Ended(Box<Ended>),
@@ -88,6 +88,10 @@ pub struct Subscribed {
     pub epoch: u64,
     /// The subscription.
     pub subscription: SubscriptionId,
+    /// Whether the server said that what was missed since it was last in force is replayed, so that nothing is lost; what
+    /// it said is known only now, behind the [`Gap`] of the reconnect. `None`: it says nothing of that, or nothing can
+    /// have been missed.
+    pub resumed: Option<bool>,
 }
 
 /// See [`Event::Refused`].
@@ -165,6 +169,9 @@ pub enum Repair {
     Reconnect,
     /// The connection is given up and a new one made, to the next endpoint.
     NextEndpoint,
+    /// Nothing yet: what there is to do did not help lately, and the data of others shows that the connection is well, or
+    /// no new connection is asked for. The ladder goes on after a pause of 1 minute, 2, 4, and so on up to 30.
+    Wait,
 }
 
 impl Repair {
@@ -175,6 +182,7 @@ impl Repair {
             Self::Resubscribe => "resubscribe",
             Self::Reconnect => "reconnect",
             Self::NextEndpoint => "next_endpoint",
+            Self::Wait => "wait",
         }
     }
 }
@@ -344,7 +352,7 @@ impl Event {
                 "peer": e.peer.to_string(),
                 "subprotocol": e.subprotocol,
             }),
-            Self::Subscribed(e) => json!({"subscription": e.subscription}),
+            Self::Subscribed(e) => json!({"subscription": e.subscription, "resumed": e.resumed}),
             Self::Refused(e) => refusal_json(&e.subscription, e.class, &e.detail, e.retry_in),
             Self::Ended(e) => refusal_json(&e.subscription, e.class, &e.detail, e.retry_in),
             Self::Message(e) => message_json(e),

@@ -27,9 +27,22 @@ fn alerts() -> Vec<AlertKind> {
         AlertKind::LimitAtCeiling { subscription: Some(id()), learned: long, ceiling: long },
         AlertKind::Unmatched { messages: u64::MAX },
         AlertKind::CountersForgotten { counters: u64::MAX },
+        AlertKind::NothingFound {
+            subscription: None,
+            field: "sequence".into(),
+            pointer: detail.clone(),
+            messages: u64::MAX,
+        },
+        AlertKind::NothingFound {
+            subscription: Some(id()),
+            field: detail.clone(),
+            pointer: detail.clone(),
+            messages: 1,
+        },
         AlertKind::TemplateFailed { what: "reply", detail: detail.clone() },
         AlertKind::CallbackPanicked { callback: "handler", message: detail.clone() },
         AlertKind::SubscribeFailed { subscription: id(), detail: detail.clone() },
+        AlertKind::SubscriptionStale { subscription: id(), age: long, limit: long },
         AlertKind::SubscriptionRefused { subscription: id(), detail: detail.clone() },
         AlertKind::Quarantined { subscription: id(), ends: 3 },
         AlertKind::Notice { detail },
@@ -42,7 +55,7 @@ fn events() -> Vec<Event> {
     let some = Some(Duration::MAX);
     let mut events = vec![
         Event::Connecting(Box::new(Connecting { time, epoch, attempt: 1, endpoint: detail.clone() })),
-        Event::Subscribed(Box::new(Subscribed { time, epoch, subscription: id() })),
+        Event::Subscribed(Box::new(Subscribed { time, epoch, subscription: id(), resumed: Some(true) })),
         Event::Closed(Box::new(Closed { time, epoch, reason: CloseReason::ByUser })),
     ];
     for subprotocol in [None, Some(detail.clone())] {
@@ -73,7 +86,8 @@ fn events() -> Vec<Event> {
         }
     }
     for cause in [StaleCause::Silent, StaleCause::Late, StaleCause::Frozen] {
-        for next in [Repair::Probe, Repair::Resubscribe, Repair::Reconnect, Repair::NextEndpoint] {
+        let milder = [Repair::Probe, Repair::Resubscribe, Repair::Wait];
+        for next in milder.into_iter().chain([Repair::Reconnect, Repair::NextEndpoint]) {
             for subscription in [None, Some(id())] {
                 let (age, limit) = (Duration::MAX, Duration::ZERO);
                 events.push(Event::Stale(Box::new(Stale {

@@ -237,22 +237,24 @@ impl Feed {
     /// Adds a subscription, now and on each connection to come. One of the same name is taken the place of: a
     /// [`Gap`](Event::Gap) then stands before its next message.
     ///
+    /// One that has a limit and no `data` is refused beside others, and so is another beside it: it would take every
+    /// message for its data.
+    ///
     /// # Errors
     ///
     /// [`Error::Config`] if something about it is wrong, [`Error::Closed`] (both final).
     pub fn subscribe(&self, subscription: Subscription) -> Result<(), Error> {
         self.config.check_subscription("subscription", &subscription, self.dialect)?;
         let spec = open::spec(&self.config, &subscription);
-        self.engine.shared.with(Caller::User, |core| {
-            if let Some(reason) = core.session.closed() {
-                return Err(Error::Closed(Box::new(reason.clone())));
-            }
-            core.subscribe(Stamp::now(), spec);
-            Ok(())
-        })
+        self.engine.shared.with(Caller::User, |core| core.subscribe(Stamp::now(), spec))
     }
 
     /// Ends a subscription: its unsubscribe message is sent, if it has one and is in force.
+    ///
+    /// A message that is made from what the acknowledgement binds, such as the number of a channel, waits for that
+    /// for at most `ack_timeout`, and the next subscription of the same name waits behind it. If it can't be made then either, an
+    /// [`Alert`](crate::Alert) of the kind [`TemplateFailed`](crate::AlertKind::TemplateFailed) says so: the server may go on with
+    /// the subscription until the connection ends, and its data is nobody's.
     ///
     /// # Errors
     ///
@@ -403,6 +405,24 @@ impl Iter<'_> {
 mod tests {
     use super::*;
     use crate::lab::{Lab, Script};
+
+    #[test]
+    fn what_a_handler_gets_counts_once() {
+        let lab = Lab::start(Script::new().send("a").send("b").send("c")).unwrap();
+        let (told, heard) = crossbeam_channel::unbounded();
+        let handler = move |event| {
+            let _ = told.send(matches!(event, Event::Message(_)));
+        };
+        let feed = Feed::builder(lab.url()).handler(handler).open().unwrap();
+        let mut messages = 0;
+        while messages < 3 {
+            messages += u32::from(heard.recv_timeout(Duration::from_secs(10)).unwrap());
+        }
+        feed.close(Duration::from_secs(10)).unwrap();
+        let later = clock::mono() + Duration::from_secs(2);
+        let beats = feed.engine.shared.with(Caller::User, |core| core.session.pulse().read(later));
+        assert_eq!(beats.iter().map(|beat| beat.messages).sum::<u32>(), 3);
+    }
 
     #[test]
     fn nothing_of_a_feed_outlives_it() {

@@ -6,7 +6,7 @@ use crate::config::{
     KeepaliveDue, Limit, NoDataAlert, Overflow, Pacing, PacingScope, RepairStep, RetryContext, Subscription,
     Target, Terms, TlsVersion,
 };
-use crate::dialect::{Dialect, Interval, Pointer, Rule, placeholder};
+use crate::dialect::{Dialect, FrameVars, Interval, Place, Rule, placeholder, url};
 use crate::engine::governor::{Attempts, Governor};
 use crate::engine::plan::{self, Beat, Plan, Protocol, ProviderFailure, Spec};
 use crate::engine::queue::{self, Bounds};
@@ -40,6 +40,7 @@ pub(crate) fn plan(config: &FeedConfig, hooks: Hooks) -> Result<Plan, Error> {
         max_attempts: reconnect.max_attempts,
         max_downtime: reconnect.max_downtime.duration(),
         close_wait: config.close_timeout,
+        leave_code: reconnect.close_code,
         outbox_bytes: config.limits.send_bytes,
         batch_members: config.batch.as_ref().map_or(1, |batch| batch.members),
         endpoints: config.endpoints.len() + 1,
@@ -80,6 +81,7 @@ pub(crate) fn plan(config: &FeedConfig, hooks: Hooks) -> Result<Plan, Error> {
         on_wake: hooks.on_wake,
         on_alert: hooks.on_alert,
         on_frame: hooks.on_frame,
+        known: if hooks.provider.is_some() { Vec::new() } else { targets(config)? },
         provider: provider(config, hooks.provider)?,
         retry_policy: hooks.retry_policy.map(|policy| -> plan::RetryPolicy {
             Box::new(move |reason, context| {
@@ -114,6 +116,12 @@ pub(super) fn spec(config: &FeedConfig, subscription: &Subscription) -> Spec {
         name => terms.vars.get(name).cloned(),
     };
     let topic = terms.topic.as_deref().and_then(|topic| placeholder::text(topic, &own).ok());
+    // Its own variables hide what is bound by the same name.
+    let is_bound = |name: &str| {
+        terms.vars.get(name).is_none() && config.rules.iter().any(|rule| rule.bind.contains_key(name))
+    };
+    let binds = config.rules.iter().any(|rule| !rule.bind.is_empty());
+    let ends_by_answer = binds && terms.unsubscribe.as_ref().is_some_and(|end| end.may_use(is_bound));
     let batch = terms.subscribe.as_ref().and_then(|subscribe| subscribe.batch_group(&own));
     let rungs = terms.repair.unwrap_or_default();
     Spec {
@@ -126,11 +134,13 @@ pub(super) fn spec(config: &FeedConfig, subscription: &Subscription) -> Spec {
             frozen: terms.frozen.as_ref().map(|rule| rule.after),
             payload: terms.subscribe.is_some(),
             can_end: terms.unsubscribe.is_some(),
+            ends_by_answer,
             batch,
             ack,
             repair: rungs.into_iter().map(rung).collect(),
             can_probe: terms.probe.is_some(),
             topic: topic.map(Arc::from),
+            recognised: terms.data.is_some(),
             id,
         },
         vars,
@@ -141,7 +151,7 @@ pub(super) fn spec(config: &FeedConfig, subscription: &Subscription) -> Spec {
         sequence: terms.sequence,
         lag: terms.lag,
         frozen: terms.frozen,
-        cursor: terms.cursor.and_then(|cursor| Pointer::parse(&cursor).ok()),
+        cursor: terms.cursor.and_then(|cursor| Place::parse(&cursor).ok()),
     }
 }
 
@@ -185,9 +195,12 @@ fn protocol(config: &FeedConfig, dialect: Option<Box<dyn Dialect>>) -> Protocol 
     let heartbeats = config.heartbeats.iter().map(|when| Rule::heartbeat(when.clone()));
     Protocol {
         rules: heartbeats.chain(config.rules.iter().cloned()).collect(),
+        heartbeats: u32::try_from(config.heartbeats.len()).unwrap_or(u32::MAX),
         beats: config.keepalives.iter().map(beat).collect(),
         login: config.login.iter().cloned().collect(),
         codecs: config.codecs.clone(),
+        cursor: config.cursor.as_deref().and_then(|cursor| Place::parse(cursor).ok()),
+        keep: config.keep.clone().into(),
         sequence: config.sequence.clone(),
         dialect,
     }
@@ -202,9 +215,13 @@ fn beat(keepalive: &Keepalive) -> Beat {
             KeepaliveDue::IdleSent => Mode::IdleSent,
         },
         interval: keepalive.interval.clone(),
-        first_after: keepalive.first_after.clone(),
+        first_after: keepalive.first_after.clone().map(|first| match first {
+            config::FirstAfter::Interval(interval) => plan::FirstAfter::Interval(interval),
+            config::FirstAfter::Random => plan::FirstAfter::Random,
+        }),
         send: keepalive.send.clone(),
-        expect: keepalive.expect.clone().map(|expect| (expect, within())),
+        answer: keepalive.answer(),
+        within: keepalive.expect.as_ref().map(|_| within()),
     }
 }
 
@@ -284,21 +301,35 @@ fn transport(config: &FeedConfig) -> Result<transport::Settings, Error> {
     })
 }
 
+/// The endpoints of the configuration.
+fn targets(config: &FeedConfig) -> Result<Vec<plan::Target>, Error> {
+    let target = |url: &FeedUrl| {
+        // Placeholders are not in what tells one host from another.
+        let any = |_: &str| Some(serde_json::Value::from(1));
+        let filled =
+            url::fill(url.expose(), &any).map_err(|missing| Error::config("url", missing.to_string()))?;
+        let endpoint = Endpoint::parse(&filled).map_err(|problem| Error::config("url", problem))?;
+        let (headers, subprotocols) = (listed(config.headers.clone()), config.subprotocols.clone());
+        Ok(plan::Target { endpoint, headers, subprotocols })
+    };
+    urls(config).map(target).collect()
+}
+
 /// Asked anew at each attempt: the application's provider, or the URL of the configuration.
 fn provider(config: &FeedConfig, own: Option<config::Provider>) -> Result<plan::Provider, Error> {
     let headers = config.headers.clone();
     let subprotocols = config.subprotocols.clone();
     let Some(mut own) = own else {
-        let mut targets = Vec::new();
-        for url in urls(config) {
-            let endpoint = Endpoint::parse(url.expose()).map_err(|problem| Error::config("url", problem))?;
-            let (headers, subprotocols) = (listed(headers.clone()), subprotocols.clone());
-            targets.push(plan::Target { endpoint, headers, subprotocols });
-        }
+        let urls: Vec<FeedUrl> = urls(config).cloned().collect();
         return Ok(Box::new(move |context| {
             // There are as many as the session machine was told of.
-            let target = targets.get(context.endpoint).or(targets.first());
-            target.cloned().ok_or_else(|| ProviderFailure { detail: "no endpoint".into(), fatal: true })
+            let url = urls.get(context.endpoint).or(urls.first());
+            let url = url.ok_or_else(|| ProviderFailure { detail: "no endpoint".into(), fatal: true })?;
+            let endpoint = filled(url, &context.vars)
+                .and_then(|url| Endpoint::parse(url.expose()))
+                .map_err(|problem| ProviderFailure { detail: format!("the url {problem}"), fatal: false })?;
+            let (headers, subprotocols) = (listed(headers.clone()), subprotocols.clone());
+            Ok(plan::Target { endpoint, headers, subprotocols })
         }));
     };
     Ok(Box::new(move |context| {
@@ -307,14 +338,28 @@ fn provider(config: &FeedConfig, own: Option<config::Provider>) -> Result<plan::
             epoch: context.epoch,
             endpoint: context.endpoint,
             previous: context.previous.clone(),
+            cursor: context.vars.cursor.clone(),
+            kept: Arc::clone(&context.vars.captures),
         };
-        let target = own(&attempt)
+        let mut target = own(&attempt)
             .map_err(|error| ProviderFailure { detail: error.to_string(), fatal: error.is_fatal() })?;
+        target.url = filled(&target.url, &context.vars).map_err(|problem| ProviderFailure {
+            detail: format!("it gave an endpoint that can't be used: the url {problem}"),
+            fatal: false,
+        })?;
         resolve_target(&target, &headers, &subprotocols).map_err(|error| ProviderFailure {
             detail: format!("it gave an endpoint that can't be used: {error}"),
             fatal: false,
         })
     }))
+}
+
+/// The URL with what is known from earlier connections.
+fn filled(url: &FeedUrl, vars: &FrameVars) -> Result<FeedUrl, String> {
+    if url::is_plain(url.expose()) {
+        return Ok(url.clone());
+    }
+    url::fill(url.expose(), vars).map(FeedUrl::from).map_err(|missing| missing.to_string())
 }
 
 fn resolve_target(
@@ -373,6 +418,7 @@ mod tests {
         config.defaults.by_hours = Some(config.by_hours.iter().rev().cloned().collect());
         config.subscriptions =
             vec![Subscription::new("a"), Subscription::new("b").by_hours([config.by_hours[0].clone()])];
+        config.defaults.data = Some(crate::dialect::Matcher::text("${name}"));
         config.validate().unwrap();
         let plan = plan(&config, Hooks::default()).unwrap();
         let open: Vec<_> = plan

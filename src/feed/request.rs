@@ -14,8 +14,14 @@ impl Feed {
     /// to whoever reads the feed's events.
     ///
     /// The question is a text or a JSON value, as a [`Template`]: `${id}` stands for a number that is used once, in the
-    /// question and in the matcher, and other placeholders for what was captured from the connection. Several
-    /// threads may ask at once. An answer that comes after the time is over is a message like any other.
+    /// question and in the matcher (where it is the whole value, a text of digits meets it too), and other placeholders
+    /// for what was captured from the connection. Several threads may ask at once. Where a [`Dialect`](crate::Dialect)
+    /// reads the messages, `reply` is met by what that puts out.
+    ///
+    /// An answer that comes after the time is over is known for what it is, and is no data, where nothing else can meet
+    /// `reply`: if it asks for the `${id}` of the question. That holds until the connection ends, for 30 s and for the
+    /// last 16 such questions; it is then a control message, delivered only with `deliver_control`. With any
+    /// other `reply` it is a message like all others: one that is not the answer might meet it, and would be lost.
     ///
     /// ```no_run
     /// # let feed = livefeed::Feed::open("ws://127.0.0.1:9001")?;
@@ -46,15 +52,18 @@ impl Feed {
             return Err(Error::WouldDeadlock);
         }
         let deadline = clock::mono().checked_add(timeout);
+        let question: Template = question.into();
+        question.check_single(&|_| true).map_err(|problem| Error::config("question", problem))?;
         let frame = shared.with(Caller::User, |core| core.vars());
-        let content =
-            question.into().render(&frame, &[]).map_err(|problem| Error::config("question", problem))?;
+        let content = question.render(&frame, &[]).map_err(|problem| Error::config("question", problem))?;
+        let certain = reply.asks_for("id");
+        let reply = frame.id.map_or_else(|| reply.clone(), |id| reply.answering(id));
         let reply = reply
             .render(&Scope { frame: &frame, member: None, message: None })
             .map_err(|missing| Error::config("reply", missing.to_string()))?;
         reply.check().map_err(|(field, problem)| Error::config(format!("reply.{field}"), problem))?;
         let (sender, receiver) = bounded(1);
-        let ticket = shared.with(Caller::User, |core| core.ask(content, reply, sender))?;
+        let ticket = shared.with(Caller::User, |core| core.ask(content, reply, certain, sender))?;
         let answer = match deadline {
             Some(deadline) => receiver.recv_deadline(deadline),
             None => receiver.recv().map_err(|_| RecvTimeoutError::Disconnected),
@@ -62,7 +71,7 @@ impl Feed {
         match answer {
             Ok(answer) => Ok(answer),
             Err(RecvTimeoutError::Timeout) => {
-                shared.with(Caller::User, |core| core.book.answered(ticket));
+                shared.with(Caller::User, |core| core.book.give_up(ticket, clock::mono()));
                 receiver.try_recv().map_err(|_| Error::Timeout) // it may have come just now: nobody else has it
             }
             Err(RecvTimeoutError::Disconnected) => Err(Error::NotConnected),

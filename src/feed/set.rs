@@ -19,6 +19,9 @@ use std::time::{Duration, Instant};
 /// How many events of one feed are taken in a row.
 const TURN: usize = 64;
 
+/// So many tokens of feeds that have left may lie about.
+const SPARE: usize = 64;
+
 /// Many feeds read as one stream, each event with its feed's tag.
 ///
 /// The events of each feed come in their own order; between feeds there is none. Feeds take turns: at most 64 events
@@ -175,6 +178,7 @@ impl<T: Clone + Eq + Hash> FeedSet<T> {
             return Err(Error::Taken);
         }
         let old = state.leave(&tag);
+        self.sweep(&mut state);
         state.next_number += 1;
         state.numbers.insert(tag.clone(), number);
         state.members.insert(number, Member { tag, feed, known });
@@ -380,6 +384,22 @@ impl<T: Clone + Eq + Hash> FeedSet<T> {
         }
     }
 
+    /// Forgets the tokens of feeds that have left: feeds may come and go for long while nobody reads.
+    fn sweep(&self, state: &mut State<T>) {
+        let bound = 2 * state.members.len() + SPARE;
+        if self.ready.len() <= bound && state.queued.len() <= bound {
+            return;
+        }
+        while let Ok(token) = self.ready.try_recv() {
+            state.hear(token);
+        }
+        let State { queued, members, .. } = &mut *state;
+        queued.retain(|number| members.contains_key(number));
+        if !queued.is_empty() {
+            self.nudge(state);
+        }
+    }
+
     fn send(&self, token: Token) {
         let _ = self.tokens.send(token); // the receiver is here, too
     }
@@ -520,5 +540,25 @@ impl<T: Clone + Eq + Hash> Iterator for SetIter<'_, T> {
     #[inline]
     fn next(&mut self) -> Option<(T, Event)> {
         if self.wait { self.set.recv().ok() } else { self.set.try_recv().ok() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn feeds_that_come_and_go_unread_leave_nothing_behind() {
+        let set = FeedSet::new();
+        let feed = |tag: u64| (tag, Arc::new(Feed::open("ws://127.0.0.1:9").unwrap()));
+        let (stays, goes) = (feed(0), feed(1));
+        set.insert(stays.0, stays.1).unwrap();
+        for _ in 0..1000 {
+            set.insert(goes.0, Arc::clone(&goes.1)).unwrap();
+            assert!(set.remove(&goes.0).is_some());
+        }
+        assert!(set.ready.len() + set.lock().queued.len() < 4 * SPARE, "{}", set.ready.len());
+        let (tag, event) = set.recv_timeout(Duration::from_secs(20)).unwrap();
+        assert_eq!((tag, event.name()), (0, "connecting"), "the one that stays is heard");
     }
 }

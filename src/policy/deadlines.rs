@@ -47,6 +47,16 @@ impl Deadlines {
         Some((key, since))
     }
 
+    #[cfg(test)]
+    pub(crate) fn is_armed(&self, key: Key) -> bool {
+        self.by_key.contains_key(&key)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn size(&self) -> usize {
+        self.by_key.len().max(self.order.len())
+    }
+
     /// Every clock starts anew.
     pub(crate) fn restart(&mut self, now: Instant) {
         for (since, deadline) in self.by_key.values_mut() {

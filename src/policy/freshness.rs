@@ -291,6 +291,17 @@ impl Freshness {
         self.earliest
     }
 
+    /// The deadline of one that is watched, if it has one.
+    #[cfg(test)]
+    pub(crate) fn deadline_of(&self, key: Key) -> Option<Option<Instant>> {
+        self.tracks.get(&key).map(Track::deadline)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn size(&self) -> usize {
+        self.tracks.len()
+    }
+
     /// All that is over its deadline, the longest first. Moves the earliest deadline on when nothing is.
     pub(crate) fn overdue(&mut self, now: Instant) -> Vec<Overdue> {
         if self.earliest.is_none_or(|earliest| now < earliest) {

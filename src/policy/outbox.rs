@@ -23,7 +23,7 @@ pub(crate) enum Out {
         rule: u32,
         content: Content,
     },
-    /// The answer that a dialect gives.
+    /// The same to data, or as a dialect gives it: each of them counts.
     Answer(Content),
     /// Render the message of the keepalive of this index and write it.
     Keepalive {
@@ -93,7 +93,7 @@ pub(crate) struct Outbox {
     ping: bool,
     /// At most one of each rule.
     replies: VecDeque<(u32, Content)>,
-    /// What a dialect answers: each of them counts.
+    /// The answers to data, and those of a dialect: each of them counts.
     answers: VecDeque<Content>,
     answer_bytes: usize,
     /// At most one of each index.
@@ -256,6 +256,26 @@ impl Outbox {
         }
     }
 
+    /// Whether a message of the application is next but for what it did not ask for itself: the subscriptions of a new
+    /// connection, those that are tried again, and probes. Where they wait for a limit that does not count the
+    /// message, it need not wait with them.
+    pub(crate) fn has_overtaking(&self) -> bool {
+        let behind = !self.probes.is_empty() || !self.replay.is_empty();
+        behind
+            && self.peek() == Some(OutKind::Subscribe)
+            && matches!(self.asked.front(), Some(Item::App { .. }))
+    }
+
+    /// Hands it out.
+    pub(crate) fn pop_overtaking(&mut self) -> Option<Out> {
+        if !self.has_overtaking() {
+            return None;
+        }
+        let Some(Item::App { ticket, content }) = self.asked.pop_front() else { return None };
+        self.app_bytes -= content.len() + OVERHEAD;
+        Some(Out::App { ticket, content })
+    }
+
     /// Hands out the next. A subscribe message takes up to `members` neighbours of one group along.
     pub(crate) fn pop(&mut self, members: usize) -> Option<Out> {
         if self.shut {
@@ -306,6 +326,21 @@ impl Outbox {
                 Some(Out::Close(code))
             }
         }
+    }
+
+    /// Whether a subscribe message of it waits to be written.
+    #[cfg(test)]
+    pub(crate) fn waits(&self, key: Key) -> bool {
+        let is_it = |item: &Item| matches!(item, Item::Subscribe(member) if member.key == key);
+        self.replay.iter().chain(&self.asked).any(is_it)
+    }
+
+    /// How many things wait, the application's messages apart.
+    #[cfg(test)]
+    pub(crate) fn size(&self) -> usize {
+        let own = |item: &&Item| !matches!(item, Item::App { .. });
+        let asked = self.replay.iter().chain(&self.asked).filter(own).count();
+        asked + self.replies.len() + self.answers.len() + self.keepalives.len() + self.probes.len()
     }
 
     /// Forgets everything; the tickets that are dropped come back.
@@ -415,6 +450,36 @@ mod tests {
             outbox.pop(1);
         }
         assert_eq!(outbox.peek(), None);
+    }
+
+    #[test]
+    fn the_application_overtakes_what_it_did_not_ask_for() {
+        let mut outbox = Outbox::default();
+        outbox.push_replay(one(1));
+        outbox.push_app(1, Content::Text("x".into()));
+        outbox.push_subscribe(one(2));
+        outbox.push_app(2, Content::Text("x".into()));
+        assert!(outbox.has_overtaking() && outbox.pop_overtaking() == Some(app(1)));
+        // Its own wishes keep their order.
+        assert!(!outbox.has_overtaking() && outbox.pop_overtaking().is_none());
+        outbox.push_ping();
+        let order = [
+            Out::Ping,
+            Out::Subscribe { frame: 1, keys: vec![1] },
+            Out::Subscribe { frame: 2, keys: vec![2] },
+            app(2),
+        ];
+        assert!(drain(&mut outbox) == order);
+        assert_eq!(outbox.app_bytes(), 0);
+        // What can't wait goes before it, and nothing follows a Close.
+        outbox.push_probe(3);
+        outbox.push_app(3, Content::Text("x".into()));
+        outbox.push_ping();
+        assert!(!outbox.has_overtaking());
+        outbox.pop(1);
+        assert!(outbox.has_overtaking());
+        outbox.push_close_now(None);
+        assert!(!outbox.has_overtaking());
     }
 
     #[test]

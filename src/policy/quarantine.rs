@@ -15,6 +15,8 @@
 //! spaced by the backoff). After so many blames in a row it is quarantined, for [`FIRST_TERM`], and twice as long each
 //! time up to [`LONGEST_TERM`]. Then it is tried again, alone and last of all, and is free if it gets through.
 //!
+//! Where this client gives connections up because one subscription is never answered, it is known whose doing that is.
+//!
 //! Instants are by the monotonic clock. What a connection knows is forgotten at its end.
 
 use super::freshness::Key;
@@ -215,6 +217,22 @@ impl Quarantine {
         quarantined
     }
 
+    /// The connection is given up for want of its answer, so often in a row by now. After so many times it is quarantined,
+    /// if another got through: the others are not to lose their connection for it again and again. Says whether it is. To
+    /// be followed by [`Self::ended`].
+    pub(crate) fn sentence(&mut self, key: Key, now: Instant, times: u32) -> bool {
+        self.expire(now);
+        let through = |(other, place): (&Key, &Place)| *other != key && !place.is_open();
+        if times < self.after || !self.places.iter().any(through) {
+            return false;
+        }
+        self.leave(key);
+        let doubling = 2_u32.saturating_pow(times - self.after);
+        let length = FIRST_TERM.saturating_mul(doubling).min(LONGEST_TERM);
+        self.doubts.insert(key, Doubt { ends: times, blames: times, term: Some((now + length, length)) });
+        true
+    }
+
     /// One that was held back and is now to be queued; it counts as queued then. To be asked until it gives none,
     /// while a connection is up.
     pub(crate) fn take_retry(&mut self, now: Instant) -> Option<Key> {
@@ -273,6 +291,16 @@ impl Quarantine {
     /// Whether it is quarantined, or was and is being tried again.
     pub(crate) fn is_quarantined(&self, key: Key) -> bool {
         self.doubts.get(&key).is_some_and(|doubt| doubt.term.is_some())
+    }
+
+    /// The most that one of its parts holds.
+    #[cfg(test)]
+    pub(crate) fn size(&self) -> usize {
+        let held = self.waiting.len() + self.terms.len() + self.released.len();
+        [self.doubts.len(), self.places.len(), self.probation.len(), held]
+            .into_iter()
+            .max()
+            .unwrap_or_default()
     }
 
     /// Whether another suspect may be put on trial.

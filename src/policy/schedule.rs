@@ -35,11 +35,29 @@ pub(crate) struct Times {
     /// At least 10 ms, whatever it says.
     pub(crate) period: Duration,
     /// Stands in place of the period until the first one is written.
-    pub(crate) first_after: Option<Duration>,
+    pub(crate) first_after: Option<First>,
     /// How long the answer may take; `None`: none is expected.
     pub(crate) within: Option<Duration>,
     /// It is a ping: its pong tells how long that took.
     pub(crate) ping: bool,
+}
+
+/// How long after the beginning the first one is due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum First {
+    After(Duration),
+    /// After a random part of the period, so that not all clients that came together go on together.
+    Random,
+}
+
+impl Times {
+    /// With the random part drawn: `random` gives one of a time.
+    pub(crate) fn drawn(mut self, random: impl FnOnce(Duration) -> Duration) -> Self {
+        if self.first_after == Some(First::Random) {
+            self.first_after = Some(First::After(random(self.period).min(self.period)));
+        }
+        self
+    }
 }
 
 /// One keepalive on one connection.
@@ -65,6 +83,11 @@ impl Schedule {
             ..times
         };
         Self { times, since: now, first: true, queued: false, answered_early: false, asked: None }
+    }
+
+    /// The period is another from now on, and counts from what it counted from before.
+    pub(crate) fn set_period(&mut self, period: Duration) {
+        self.times.period = period.max(FLOOR);
     }
 
     /// Whether it is a ping.
@@ -121,7 +144,10 @@ impl Schedule {
         if self.queued || (self.times.mode == Mode::IdleReceived && self.asked.is_some()) {
             return None;
         }
-        let first = self.times.first_after.filter(|_| self.first);
+        let first = match self.times.first_after {
+            Some(First::After(first)) if self.first => Some(first),
+            _ => None,
+        };
         self.since.checked_add(first.unwrap_or(self.times.period))
     }
 
@@ -192,8 +218,8 @@ mod tests {
         let t0 = crate::clock::mono();
         for mode in [Mode::Every, Mode::IdleReceived, Mode::IdleSent] {
             for first in [Duration::ZERO, 7 * SECOND, 70 * SECOND] {
-                let times =
-                    Times { mode, period: 20 * SECOND, first_after: Some(first), within: None, ping: false };
+                let first_after = Some(First::After(first));
+                let times = Times { mode, period: 20 * SECOND, first_after, within: None, ping: false };
                 let mut it = Schedule::new(times, t0);
                 assert_eq!(it.due(), Some(t0 + first));
                 assert!(it.take_due(t0 + first));
@@ -201,6 +227,46 @@ mod tests {
                 assert_eq!(it.due(), Some(t0 + first + 20 * SECOND));
             }
         }
+    }
+
+    #[test]
+    fn another_period_counts_from_the_last_one_written_and_leaves_no_loop() {
+        let t0 = crate::clock::mono();
+        let mut every = schedule(Mode::Every, Some(5 * SECOND), t0);
+        every.set_period(30 * SECOND);
+        assert_eq!((every.due(), every.deadline()), (Some(t0 + 30 * SECOND), Some(t0 + 35 * SECOND)));
+        assert!(every.take_due(t0 + 30 * SECOND));
+        every.set_period(40 * SECOND);
+        assert_eq!(every.due(), None, "it is queued");
+        every.handle_written(t0 + 31 * SECOND);
+        assert_eq!((every.due(), every.deadline()), (Some(t0 + 71 * SECOND), Some(t0 + 36 * SECOND)));
+        every.set_period(Duration::ZERO);
+        assert!(every.take_due(t0 + 50 * SECOND));
+        every.handle_written(t0 + 50 * SECOND);
+        assert!(!every.take_due(t0 + 50 * SECOND + 9 * MS) && every.take_due(t0 + 50 * SECOND + 10 * MS));
+    }
+
+    #[test]
+    fn the_first_may_be_drawn_from_the_period() {
+        let t0 = crate::clock::mono();
+        for (drawn, expected) in [(0, 0), (7, 7), (20, 20), (99, 20)] {
+            let first_after = Some(First::Random);
+            let times =
+                Times { mode: Mode::Every, period: 20 * SECOND, first_after, within: None, ping: false };
+            let mut it = Schedule::new(times.drawn(|_| drawn * SECOND), t0);
+            assert_eq!(it.due(), Some(t0 + expected * SECOND));
+            assert!(it.take_due(t0 + expected * SECOND));
+            it.handle_written(t0 + expected * SECOND);
+            assert_eq!(it.due(), Some(t0 + (expected + 20) * SECOND), "only the first");
+        }
+        let fixed = Times {
+            mode: Mode::Every,
+            period: SECOND,
+            first_after: Some(First::After(SECOND)),
+            within: None,
+            ping: false,
+        };
+        assert_eq!(fixed.clone().drawn(|_| Duration::ZERO), fixed);
     }
 
     #[test]
@@ -309,7 +375,7 @@ mod tests {
             let times = Times {
                 mode,
                 period: Duration::from_millis(period),
-                first_after: first.map(Duration::from_millis),
+                first_after: first.map(|first| First::After(Duration::from_millis(first))),
                 within,
                 ping: false,
             };

@@ -25,6 +25,14 @@ pub(crate) enum AckPolicy {
     None,
 }
 
+/// So long after the server refused or ended a subscription, data of before may come.
+const ON_ITS_WAY: Duration = Duration::from_secs(1);
+
+/// What is wrong with one that has a limit, and beside others takes every message for its data.
+pub(crate) const BLIND: &str = "is missing, and there are other subscriptions: every message would count as its data, and \
+                                that it went mute would not be seen. Say what its data looks like, or that it has no \
+                                limit of its own (\"stale_after\": \"none\"): then only the limit of the connection holds";
+
 /// What the engine says of a subscription that is wanted.
 #[derive(Debug, Clone)]
 pub(crate) struct Want {
@@ -46,6 +54,8 @@ pub(crate) struct Want {
     pub(crate) payload: bool,
     /// Whether there is a message that ends it.
     pub(crate) can_end: bool,
+    /// Whether that message is made from what the answer to the subscribe message binds.
+    pub(crate) ends_by_answer: bool,
     /// Neighbours of one group may share a subscribe message; `None`: it is alone in its.
     pub(crate) batch: Option<u64>,
     pub(crate) ack: AckPolicy,
@@ -55,6 +65,8 @@ pub(crate) struct Want {
     pub(crate) can_probe: bool,
     /// What the server calls it in lists; `None`: its name.
     pub(crate) topic: Option<Arc<str>>,
+    /// Whether its data is told from other messages.
+    pub(crate) recognised: bool,
 }
 
 impl From<&Want> for demand::Terms {
@@ -76,17 +88,31 @@ pub(crate) struct Entry {
     pub(crate) want: Want,
     /// The next data does not join up with what came before it on this connection.
     pub(crate) gap: bool,
+    /// So long a gap in its numbers may be where what is left of before meets the new, after it was made again.
+    pub(crate) seam: Option<Instant>,
     /// `Subscribed` was said on this connection.
     pub(crate) announced: bool,
+    /// It was said on this connection or an earlier one.
+    pub(crate) was_in_force: bool,
     pub(crate) state: SubscriptionState,
     /// The server may hold it: its message was handed out on this connection, and not undone since.
     pub(crate) in_force: bool,
     /// It is confirmed only because nothing said otherwise.
     pub(crate) assumed: bool,
-    /// Its latest subscribe message on this connection; 0: none.
-    pub(crate) frame: u64,
+    /// Its latest subscribe message on this connection; 0: none. Set by [`Subscriptions::set_frame`].
+    frame: u64,
     /// How often its message was written without an answer in time.
     pub(crate) tries: u32,
+    /// How often in a row a connection was given up for want of its answer; outlives connections.
+    pub(crate) overdue: u32,
+    /// When the server last ended it on this connection, and how often in a row before that.
+    pub(crate) ended: Option<(Instant, u32)>,
+    /// How often in a row its message could not be made.
+    pub(crate) failures: u32,
+    /// When it was refused or ended.
+    pub(crate) off_since: Option<Instant>,
+    /// A list of all that is in force lacked it, since its message was handed out.
+    pub(crate) unlisted: bool,
     /// When it is tried again, and as part of which lot.
     pub(crate) later: Option<(Instant, Option<u64>)>,
     /// What is done about its staleness; where it stands survives the connection.
@@ -114,6 +140,11 @@ impl Entry {
         self.want.topic.as_deref().unwrap_or(self.want.id.as_str())
     }
 
+    /// Its latest subscribe message on this connection; 0: none.
+    pub(crate) fn frame(&self) -> u64 {
+        self.frame
+    }
+
     /// The limits that hold for it now: others until the first data of a connection.
     pub(crate) fn limits(&self) -> Limits {
         use SubscriptionState::{Live, Quiet, Stale};
@@ -126,14 +157,18 @@ impl Entry {
     }
 
     /// Forgets the connection.
-    pub(crate) fn reset(&mut self) {
+    fn reset(&mut self) {
         self.state = SubscriptionState::Desired;
         self.gap = false;
+        self.seam = None;
         self.announced = false;
         self.in_force = false;
         self.assumed = false;
         self.frame = 0;
         self.tries = 0;
+        self.ended = None;
+        self.off_since = None;
+        self.unlisted = false;
         self.later = None;
         self.patience = None;
         // Other data may come at once on the next connection, and proves nothing about what was missing on this one.
@@ -178,6 +213,14 @@ impl Entry {
         self.state == SubscriptionState::Sent
     }
 
+    /// Whether data says that it is in force after all, though it was refused or ended. What was on its way then proves
+    /// nothing, nor does what any message meets.
+    pub(crate) fn is_proven_by_data(&self, now: Instant) -> bool {
+        use SubscriptionState::{Ended, Refused};
+        let long_ago = |at: Instant| now.saturating_duration_since(at) >= ON_ITS_WAY;
+        matches!(self.state, Ended | Refused) && self.want.recognised && self.off_since.is_some_and(long_ago)
+    }
+
     /// Whether the server refused or ended it, or it is left out.
     pub(crate) fn is_off(&self) -> bool {
         use SubscriptionState::{Ended, Quarantined, Refused};
@@ -193,6 +236,8 @@ pub(crate) struct Subscriptions {
     by_id: HashMap<SubscriptionId, Key>,
     /// By what the server calls them: a short list is not to cost a look at all of them.
     by_topic: HashMap<Box<str>, BTreeSet<Key>>,
+    /// By their latest subscribe message: an answer is not to cost a look at all of them either.
+    by_frame: HashMap<u64, BTreeSet<Key>>,
     last_key: Key,
 }
 
@@ -211,12 +256,19 @@ impl Subscriptions {
         let entry = Entry {
             want,
             gap: false,
+            seam: None,
             announced: false,
+            was_in_force: false,
             state: SubscriptionState::Desired,
             in_force: false,
             assumed: false,
             frame: 0,
             tries: 0,
+            overdue: 0,
+            ended: None,
+            failures: 0,
+            off_since: None,
+            unlisted: false,
             later: None,
             ladder,
             patience: None,
@@ -233,8 +285,15 @@ impl Subscriptions {
         (key, replaced)
     }
 
+    /// A key that no subscription has, for what is to be ended in the place of one.
+    pub(crate) fn spare_key(&mut self) -> Key {
+        self.last_key += 1;
+        self.last_key
+    }
+
     fn take(&mut self, key: Key) -> Option<Entry> {
         let entry = self.entries.remove(&key)?;
+        self.unlist(entry.frame, key);
         if let Some(keys) = self.by_topic.get_mut(entry.topic()) {
             keys.remove(&key);
             if keys.is_empty() {
@@ -242,6 +301,37 @@ impl Subscriptions {
             }
         }
         Some(entry)
+    }
+
+    fn unlist(&mut self, frame: u64, key: Key) {
+        if let Some(keys) = self.by_frame.get_mut(&frame) {
+            keys.remove(&key);
+            if keys.is_empty() {
+                self.by_frame.remove(&frame);
+            }
+        }
+    }
+
+    /// Notes which is its latest subscribe message on this connection; 0: none. The one before comes back.
+    pub(crate) fn set_frame(&mut self, key: Key, frame: u64) -> u64 {
+        let Some(entry) = self.entries.get_mut(&key) else { return 0 };
+        let before = std::mem::replace(&mut entry.frame, frame);
+        self.unlist(before, key);
+        if frame != 0 {
+            self.by_frame.entry(frame).or_default().insert(key);
+        }
+        before
+    }
+
+    /// Those whose latest subscribe message is this one, in their order.
+    pub(crate) fn of_frame(&self, frame: u64) -> impl Iterator<Item = Key> {
+        self.by_frame.get(&frame).into_iter().flatten().copied()
+    }
+
+    /// The connection is over: what belonged to it is forgotten.
+    pub(crate) fn reset(&mut self) {
+        self.by_frame.clear();
+        self.entries.values_mut().for_each(Entry::reset);
     }
 
     /// Those that the server calls by one of these names, in their order.
@@ -253,6 +343,11 @@ impl Subscriptions {
     pub(crate) fn remove(&mut self, id: &SubscriptionId) -> Option<(Key, Entry)> {
         let key = self.by_id.remove(id)?;
         Some((key, self.take(key)?))
+    }
+
+    /// The one of this name.
+    pub(crate) fn find(&self, id: &SubscriptionId) -> Option<Key> {
+        self.by_id.get(id).copied()
     }
 
     pub(crate) fn get(&self, key: Key) -> Option<&Entry> {

@@ -83,10 +83,16 @@ pub(crate) fn decide(reason: &EndReason, ever_up: bool, settings: &Settings) -> 
     let wrong = match reason {
         EndReason::UpgradeRefused { status, .. } => settings.statuses.contains(status),
         EndReason::Tls { untrusted, .. } => *untrusted,
-        EndReason::LoginRefused { class, .. } => matches!(class, ErrorClass::Refused | ErrorClass::Benign),
+        EndReason::LoginRefused { class, .. } | EndReason::LoginFailed { class, .. } => {
+            matches!(class, ErrorClass::Refused | ErrorClass::Benign)
+        }
         _ => false,
     };
-    let fatal_login = matches!(reason, EndReason::LoginRefused { class: ErrorClass::FeedFatal, .. });
+    let fatal_login = matches!(
+        reason,
+        EndReason::LoginRefused { class: ErrorClass::FeedFatal, .. }
+            | EndReason::LoginFailed { class: ErrorClass::FeedFatal, .. }
+    );
     if fatal_login || matches!(reason, EndReason::Provider { fatal: true, .. }) {
         return Decision::Fatal;
     }
@@ -127,6 +133,7 @@ mod tests {
     fn mistakes_are_fatal_before_the_first_connection_and_slow_after_it() {
         let settings = settings(Vec::new());
         let login = |class| EndReason::LoginRefused { detail: String::new(), class };
+        let failed = |class| EndReason::LoginFailed { detail: String::new(), class };
         let tls = |untrusted| EndReason::Tls { detail: String::new(), untrusted };
         let cases = [
             (refused(401, ""), Decision::Fatal, Decision::RetrySlowly),
@@ -140,6 +147,9 @@ mod tests {
             (login(ErrorClass::RetryLater), Decision::Retry, Decision::Retry),
             (login(ErrorClass::ConnectionFatal), Decision::Retry, Decision::Retry),
             (login(ErrorClass::FeedFatal), Decision::Fatal, Decision::Fatal),
+            (failed(ErrorClass::Refused), Decision::Fatal, Decision::RetrySlowly),
+            (failed(ErrorClass::RetryLater), Decision::Retry, Decision::Retry),
+            (failed(ErrorClass::FeedFatal), Decision::Fatal, Decision::Fatal),
             (closed(1000, ""), Decision::Retry, Decision::Retry),
             (EndReason::Eof, Decision::Retry, Decision::Retry),
             (EndReason::Dns { detail: String::new() }, Decision::Retry, Decision::Retry),

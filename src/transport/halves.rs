@@ -1,5 +1,6 @@
 //! An established connection in two halves, one for each thread.
 
+use super::nudge::Nudged;
 use super::tls::{CIPHER_BYTES, Channel, Opened, Session};
 use crate::clock::{self, Stamp};
 use crate::error::{EndReason, Stage};
@@ -44,6 +45,7 @@ pub(super) fn halves(channel: Channel, early: Vec<u8>) -> Result<(ReadHalf, Writ
         outcome: Outcome::Unused,
         received_at: Stamp::now(),
         turns: Arc::default(),
+        nudged: None,
         wants_write: false,
     };
     Ok((read, write))
@@ -66,7 +68,7 @@ pub(crate) enum Wait {
 pub(crate) enum Outcome {
     /// So many bytes: raw ones of a `recv`, or plain ones that were held back and cost no `recv`.
     Bytes(usize),
-    /// A `recv` found the socket empty: timed out, would block, or a signal came.
+    /// A `recv` found the socket empty: timed out, would block, or a signal or a nudge came.
     Nothing,
     /// The peer ends its direction, or [`Stop`](super::Stop) did.
     Eof,
@@ -94,6 +96,7 @@ pub(crate) struct ReadHalf {
     outcome: Outcome,
     received_at: Stamp,
     turns: Arc<AtomicU64>,
+    nudged: Option<Arc<Nudged>>,
     wants_write: bool,
 }
 
@@ -135,7 +138,10 @@ impl ReadHalf {
     pub(crate) fn arm(&mut self, timeout: Option<Duration>) -> io::Result<()> {
         let timeout = timeout.map(|timeout| timeout.max(MIN_TIMEOUT));
         if self.armed != timeout {
-            self.socket.set_read_timeout(timeout)?;
+            // Who may be nudged waits in `poll`, which has a timeout of its own.
+            if cfg!(not(unix)) || self.nudged.is_none() {
+                self.socket.set_read_timeout(timeout)?;
+            }
             self.armed = timeout;
         }
         Ok(())
@@ -149,6 +155,11 @@ impl ReadHalf {
     /// Counts the turns in and out of `recv` here from now on: odd while in it.
     pub(crate) fn watch(&mut self, turns: Arc<AtomicU64>) {
         self.turns = turns;
+    }
+
+    /// Has a nudge end each wait from now on, with [`Outcome::Nothing`]. That costs a system call more in each cycle.
+    pub(crate) fn heed(&mut self, nudged: Arc<Nudged>) {
+        self.nudged = Some(nudged);
     }
 
     /// When the last `recv` came back: the one clock reading of a cycle.
@@ -184,10 +195,15 @@ impl ReadHalf {
         let turn = self.turns.load(Ordering::Relaxed);
         self.turns.store(turn.wrapping_add(1), Ordering::SeqCst);
         let received = match permit {
-            Permit::Block => (&*self.socket).read(buffer),
+            Permit::Block => match await_nudge(self.nudged.as_deref(), &self.socket, self.armed) {
+                None => (&*self.socket).read(buffer),
+                Some(Ok(())) => probe(&self.socket, buffer, &mut self.armed),
+                Some(Err(error)) => Err(error),
+            },
             Permit::Poll(time) => {
                 // Whatever it says, the look at the socket decides.
-                let _ = wait_readable(&self.socket, time);
+                let _ = await_nudge(self.nudged.as_deref(), &self.socket, Some(time))
+                    .unwrap_or_else(|| wait_readable(&self.socket, time));
                 probe(&self.socket, buffer, &mut self.armed)
             }
             Permit::Probe | Permit::Broken(_) => probe(&self.socket, buffer, &mut self.armed),
@@ -301,6 +317,21 @@ impl fmt::Debug for ReadHalf {
             .field("outcome", &self.outcome)
             .finish_non_exhaustive()
     }
+}
+
+/// Waits for the socket or a nudge; `None`: nobody nudges.
+#[cfg(unix)]
+fn await_nudge(
+    nudged: Option<&Nudged>,
+    socket: &TcpStream,
+    time: Option<Duration>,
+) -> Option<io::Result<()>> {
+    nudged.map(|nudged| nudged.wait(socket, time))
+}
+
+#[cfg(not(unix))]
+fn await_nudge(_: Option<&Nudged>, _: &TcpStream, _: Option<Duration>) -> Option<io::Result<()>> {
+    None
 }
 
 #[cfg(unix)]

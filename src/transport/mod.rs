@@ -6,6 +6,7 @@
 
 mod endpoint;
 mod halves;
+mod nudge;
 mod resolve;
 mod stop;
 mod tcp;
@@ -17,6 +18,7 @@ mod tests;
 
 pub(crate) use endpoint::{Endpoint, Host};
 pub(crate) use halves::{Outcome, ReadHalf, Wait, WriteHalf};
+pub(crate) use nudge::{Nudge, Nudged, nudge};
 pub(crate) use resolve::{Resolver, abandoned_lookups};
 pub(crate) use stop::Stop;
 pub(crate) use tcp::TcpSettings;
@@ -82,7 +84,7 @@ impl Budget {
     }
 
     fn overrun(&self, stage: Stage) -> EndReason {
-        EndReason::AttemptTimeout { stage, budget: self.total }
+        EndReason::AttemptTimeout { stage, budget: self.total, detail: String::new() }
     }
 }
 

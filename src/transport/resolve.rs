@@ -59,6 +59,11 @@ impl Resolver {
         self.counters.abandoned.load(Ordering::SeqCst)
     }
 
+    #[cfg(test)]
+    pub(super) fn in_flight(&self) -> usize {
+        self.counters.in_flight.load(Ordering::SeqCst)
+    }
+
     /// The addresses to try, in this order. Address literals are not looked up.
     pub(super) fn resolve(
         &self,

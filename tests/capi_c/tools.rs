@@ -1,11 +1,13 @@
 //! Compiles programs against the C library, and runs them.
 
 use crate::capi_build::{library, root};
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::Duration;
 
 /// No wait in a test is longer, also with valgrind on a busy machine; a failure prints what was seen.
@@ -15,7 +17,7 @@ pub(crate) const CEILING: Duration = Duration::from_secs(60);
 const COMPLAINT: i32 = 99;
 
 /// How a program is linked and watched.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Mode {
     /// With the shared library.
     Shared,
@@ -77,6 +79,15 @@ pub(crate) fn have(language: Language, mode: Mode) -> bool {
 
 /// Whether a program with sanitizers can be made and run here: some containers don't let it look for leaks.
 fn has_sanitizers(language: Language) -> bool {
+    static HAS: [OnceLock<bool>; 2] = [OnceLock::new(), OnceLock::new()];
+    let place = match language {
+        Language::C(_) => &HAS[0],
+        Language::Cpp(_) => &HAS[1],
+    };
+    *place.get_or_init(|| try_sanitizers(language))
+}
+
+fn try_sanitizers(language: Language) -> bool {
     let source = scratch("sanitizers.c");
     std::fs::write(&source, "int main(void) { return 0; }\n").unwrap();
     let program = scratch("sanitizers");
@@ -112,34 +123,83 @@ pub(crate) fn compile(mut command: Command) {
     assert!(output.status.success() && output.stderr.is_empty(), "{command:?}\n{}", err(&output));
 }
 
-/// A program, deleted at the end.
+/// A file that a compiler made, deleted with the last that uses it.
+struct Made(PathBuf);
+
+impl Drop for Made {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// A source, and how it is linked: `None` for the object file.
+type Name = (&'static str, Option<Mode>);
+
+/// What is made from a source; made here, unless another test has it already or is about to.
+#[track_caller]
+fn made(name: Name, make: impl FnOnce(&Path)) -> Arc<Made> {
+    static MADE: Mutex<BTreeMap<Name, Arc<Mutex<Weak<Made>>>>> = Mutex::new(BTreeMap::new());
+    let place = Arc::clone(MADE.lock().unwrap().entry(name).or_default());
+    let mut place = place.lock().unwrap();
+    place.upgrade().unwrap_or_else(|| {
+        let stem = Path::new(name.0).file_stem().unwrap().to_string_lossy();
+        let file = Arc::new(Made(scratch(&match name.1 {
+            Some(mode) => format!("{stem}-{mode:?}"),
+            None => format!("{stem}.o"),
+        })));
+        make(&file.0);
+        *place = Arc::downgrade(&file);
+        file
+    })
+}
+
+/// Makes a program.
+#[track_caller]
+fn build(path: &Path, source: &'static str, language: Language, link: Mode) {
+    let library = library();
+    let compile_to = |path: &Path, sanitizers: &[&str]| {
+        let mut command = compiler(language);
+        command.arg("-I").arg(root().join("examples/cpp")).args(sanitizers);
+        command.arg("-c").arg("-o").arg(path).arg(root().join(source));
+        compile(command);
+    };
+    let mut command = Command::new(language.compiler());
+    command.arg("-g").arg("-o").arg(path);
+    let object;
+    if link == Mode::Sanitized {
+        object = Arc::new(Made(scratch("sanitized.o")));
+        compile_to(&object.0, &SANITIZERS);
+        command.args(SANITIZERS);
+    } else {
+        object = made((source, None), |path| compile_to(path, &[]));
+    }
+    command.arg(&object.0);
+    if link == Mode::Static {
+        command.arg(library.archive()).args(&library.native);
+    } else {
+        let mut rpath = std::ffi::OsString::from("-Wl,-rpath,");
+        rpath.push(library.shared().parent().unwrap());
+        // By its path and not by -llivefeed, as the static one is in the same directory.
+        command.arg(library.shared()).arg(rpath).arg("-pthread");
+    }
+    compile(command);
+}
+
+/// A program, deleted with the last that uses it.
 pub(crate) struct Program {
-    path: PathBuf,
+    file: Arc<Made>,
     mode: Mode,
 }
 
 impl Program {
-    /// Compiles a source of this repository.
+    /// Compiles a source of this repository, for programs that are linked alike only once.
     #[track_caller]
-    pub(crate) fn new(source: &str, language: Language, mode: Mode) -> Self {
-        let library = library();
-        let name = Path::new(source).file_stem().unwrap().to_string_lossy();
-        let path = scratch(&format!("{name}-{mode:?}"));
-        let mut command = compiler(language);
-        command.arg("-I").arg(root().join("examples/cpp")).arg("-o").arg(&path).arg(root().join(source));
-        if mode == Mode::Sanitized {
-            command.args(SANITIZERS);
-        }
-        if mode == Mode::Static {
-            command.arg(library.archive()).args(&library.native);
-        } else {
-            let mut rpath = std::ffi::OsString::from("-Wl,-rpath,");
-            rpath.push(library.shared().parent().unwrap());
-            // By its path and not by -llivefeed, as the static one is in the same directory.
-            command.arg(library.shared()).arg(rpath).arg("-pthread");
-        }
-        compile(command);
-        Self { path, mode }
+    pub(crate) fn new(source: &'static str, language: Language, mode: Mode) -> Self {
+        let link = match mode {
+            Mode::Valgrind => Mode::Shared,
+            other => other,
+        };
+        Self { file: made((source, Some(link)), |path| build(path, source, language, link)), mode }
     }
 
     pub(crate) const fn mode(&self) -> Mode {
@@ -159,9 +219,9 @@ impl Program {
             ]);
             command.arg("--errors-for-leak-kinds=definite,indirect,possible");
             command.arg(format!("--suppressions={}", root().join("tests/capi_c/valgrind.supp").display()));
-            command.arg(format!("--error-exitcode={COMPLAINT}")).arg(&self.path);
+            command.arg(format!("--error-exitcode={COMPLAINT}")).arg(&self.file.0);
         } else {
-            command = Command::new(&self.path);
+            command = Command::new(&self.file.0);
             command.env("ASAN_OPTIONS", format!("detect_leaks=1:exitcode={COMPLAINT}"));
             command.env("LSAN_OPTIONS", format!("exitcode={COMPLAINT}"));
         }
@@ -173,12 +233,6 @@ impl Program {
     #[track_caller]
     pub(crate) fn run(&self, args: &[&str]) -> Output {
         finish(self.command(args).spawn().unwrap())
-    }
-}
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.path);
     }
 }
 

@@ -144,6 +144,7 @@ fn all_problems_are_said_by_line() {
         ping.after = 5
         [[feeds.subscriptions]]
         name = 7
+        data = {text = 'x'}
         [[feeds.subscriptions]]
         id = 'x'
         data = {pionter = '/a', equals = 1}
@@ -168,8 +169,8 @@ fn all_problems_are_said_by_line() {
         "15: feeds[1].ping.after: is an integer",
         "17: feeds[1].subscriptions[0].name: is no field: did you mean `id`?",
         "17: feeds[1].subscriptions[0].name: is an integer",
-        "20: feeds[1].subscriptions[1].data.pionter: is no field: did you mean `pointer`?",
-        "21: feeds[1].subscriptions[1].ack_timeout: ",
+        "21: feeds[1].subscriptions[1].data.pionter: is no field: did you mean `pointer`?",
+        "22: feeds[1].subscriptions[1].ack_timeout: ",
     ];
     assert_eq!(said.len(), fronts.len(), "{said:#?}");
     for front in fronts {
@@ -202,7 +203,7 @@ fn what_is_right_is_shown_with_everything_filled_in() {
         [[feeds]]
         name = 'a'
         url = 'ws://h/ws'
-        defaults = {subscribe = {op = 'sub', topic = '${name}'}, stale_after = '7s'}
+        defaults = {subscribe = {op = 'sub', topic = '${name}'}, data = {text = '${name}'}, stale_after = '7s'}
         subscriptions = [{id = 'x'}, {id = 'y', stale_after = 'none'}]
         [[feeds]]
         url = 'ws://i:1/ws'

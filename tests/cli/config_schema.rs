@@ -22,7 +22,7 @@ fn validator() -> Validator {
 fn full() -> Value {
     let terms = json!({
         "vars": {"symbol": "BTC", "n": 5},
-        "subscribe": {"op": "sub", "symbols": {"$each": "${symbol}"}}, "unsubscribe": "unsub", "probe": "probe",
+        "subscribe": {"op": "sub", "symbols": {"$each": "${symbol}"}, "id": "${id}"}, "unsubscribe": "unsub ${id}", "probe": "probe",
         "data": {"all": [
             {"pointer": "/a", "equals": "${symbol}"}, {"pointer": "/b", "one_of": [1, "x", null]},
             {"pointer": "/c", "exists": false}, {"pointer": "/d", "starts_with": "t."},
@@ -61,14 +61,18 @@ fn full() -> Value {
             {"when": {"text": "f"}, "is": "notice", "do": {"reconnect_within": "30s"}},
             {"when": {"text": "g"}, "is": "notice", "do": {"pause": "30s"}},
             {"when": {"text": "h"}, "is": "notice", "do": "resume"},
+            {"when": {"text": "i"}, "is": "notice", "do": {"go_to": "/url", "hosts": ["*.h"]}},
+            {"when": {"text": "j"}, "is": "heartbeat", "within": "${interval|5}s 1s"},
+            {"when": {"text": "k"}, "is": "data", "reply": {"r": 1}, "capture": {"c": "/c"}},
         ],
-        "codecs": ["gzip", "lines"],
+        "codecs": ["gzip", "lines", "prefixed"], "cursor": "/time", "keep": ["interval"],
         "login": [{"send": {"t": 1}, "expect": {"text": "ok"}, "refused": {"text": "no"}, "class": "feed_fatal",
                    "detail": "/d", "capture": {"interval": "/i"}}],
         "sequence": {"current": "/a", "previous": "/b"},
         "deliver_heartbeats": true, "deliver_control": true,
         "keepalives": [
             {"every": "${interval|5}s", "send": "ping", "expect": {"text": "pong"}, "within": "5s", "first_after": "1s"},
+            {"every": "5s", "ping": true, "first_after": "random"},
             {"idle_received": "5s", "ping": true}, {"idle_sent": "5s", "ping": true},
         ],
         "pacing": [{"sends": 5, "per": "1s", "of": "subscribes", "shared": true}],
@@ -81,7 +85,7 @@ fn full() -> Value {
                 "danger_accept_invalid_certs": false, "danger_accept_invalid_hostnames": false},
         "ping": {"after": "none", "timeout": "5s"},
         "reconnect": {"first": "500ms", "floor": "100ms", "max": "30s", "stable_after": "30s", "max_attempts": 5,
-                      "max_downtime": "1h", "fatal_statuses": [401, 403], "fatal_when_never_up": false},
+                      "max_downtime": "1h", "fatal_statuses": [401, 403], "fatal_when_never_up": false, "close_code": 4000},
         "queue": {"messages": 100, "bytes": 67108864, "overflow": "keep_latest"},
         "alerts": {"reconnects": {"more_than": 3, "within": "5m"}, "no_data": [{"after": "10m", "during": "day"},
                    {"after": "10m", "outside": "day"}], "down": "none", "unmatched": true, "cool_down": "1m"},
@@ -127,7 +131,7 @@ fn objects(schema: &Value) -> BTreeSet<Names> {
         if let Some(properties) = object.get("properties").and_then(Value::as_object)
             && object.get("additionalProperties") == Some(&Value::Bool(false))
         {
-            found.insert(properties.keys().filter(|name| *name != "$schema").cloned().collect());
+            found.insert(properties.keys().cloned().collect());
         }
     }
     found
@@ -148,7 +152,9 @@ fn it_has_the_fields_that_the_program_knows_and_no_others() {
     }
     let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Names>();
     // Forms that are one for the program, and told apart by the schema; and what the program has besides feeds.
-    for whole in [["complete", "id", "listed", "match"].as_slice(), &["pause", "reconnect_within"]] {
+    for whole in
+        [["complete", "id", "listed", "match"].as_slice(), &["go_to", "hosts", "pause", "reconnect_within"]]
+    {
         assert!(known.remove(&names(whole)), "{whole:?}: {known:?}");
     }
     let mut said = objects(&schema());
@@ -158,10 +164,11 @@ fn it_has_the_fields_that_the_program_knows_and_no_others() {
         &["complete", "id", "listed"],
         &["pause"],
         &["reconnect_within"],
+        &["go_to", "hosts"],
         &["retry_after"],
         &["$env"],
         &["$file"],
-        &["feeds", "health", "on_alert", "output"],
+        &["$schema", "feeds", "health", "on_alert", "output"],
         &["allowed_hosts", "listen"],
         &["command"],
         &["every", "file", "keep", "max_bytes"],
@@ -259,7 +266,7 @@ fn the_examples_keep_to_it() {
         }
         count += 1;
     }
-    assert_eq!(count, 16);
+    assert_eq!(count, 30);
 }
 
 #[test]
@@ -276,7 +283,7 @@ fn files_for_run_keep_to_it() {
         (feed.clone(), true),
         (json!({"$schema": "x", "url": "ws://h/"}), true),
         (json!({"$schema": "x", "feeds": [{"url": "ws://h/"}]}), true),
-        (json!({"feeds": [{"$schema": "x", "url": "ws://h/"}]}), false),
+        (json!({"feeds": [{"$schema": "x", "url": "ws://h/"}]}), true),
         (json!({"feeds": []}), false),
         (json!({}), false),
         (json!([]), false),

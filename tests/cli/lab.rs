@@ -51,7 +51,8 @@ fn it_sends_numbered_messages_and_says_goodbye() {
     #[cfg(unix)]
     {
         server.terminate();
-        assert!(matches!(end(&feed), EndReason::ClosedByPeer { code: Some(1001), .. }));
+        let reason = end(&feed);
+        assert!(matches!(reason, EndReason::ClosedByPeer { code: Some(1001), .. }), "{reason:?}");
         server.says("connection 1: over");
         assert_eq!(server.ends().code(), Some(0));
     }

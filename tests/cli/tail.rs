@@ -23,7 +23,7 @@ fn three() -> Lab {
 fn wrong_arguments_are_told_with_what_would_be_right() {
     let url = "ws://127.0.0.1:1/";
     for (args, part) in [
-        (vec![], "<URL>"),
+        (vec![], "<URL|CONFIG>"),
         (vec!["--no-such-flag", url], "--no-such-flag"),
         (vec!["--stale-aftr", "1s", url], "--stale-after"),
         (vec!["--stale-after", "2x", url], "500ms, 2s or 1m30s"),
@@ -409,4 +409,35 @@ fn secrets_are_not_shown() {
             .iter()
             .any(|entry| matches!(entry.what, What::Received(Received::Text(_))))
     );
+}
+
+#[test]
+fn a_file_with_one_feed_takes_the_place_of_the_url() {
+    let lab = lab(Script::of_topics([Topic::new("btc").every(ms(5)).on_subscribe()]));
+    let feed = |name: &str| serde_json::json!({"name": name, "url": lab.url(), "subscriptions": [{"id": "btc", "subscribe": "btc"}]});
+    let one =
+        file("tail-one.json", &serde_json::json!({"feeds": [feed("one")]}).to_string()).display().to_string();
+    let output = run(&["tail", "--count", "2", "--format", "json", &one]);
+    status(&output, 0);
+    let messages: Vec<Value> = out(&output)
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap())
+        .filter(|event| event["event"] == "message")
+        .collect();
+    assert_eq!(messages.len(), 2);
+    assert!(
+        messages.iter().all(|event| event["feed"] == "one" && event["subscriptions"][0] == "btc"),
+        "{messages:?}"
+    );
+
+    let two = file("tail-two.json", &serde_json::json!({"feeds": [feed("one"), feed("two")]}).to_string());
+    for (args, part) in [
+        (vec![two.to_str().unwrap()], "has 2 feeds"),
+        (vec!["--stale-after", "5s", &one], "put them into the file"),
+        (vec!["/no/such/feed.json"], "can't be read"),
+    ] {
+        let output = run(&[&["tail"], args.as_slice()].concat());
+        status(&output, 2);
+        assert!(err(&output).contains(part), "{args:?}: {}", err(&output));
+    }
 }

@@ -210,7 +210,7 @@ fn the_callback_is_told_of_each_alert_in_order_on_its_own_thread() {
     for n in 0..20 {
         let (thread, alert) = told.recv_timeout(CEILING).unwrap();
         assert_eq!((thread.as_deref(), about(&alert)), (Some("livefeed-alert"), format!("s{n:03}")));
-        assert_eq!(alert.status, AlertStatus::Happened);
+        assert_eq!(alert.status, AlertStatus::Raised);
     }
     for (status, send) in [(AlertStatus::Raised, "x"), (AlertStatus::Cleared, "")] {
         let (_, alert) = told.recv_timeout(CEILING).unwrap();

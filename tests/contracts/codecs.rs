@@ -153,6 +153,7 @@ impl Dialect for Lines {
                 "OK" => out.ack(About::Name(name.into())),
                 "NO" => out.nack(About::Name(name.into()), ErrorClass::Refused, rest),
                 "END" => out.ended(About::Name(name.into()), ErrorClass::Refused, rest),
+                "ALIVE" => out.heartbeat(),
                 "PING" => out.reply(format!("PONG {name}")),
                 "BYE" => out.notice(NoticeAction::Reconnect, name),
                 "BUG" => panic!("no idea of {name}"),
@@ -202,6 +203,63 @@ fn a_dialect_says_what_one_message_holds_in_order() {
         // No answer takes the place of another.
         let transcript = lab.transcript();
         assert_eq!(transcript.received_texts(1), ["SUB a 1", "PONG 1", "PONG 2", "PONG 3"]);
+    }
+}
+
+#[test]
+fn what_is_waited_for_is_seen_whatever_the_dialect_says_of_it() {
+    // Data of a subscription and of none, neither, and a heartbeat, of which nothing is put out.
+    for (answer, kept) in [
+        ("MSG a {\"re\":N}", false),
+        ("MSG ? {\"re\":N}", false),
+        ("{\"re\":N}", false),
+        ("MSG a 1\nMSG ? {\"re\":N}\nMSG a 2", true),
+    ] {
+        let script = Script::new().react(move |incoming| match incoming {
+            Incoming::Text("ALIVE?") => vec![Command::Send("ALIVE !".into())],
+            Incoming::Text(text) => text.strip_prefix("ASK ").map_or_else(Vec::new, |id| {
+                vec![Command::Send(answer.replace('N', id)), Command::Send("MSG a end".into())]
+            }),
+            Incoming::Binary(_) => Vec::new(),
+        });
+        let lab = Lab::start(script).unwrap();
+        let alive = livefeed::Keepalive::every(ms(20)).send_text("ALIVE?");
+        let alive = alive.expect(Matcher::prefix("ALIVE")).within(CEILING);
+        let feed = lines(&lab).subscription(sub("a").subscribe_text("")).keepalive(alive).open().unwrap();
+        feed.wait_connected(CEILING).unwrap();
+        let reply = Matcher::pointer("/re", "${id}");
+        let got = feed.request("ASK ${id}", reply, CEILING).unwrap();
+        assert!(got.text().unwrap().starts_with("{\"re\":"), "{got:?}");
+        let events = until(&feed, |event| brief(event) == "a end");
+        let texts: Vec<_> = messages(&events).iter().map(|it| it.text().unwrap().to_owned()).collect();
+        assert_eq!(texts, if kept { vec!["1", "2", "end"] } else { vec!["end"] });
+    }
+}
+
+#[test]
+fn a_keepalive_hears_its_answer_through_a_dialect() {
+    for answer in ["ALIVE !", "MSG a ALIVE", "ALIVED"] {
+        let script = Script::new().react(move |incoming| match incoming {
+            Incoming::Text("ALIVE?") => vec![Command::Send(answer.into())],
+            _ => Vec::new(),
+        });
+        let lab = Lab::start(script).unwrap();
+        let alive = livefeed::Keepalive::every(ms(20)).send_text("ALIVE?");
+        let alive = alive.expect(Matcher::prefix("ALIVE")).within(ms(1500));
+        let feed = lines(&lab).keepalive(alive).open().unwrap();
+        let asked = |count| {
+            let mut seen = 0;
+            crate::common::in_lab(&lab, |what| {
+                use livefeed::lab::{Received, What};
+                seen +=
+                    i32::from(matches!(what, What::Received(Received::Text(text)) if **text == *"ALIVE?"));
+                seen == count
+            });
+        };
+        asked(3); // one at a time: the others were answered
+        assert_eq!(lab.connections(), 1, "{answer}");
+        let events = briefs(&feed.try_iter().collect::<Vec<_>>());
+        assert!(events.iter().all(|event| !event.contains("ALIVE")), "it is for nobody else: {events:?}");
     }
 }
 

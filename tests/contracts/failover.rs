@@ -120,6 +120,7 @@ fn the_next_endpoint_is_a_rung_and_a_gap_of_its_own() {
     assert_eq!(all[from + 2], "connecting 2");
     assert_eq!(all[from + 3..from + 5], ["connected 2", "gap endpoint_switched a"]);
     assert_eq!((mute.connections(), good.connections() >= 1), (1, true));
+    assert_eq!(feed.health().endpoint.as_deref(), Some(good.url().as_str()));
     feed.close(CEILING).unwrap();
 }
 

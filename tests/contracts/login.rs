@@ -5,8 +5,8 @@ use crate::proto::{answers, asked, at, at_once, brief, briefs, send, speaking};
 use crate::watch::{handled, lab_sees, to_the_end, until_from};
 use livefeed::lab::{Certificate, Command, Incoming, Lab, Received, Script, What};
 use livefeed::{
-    AlertKind, CloseReason, Codec, EndReason, ErrorClass, Event, FeedBuilder, LoginError, LoginStep, Matcher,
-    Stage, Subscription,
+    AlertKind, CloseReason, Codec, EndReason, ErrorClass, Event, FeedBuilder, Interval, Keepalive,
+    LoginError, LoginStep, Matcher, Rule, Stage, Subscription,
 };
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -59,7 +59,7 @@ fn steps_are_taken_in_order_before_all_else() {
         let trusting = |builder: FeedBuilder| {
             if tls { builder.tls(|it| it.extra_roots_pem.push(lab.ca_pem().to_owned())) } else { builder }
         };
-        let keepalive = livefeed::Keepalive::every(ms(10)).send_json(json!({"op": "sub", "ch": "beat"}));
+        let keepalive = Keepalive::every(ms(10)).send_json(json!({"op": "sub", "ch": "beat"}));
         let feed =
             steps(trusting(speaking(&lab))).keepalive(keepalive).subscription(sub("a")).open().unwrap();
         for epoch in 1..=2 {
@@ -264,7 +264,7 @@ fn a_closure_may_block_and_fail_and_leaves_variables() {
     for class in [ErrorClass::FeedFatal, ErrorClass::Refused] {
         let (_, reason) = to_the_end(&end(class));
         assert!(
-            matches!(&reason, CloseReason::Fatal(EndReason::LoginRefused { class: said, .. }) if *said == class)
+            matches!(&reason, CloseReason::Fatal(EndReason::LoginFailed { class: said, detail }) if *said == class && detail == "login[0]: no")
         );
     }
 }
@@ -318,4 +318,122 @@ fn a_flood_before_the_login_is_answered_is_bounded() {
         .unwrap();
     let events = until(&feed, |event| matches!(event, Event::Disconnected(_)));
     assert!(brief(events.last().unwrap()).contains("too much came"), "{:?}", briefs(&events));
+}
+
+/// What is said to the renewal of this number, if it is not the next token.
+type InPlace = fn(u64) -> Option<Vec<Command>>;
+
+/// A server that gives out tokens `t-1`, `t-2`, .. which last so many milliseconds, and grants subscriptions to the newest
+/// only. `answer` is what it says to a renewal in place of that, if it does.
+fn expiring(lasts: &'static [u64], answer: InPlace) -> Script {
+    let given = AtomicU64::new(0);
+    let renew = AtomicU64::new(0);
+    Script::new().react(move |incoming| {
+        let Incoming::Text(text) = incoming else { return Vec::new() };
+        let json: Value = serde_json::from_str(text).unwrap();
+        let newest = || format!("t-{}", given.load(Ordering::SeqCst));
+        let next = |event: &str| {
+            let index = usize::try_from(given.fetch_add(1, Ordering::SeqCst)).unwrap();
+            let lasts = lasts[index.min(lasts.len() - 1)];
+            vec![send(&json!({"event": event, "session": {"token": newest(), "ttl": lasts}}))]
+        };
+        match json["op"].as_str() {
+            Some("auth") => next("ok"),
+            Some("renew") if json["token"] != newest() => vec![Command::Close(4002, "not the token".into())],
+            Some("renew") => {
+                answer(renew.fetch_add(1, Ordering::SeqCst) + 1).unwrap_or_else(|| next("renewed"))
+            }
+            Some("sub") if json["token"] == newest() => vec![send(&json!({"ack": json["id"]}))],
+            _ => vec![Command::Close(4001, "expired".into())],
+        }
+    })
+}
+
+fn renewing(lab: &Lab) -> FeedBuilder {
+    let login = LoginStep::send_json(json!({"op": "auth", "key": "k"}))
+        .expecting(Matcher::pointer("/event", "ok"))
+        .capture("token", "/session/token")
+        .capture("ttl", "/session/ttl");
+    let renewal = Keepalive::every(Interval::text("${ttl - 60000}ms"))
+        .send_json(json!({"op": "renew", "token": "${token}"}))
+        .expect(Matcher::pointer("/event", "renewed"))
+        .capture("token", "/session/token")
+        .capture("ttl", "/session/ttl")
+        .refused(Matcher::pointer("/event", "denied"))
+        .detail("/msg");
+    speaking(lab).login(login).keepalive(renewal).deliver_heartbeats(true)
+}
+
+fn tells(event: &Event, word: &str) -> bool {
+    matches!(event, Event::Message(message) if message.text().is_some_and(|text| text.contains(word)))
+}
+
+#[test]
+fn a_login_that_expires_is_renewed_before_that_with_what_the_last_answer_gave() {
+    // The first lasts 400 ms over the margin, the second 300 ms, the third for an hour.
+    let lab = Lab::start(expiring(&[60_400, 60_300, 3_600_000], |_| None)).unwrap();
+    let feed = renewing(&lab).subscription(sub("a")).open().unwrap();
+    until(&feed, |event| matches!(event, Event::Connected(_)));
+    let begin = Instant::now();
+    until(&feed, |event| tells(event, "t-2"));
+    assert!(begin.elapsed() >= ms(350), "{:?}", begin.elapsed());
+    let second = Instant::now();
+    until(&feed, |event| tells(event, "t-3"));
+    assert!(second.elapsed() >= ms(250), "{:?}", second.elapsed());
+    // What is asked for now is granted to the new token only.
+    feed.subscribe(sub("b")).unwrap();
+    let events = briefs(&until(&feed, |event| brief(event) == "subscribed b"));
+    assert!(!events.iter().any(|event| event.starts_with("disconnected")), "{events:?}");
+    let transcript = lab.transcript();
+    let texts = transcript.received_texts(1);
+    let said: Vec<_> = texts
+        .iter()
+        .map(|text| serde_json::from_str::<Value>(text).unwrap())
+        .map(|it| format!("{} {}", it["op"].as_str().unwrap(), it["token"].as_str().unwrap_or("-")))
+        .collect();
+    assert_eq!(said, ["auth -", "sub t-1", "renew t-1", "renew t-2", "sub t-3"], "{transcript}");
+}
+
+#[test]
+fn a_renewal_that_is_refused_or_not_answered_ends_in_a_new_login() {
+    let denied = |nth: u64| (nth == 1).then(|| vec![send(&json!({"event": "denied", "msg": "too old"}))]);
+    let fatal = |nth: u64| (nth == 1).then(|| vec![send(&json!({"event": "revoked", "msg": "too old"}))]);
+    let mute = |_| Some(Vec::new());
+    let answers: [InPlace; 3] = [denied, fatal, mute];
+    for (index, answer) in answers.into_iter().enumerate() {
+        let lab = Lab::start(expiring(&[60_100, 3_600_000], answer)).unwrap();
+        let revoked = Rule::nack(Matcher::pointer("/event", "revoked"))
+            .class(ErrorClass::ConnectionFatal)
+            .detail("/msg");
+        let feed = renewing(&lab)
+            .rule(revoked)
+            .subscription(sub("a"))
+            .config(|config| config.keepalives[0].within = Some(ms(200).into()))
+            .open()
+            .unwrap();
+        let events = until(&feed, |event| matches!(event, Event::Disconnected(_)));
+        let Some(Event::Disconnected(end)) = events.last() else { unreachable!() };
+        match (index, &end.reason) {
+            (0 | 1, EndReason::ServerError { detail }) => assert_eq!(detail, "too old"),
+            (2, EndReason::KeepaliveOverdue { waited }) => assert!(*waited >= ms(200), "{waited:?}"),
+            (_, reason) => panic!("{index}: {reason:?}"),
+        }
+        let events = briefs(&until(&feed, |event| brief(event) == "subscribed a"));
+        assert!(events.contains(&"connected 2".to_owned()), "{events:?}");
+        let transcript = lab.transcript();
+        let texts = transcript.received_texts(2);
+        assert!(texts[0].contains("auth") && texts[1].contains("t-2"), "{transcript}");
+    }
+}
+
+#[test]
+fn a_login_that_lasts_less_than_the_margin_is_renewed_once_a_second() {
+    let lab = Lab::start(expiring(&[20_000], |_| None)).unwrap();
+    let feed = renewing(&lab).open().unwrap();
+    until(&feed, |event| matches!(event, Event::Connected(_)));
+    for token in ["t-2", "t-3"] {
+        let begin = Instant::now();
+        until(&feed, |event| tells(event, token));
+        assert!(begin.elapsed() >= ms(900), "{:?}", begin.elapsed());
+    }
 }

@@ -210,20 +210,27 @@ impl Stall {
     }
 }
 
-/// One for each stage that a server can stall, fine from the second connection on.
+/// What makes one for each stage that a server can stall, fine from the second connection on.
+const STALLS: [fn() -> Stall; 5] = [
+    full_backlog,
+    || stall(Stage::Tls, tls(Script::stall_tls())),
+    || stall(Stage::Upgrade, once(Script::never_upgrade())),
+    || stall(Stage::Upgrade, tls(Script::never_upgrade())),
+    || stall(Stage::Upgrade, once(Script::trickle_upgrade(ms(50)))),
+];
+
+/// One of each.
 pub(crate) fn stalls() -> Vec<Stall> {
-    let stall = |stage, lab| Stall { stage, lab, _filler: Vec::new() };
-    let tls = |script: Script| {
-        let lab = Lab::builder().tls(Certificate::Valid);
-        lab.scripts(move |n| if n == 1 { script.clone() } else { fine() }).start().unwrap()
-    };
-    vec![
-        full_backlog(),
-        stall(Stage::Tls, tls(Script::stall_tls())),
-        stall(Stage::Upgrade, once(Script::never_upgrade())),
-        stall(Stage::Upgrade, tls(Script::never_upgrade())),
-        stall(Stage::Upgrade, once(Script::trickle_upgrade(ms(50)))),
-    ]
+    STALLS.iter().map(|make| make()).collect()
+}
+
+fn stall(stage: Stage, lab: Lab) -> Stall {
+    Stall { stage, lab, _filler: Vec::new() }
+}
+
+fn tls(script: Script) -> Lab {
+    let lab = Lab::builder().tls(Certificate::Valid);
+    lab.scripts(move |n| if n == 1 { script.clone() } else { fine() }).start().unwrap()
 }
 
 /// The system completes no connection while its backlog is full.
@@ -240,21 +247,34 @@ fn full_backlog() -> Stall {
 
 #[test]
 fn r3_one_budget_bounds_every_stage_of_an_attempt() {
-    const BUDGET: Duration = Duration::from_millis(300);
-    for stall in stalls() {
-        let stage = stall.stage;
-        let feed = stall.feed().connect(|c| (c.timeout, c.stagger) = (BUDGET, ms(50))).open().unwrap();
-        let mut events = until(&feed, is_disconnected);
-        let Some(Event::Disconnected(end)) = events.pop() else { unreachable!() };
-        assert_eq!(end.reason, EndReason::AttemptTimeout { stage, budget: BUDGET });
-        assert!(!end.was_connected && end.retry_in.is_some());
-        let Some(Event::Connecting(begin)) = events.pop() else { panic!("{stage}: {events:?}") };
-        let took = end.time.duration_since(begin.time).unwrap() + ms(1);
-        assert!((BUDGET..BUDGET + ms(1500)).contains(&took), "{stage}: {took:?}");
-        stall.lab.control().accept(true).unwrap();
-        until(&feed, is_message);
-        feed.close(CEILING).unwrap();
+    for make in STALLS {
+        // On a busy machine an earlier stage may use a short budget up.
+        let met = [300, 1_200, 4_800].into_iter().any(|budget| is_bounded(&make(), ms(budget)));
+        assert!(met, "no attempt came as far as {}", make().stage);
     }
+}
+
+/// Whether the attempt came as far as the stall; it ended in time in any case, and the next one was fine.
+fn is_bounded(stall: &Stall, budget: Duration) -> bool {
+    const STAGES: [Stage; 3] = [Stage::Connect, Stage::Tls, Stage::Upgrade];
+    let stage = stall.stage;
+    let feed = stall.feed().connect(|c| (c.timeout, c.stagger) = (budget, ms(50))).open().unwrap();
+    let mut events = until(&feed, is_disconnected);
+    let Some(Event::Disconnected(end)) = events.pop() else { unreachable!() };
+    let EndReason::AttemptTimeout { stage: at, budget: of, .. } = end.reason else {
+        panic!("{stage}: {end:?}")
+    };
+    assert_eq!(of, budget);
+    assert!(!end.was_connected && end.retry_in.is_some());
+    let Some(Event::Connecting(begin)) = events.pop() else { panic!("{stage}: {events:?}") };
+    let took = end.time.duration_since(begin.time).unwrap() + ms(1);
+    assert!((budget..budget + ms(1500)).contains(&took), "{stage}: {took:?}");
+    stall.lab.control().accept(true).unwrap();
+    until(&feed, is_message);
+    feed.close(CEILING).unwrap();
+    let place = |stage| STAGES.iter().position(|it| *it == stage);
+    assert!(place(at).is_some() && place(at) <= place(stage), "{stage}: {at}");
+    at == stage
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Many feeds read as one stream: order, turns, joining and leaving, and the ends.
 
 use crate::common::*;
-use livefeed::lab::{Command, Flood, Lab, Script, Topic};
+use livefeed::lab::{Command, Flood, Lab, Script, Topic, What};
 use livefeed::{CloseReason, Error, Event, Feed, FeedSet, State};
 use std::collections::{HashMap, HashSet};
 use std::sync::mpsc::channel;
@@ -330,6 +330,51 @@ fn r4_a_feed_that_ends_leaves_the_set_and_the_last_one_ends_the_stream() {
     assert!(lab.is_none());
     assert_eq!(closed, ["bad", "good"]);
     assert_eq!(set.recv().unwrap_err(), Error::NoFeed);
+}
+
+#[test]
+fn c1_a_set_that_is_dropped_while_its_feeds_flood_loses_nothing_of_those_that_go_on() {
+    let labs: Vec<_> = (0..3)
+        .map(|_| Lab::start(Script::of_topics([Topic::new("t").every(Duration::ZERO)])).unwrap())
+        .collect();
+    let feeds: Vec<_> = labs.iter().map(|lab| Arc::new(feed(lab).open().unwrap())).collect();
+    let mut last = [0; 3];
+    let mut join_up = |tag: usize, event: &Event| {
+        assert!(!matches!(event, Event::Gap(_)), "{event:?}");
+        if let Event::Message(message) = event {
+            assert_eq!(seq(message), last[tag] + 1, "of feed {tag}");
+            last[tag] += 1;
+        }
+        last[tag]
+    };
+    for round in 1..=5 {
+        let set = FeedSet::new();
+        for (tag, feed) in feeds.iter().enumerate() {
+            set.insert(tag, Arc::clone(feed)).unwrap();
+        }
+        // In the middle of a turn.
+        for _ in 0..round * 777 {
+            let (tag, event) = next(&set);
+            join_up(tag, &event);
+        }
+        drop(set);
+        for (tag, feed) in feeds.iter().enumerate() {
+            for _ in 0..50 {
+                join_up(tag, &feed.recv_timeout(CEILING).unwrap());
+            }
+        }
+    }
+    // With the last that holds them they end, and nobody waits for that.
+    let set = FeedSet::new();
+    let begin = Instant::now();
+    for (tag, feed) in feeds.into_iter().enumerate() {
+        set.insert(tag, feed).unwrap();
+    }
+    drop(set);
+    assert!(begin.elapsed() < ms(500), "{:?}", begin.elapsed());
+    for lab in &labs {
+        in_lab(lab, |what| matches!(what, What::Ended(_)));
+    }
 }
 
 #[test]

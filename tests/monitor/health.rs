@@ -59,7 +59,9 @@ fn of_several_the_worst_counts() {
     monitor.add(&bad).unwrap();
     let answer = get(&monitor, "/health");
     let body = answer.json();
-    assert_eq!((answer.status, &body["status"]), (503, &"connecting".into()));
+    assert_eq!(answer.status, 503, "{body}");
+    // On a busy machine the first attempt may be over.
+    assert!(["connecting", "waiting"].contains(&body["status"].as_str().unwrap()), "{body}");
     assert!(body["last_signal_age_seconds"].is_null(), "one has had none: {body}");
     assert_eq!(body["feeds"].as_array().unwrap().len(), 2);
 

@@ -166,7 +166,7 @@ fn large() -> Feed {
     let nowhere = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     subscriptions
         .fold(Feed::builder(format!("ws://{nowhere}/")), |builder, subscription| {
-            builder.subscription(subscription.subscribe_text("x"))
+            builder.subscription(subscription.subscribe_text("x").stale_after(Limit::None))
         })
         .ping(|ping| ping.after = Limit::None)
         .reconnect(|r| (r.floor, r.first) = (Duration::from_secs(20), Duration::from_secs(30)))

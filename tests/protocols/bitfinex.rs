@@ -262,3 +262,34 @@ fn a_channel_whose_number_was_lost_is_healed_by_a_new_connection() {
     until(&feed, |event| matches!(event, Event::Message(m) if m.subscriptions() == ["ticker"]));
     assert_eq!(venue.grants(2, "ticker tETHUSD"), 1);
 }
+
+/// The number of a channel is not known before the acknowledgement, and without it the channel can't be ended.
+#[test]
+fn unsubscribed_before_it_is_acknowledged_a_channel_is_ended_all_the_same() {
+    let (venue, feed) = start(&Arc::default());
+    let mut watch = Watch::new(&CASE, &feed);
+    watch.all_flow();
+    let book = || {
+        livefeed::Subscription::new("more").var("channel", "trades").var("symbol", "tLTCUSD").no_stale_limit()
+    };
+    // Faster than any answer, again and again: whatever came in between, one is left in the end, and then none.
+    for _ in 0..20 {
+        feed.subscribe(book()).unwrap();
+        feed.unsubscribe("more").unwrap();
+        feed.subscribe(book()).unwrap();
+    }
+    let own = |event: &Event| matches!(event, Event::Message(m) if m.subscriptions() == ["more"]);
+    let mut events = until(&feed, own);
+    venue.wait_subscribed(1, &["ticker tETHUSD", "trades tBTCUSD", "trades tLTCUSD"]);
+    feed.subscribe(book()).unwrap();
+    feed.unsubscribe("more").unwrap();
+    venue.wait_subscribed(1, &["ticker tETHUSD", "trades tBTCUSD"]);
+    events.extend(until(&feed, |event| matches!(event, Event::Message(_))));
+    let odd = |event: &&Event| matches!(event, Event::Alert(_) | Event::Refused(_) | Event::Disconnected(_));
+    assert!(events.iter().find(odd).is_none(), "{:?}", events.iter().find(odd));
+    let heard = venue.received_json(1);
+    let count = |what: &str| heard.iter().filter(|text| text["event"] == what).count();
+    assert_eq!(count("subscribe"), count("unsubscribe") + 2, "each of them was ended by its number");
+    let known = heard.iter().filter(|text| text["event"] == "unsubscribe");
+    assert!(known.clone().all(|text| text["chanId"].is_u64()) && known.count() > 0);
+}

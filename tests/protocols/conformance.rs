@@ -13,8 +13,8 @@ use crate::common::*;
 use crate::venue::{Builder, CUT_OFF, Venue};
 use livefeed::NoticeAction;
 use livefeed::{
-    EndReason, Event, Feed, FeedBuilder, FeedConfig, GapCause, Interval, KeepaliveDue, Limit, Message,
-    Repair, RepairStep, StaleAfter, SubscriptionId, SubscriptionState,
+    EndReason, Event, Feed, FeedBuilder, FeedConfig, FirstAfter, GapCause, Interval, KeepaliveDue, Limit,
+    Message, Repair, RepairStep, RuleKind, StaleAfter, SubscriptionId, SubscriptionState,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -344,7 +344,7 @@ pub fn keeps_alive(case: &Case) {
         if let Interval::Fixed(interval) = &mut keepalive.interval {
             *interval = KEEPALIVE;
         }
-        if let Some(Interval::Fixed(first)) = &mut keepalive.first_after {
+        if let Some(FirstAfter::Interval(Interval::Fixed(first))) = &mut keepalive.first_after {
             *first = KEEPALIVE;
         }
         keepalive.within = Some(CUT_OFF_AFTER.into());
@@ -385,6 +385,14 @@ pub fn no_limits(config: &mut FeedConfig) {
         subscription.terms.stale_after = Some(StaleAfter::None);
         subscription.terms.first_data_within = Some(Limit::None);
     }
+}
+
+/// What the server ends is made again soon.
+pub fn hasty(mut config: FeedConfig) -> FeedConfig {
+    for rule in config.rules.iter_mut().filter(|rule| rule.is == RuleKind::Ended && rule.class.is_none()) {
+        rule.retry_after = Some(ms(20));
+    }
+    config
 }
 
 /// Whether the file has a message that ends this subscription.

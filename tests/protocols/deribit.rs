@@ -1,6 +1,7 @@
 //! Deribit, JSON-RPC over WebSocket v2: an answer lists what was granted, and heartbeats are asked for and tested.
 //!
-//! All of it is data; nothing needs a closure.
+//! All of it is data; nothing needs a closure. A login for private channels is data too: it lasts for `expires_in`
+//! seconds, and is renewed with the `refresh_token` that came with it.
 //!
 //! <https://docs.deribit.com/>
 
@@ -59,6 +60,24 @@ fn hear(line: &mut Line<'_>, _text: &str, json: &Value) {
         Some("public/unsubscribe") => {
             let ended: Vec<_> = channels.into_iter().filter(|channel| line.unsubscribe(channel)).collect();
             line.say(result(json!(ended)));
+        }
+        Some("public/auth") => {
+            let params = &json["params"];
+            let given = line.kept("tokens").as_u64().unwrap_or_default();
+            let fits = match params["grant_type"].as_str() {
+                Some("client_credentials") => params["client_secret"] == "YOUR-SECRET",
+                Some("refresh_token") => params["refresh_token"] == format!("refresh-{given}"),
+                _ => false,
+            };
+            if !fits {
+                return line.say(error(13004, "invalid_credentials", Value::Null));
+            }
+            let nth = given + 1;
+            line.keep("tokens", nth);
+            line.say(result(json!({
+                "access_token": format!("access-{nth}"), "refresh_token": format!("refresh-{nth}"),
+                "expires_in": if nth < 3 { 61 } else { 900 }, "scope": "session:a", "token_type": "bearer",
+            })));
         }
         _ => line.say(error(-32601, "Method not found", Value::Null)),
     }
@@ -163,4 +182,38 @@ fn a_later_subscription_leaves_the_others_alone() {
         names(&events)
     );
     assert_eq!(venue.grants(1, quote), 1);
+}
+
+/// The login is renewed with the token that came with the last one, before it expires, on the same connection.
+#[test]
+fn a_login_is_renewed_before_it_expires() {
+    let venue = venue().start();
+    let mut config = config("deribit", &venue);
+    let auth = |id: &str, params: Value| json!({"jsonrpc": "2.0", "id": id, "method": "public/auth", "params": params});
+    let is_of = |id: &str, what: &str| json!({"all": [{"pointer": "/id", "equals": id}, {"pointer": what, "exists": true}]});
+    let capture = json!({"refresh_token": "/result/refresh_token", "expires_in": "/result/expires_in"});
+    let credentials =
+        json!({"grant_type": "client_credentials", "client_id": "YOUR-ID", "client_secret": "YOUR-SECRET"});
+    let login = json!({
+        "send": auth("auth", credentials), "expect": is_of("auth", "/result"),
+        "refused": is_of("auth", "/error"), "detail": "/error/message", "capture": capture
+    });
+    let renewal = json!({
+        "every": "${expires_in - 60}s",
+        "send": auth("renew", json!({"grant_type": "refresh_token", "refresh_token": "${refresh_token}"})),
+        "expect": is_of("renew", "/result"), "capture": capture,
+        "refused": is_of("renew", "/error"), "detail": "/error/message"
+    });
+    config.login.push(serde_json::from_value(login).unwrap());
+    config.keepalives.push(serde_json::from_value(renewal).unwrap());
+    config.deliver_heartbeats = true;
+    let feed = open(config);
+    for nth in [2, 3] {
+        let is_renewed = |event: &Event| matches!(event, Event::Message(m) if json_of(m)["result"]["refresh_token"] == format!("refresh-{nth}"));
+        let events = until(&feed, is_renewed);
+        assert!(!events.iter().any(|event| matches!(event, Event::Disconnected(_))), "{:?}", names(&events));
+    }
+    let asked = venue.received_json(1).into_iter().filter(|it| it["method"] == "public/auth");
+    let tokens: Vec<Value> = asked.map(|it| it["params"]["refresh_token"].clone()).collect();
+    assert_eq!(tokens, [Value::Null, json!("refresh-1"), json!("refresh-2")]);
 }

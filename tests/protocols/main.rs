@@ -11,25 +11,39 @@
 #[allow(dead_code, reason = "each test binary needs another part of it")]
 mod common;
 
+mod ably;
 mod alpaca;
 mod binance;
+mod binance_user_data;
 mod bitfinex;
 mod bybit;
+mod centrifugo;
 mod coinbase;
+mod coinbase_exchange;
 #[allow(dead_code, reason = "each protocol needs another part of it")]
 mod conformance;
 mod deribit;
+mod discord;
+mod finnhub;
 mod gate;
 mod graphql;
 mod home_assistant;
+mod htx;
 mod hyperliquid;
+mod jetstream;
 mod kraken;
 mod kucoin;
+mod mastodon;
 mod nats;
 mod nostr;
+mod ocpp;
 mod okx;
+mod phoenix;
 mod polygon;
 mod pusher;
 #[cfg(unix)]
 mod real;
+mod slack;
+mod socket_io;
+mod twitch;
 mod venue;

@@ -15,7 +15,7 @@ use livefeed::{
 use proptest::prelude::*;
 
 #[path = "../../examples/nats/main.rs"]
-mod example;
+pub mod example;
 
 /// A topic is a subject.
 fn venue() -> Builder {

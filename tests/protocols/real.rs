@@ -1,9 +1,11 @@
 //! The silence of one subscription among others, from servers that nobody here wrote.
 //!
-//! - graphql-ws for Node.js: `LIVEFEED_NODE_MODULES` names the `node_modules` that have `graphql`, `graphql-ws` and
-//!   `ws`, unless `node` finds them by itself.
+//! - graphql-ws, socket.io and ocpp-rpc for Node.js: `LIVEFEED_NODE_MODULES` names the `node_modules` that have `graphql`,
+//!   `graphql-ws` and `ws`, `socket.io`, and `ocpp-rpc`, unless `node` finds them by itself.
 //! - nostr-relay for Python: `LIVEFEED_NOSTR_RELAY` names the program, unless it is in `PATH`. Events are signed and
 //!   published by the Python beside it, with the package `aionostr` that it brings.
+//! - nats-server: `LIVEFEED_NATS_SERVER` names the program, unless it is in `PATH`. It is read by the dialect of the example
+//!   `nats`.
 //!
 //! Where one is not installed its tests say so and pass.
 
@@ -18,6 +20,9 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 /// How long a topic may be silent. The servers share the machine with all other tests.
@@ -113,7 +118,9 @@ fn gaps(events: &[Event]) -> Vec<GapCause> {
 
 // ---- graphql-ws ------------------------------------------------------------------------------------------------
 
-fn graphql() -> Option<(Process, SocketAddr)> {
+/// A server for Node.js of `tests/protocols/servers` that needs these packages: the program, where it is, and what it
+/// says besides.
+fn node(script: &str, packages: &[&str]) -> Option<(Process, SocketAddr, Receiver<String>)> {
     let node = |args: &[&str]| {
         let mut command = Command::new("node");
         command.args(args);
@@ -122,27 +129,31 @@ fn graphql() -> Option<(Process, SocketAddr)> {
         }
         command
     };
-    let look = "require('graphql'); require('graphql-ws'); require('ws')";
-    let found = node(&["-e", look]).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    let look: String = packages.iter().map(|package| format!("require('{package}');")).collect();
+    let found = node(&["-e", &look]).stdout(Stdio::null()).stderr(Stdio::null()).status();
     if !found.is_ok_and(|status| status.success()) {
-        skip(
-            "graphql-ws is not installed: npm i graphql graphql-ws ws, and LIVEFEED_NODE_MODULES=.../node_modules",
-        );
+        let packages = packages.join(" ");
+        skip(&format!("not installed: npm i {packages}, and LIVEFEED_NODE_MODULES=.../node_modules"));
         return None;
     }
-    let script = servers().join("graphql.cjs");
+    let script = servers().join(script);
     let mut command = node(&[script.to_str().unwrap()]);
     let mut process = Process::start(command.stdout(Stdio::piped())).unwrap();
     let stdout = process.0.stdout.take().unwrap();
-    let (sender, port) = std::sync::mpsc::channel();
+    let (sender, said) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
-        let mut line = String::new();
-        let _ = BufReader::new(stdout).read_line(&mut line);
-        let _ = sender.send(line);
+        for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+            let _ = sender.send(line);
+        }
     });
-    let line = port.recv_timeout(STARTS_WITHIN).expect("the server says its port");
+    let line = said.recv_timeout(STARTS_WITHIN).expect("the server says its port");
     let port: u16 = line.trim().parse().expect("a port");
-    Some((process, SocketAddr::from((Ipv4Addr::LOCALHOST, port))))
+    Some((process, SocketAddr::from((Ipv4Addr::LOCALHOST, port)), said))
+}
+
+fn graphql() -> Option<(Process, SocketAddr)> {
+    let (process, addr, _) = node("graphql.cjs", &["graphql", "graphql-ws", "ws"])?;
+    Some((process, addr))
 }
 
 /// The data file, with pings of the protocol.
@@ -187,6 +198,79 @@ fn graphql_ws_refuses_and_completes() {
     assert_eq!(gaps(&events), [GapCause::Resubscribed]);
     feed.unsubscribe("greetings").unwrap();
     until_flow(&feed, &["prices"], 20);
+    assert_eq!(feed.health().connections, 1);
+    feed.close(CEILING).unwrap();
+}
+
+// ---- socket.io -------------------------------------------------------------------------------------------------
+
+/// The numbers of a channel's messages.
+fn bids(events: &[Event], channel: &str) -> Vec<u64> {
+    let bids = events.iter().filter_map(|event| match event {
+        Event::Message(message) => {
+            let json = json_of(message);
+            (json[1][1]["channel"] == channel).then(|| json[1][1]["bid"].as_u64().unwrap())
+        }
+        _ => None,
+    });
+    bids.collect()
+}
+
+#[test]
+fn socket_io_sends_what_was_missed_and_a_channel_goes_mute() {
+    let Some((mut server, addr, _)) = node("socket_io.cjs", &["socket.io"]) else { return };
+    let feed = open(real("socket-io", addr));
+    let mut events = until_flow(&feed, &["btc", "eth"], 5);
+    server.tell("cut");
+    events.extend(until(&feed, |event| matches!(event, Event::Connected(connected) if connected.epoch == 2)));
+    let hello = r#"["42",["hello",{"recovered":true}"#;
+    events.extend(until(
+        &feed,
+        |event| matches!(event, Event::Message(message) if message.text().is_some_and(|text| text.starts_with(hello))),
+    ));
+    events.extend(until_flow(&feed, &["btc", "eth"], 5));
+    // Nothing is missing, though there was no connection for a while.
+    for channel in ["btc", "eth"] {
+        let bids = bids(&events, channel);
+        assert!(bids.windows(2).all(|pair| pair[1] == pair[0] + 1), "{channel}: {bids:?}");
+    }
+    server.tell("stall eth");
+    let (events, stale) = until_stale(&feed);
+    assert_eq!(said(&stale), ("eth", Repair::Resubscribe));
+    assert!(count(&events, "btc") > 20, "the other goes on");
+    until_flow(&feed, &["btc", "eth"], 5);
+    let health = feed.health();
+    assert_eq!(health.connections, 2, "{health:#?}");
+    feed.close(CEILING).unwrap();
+}
+
+#[test]
+fn socket_io_refuses_a_channel() {
+    let Some((_server, addr, _)) = node("socket_io.cjs", &["socket.io"]) else { return };
+    let mut config = real("socket-io", addr);
+    config.subscriptions.push(Subscription::new("wrong").var("channel", "a\"b"));
+    let feed = open(config);
+    let refused = until_refused(&feed);
+    assert_eq!((refused.subscription.as_str(), refused.detail.as_str()), ("wrong", "no channel a\"b"));
+    until_flow(&feed, &["btc", "eth"], 5);
+    feed.close(CEILING).unwrap();
+}
+
+// ---- ocpp-rpc --------------------------------------------------------------------------------------------------
+
+#[test]
+fn ocpp_rpc_gets_heartbeats_and_answers() {
+    let Some((mut server, addr, said)) = node("ocpp.cjs", &["ocpp-rpc"]) else { return };
+    let mut config = config_at("ocpp-j", addr);
+    crate::conformance::no_limits(&mut config);
+    let feed = open(config);
+    feed.wait_connected(CEILING).unwrap();
+    let next = || said.recv_timeout(CEILING).unwrap();
+    assert_eq!(next(), "heartbeat");
+    server.tell("call Reset");
+    until_flow(&feed, &["calls"], 1);
+    assert_eq!(next(), "answered {}");
+    assert_eq!(next(), "heartbeat");
     assert_eq!(feed.health().connections, 1);
     feed.close(CEILING).unwrap();
 }
@@ -330,5 +414,121 @@ fn nostr_relay_does_not_answer_a_filter_that_is_none() {
     assert!(notice && refused.detail.contains("no answer"), "{refused:?}");
     until_flow(&feed, &["notes", "profiles"], 3);
     assert_eq!(feed.health().connections, 1);
+    feed.close(CEILING).unwrap();
+}
+
+// ---- nats-server -----------------------------------------------------------------------------------------------
+
+/// A server of NATS, and the folder with what it is told.
+struct NatsServer {
+    process: Process,
+    url: String,
+    clients: String,
+    folder: PathBuf,
+}
+
+impl Drop for NatsServer {
+    fn drop(&mut self) {
+        drop(std::fs::remove_dir_all(&self.folder));
+    }
+}
+
+/// Whoever comes may subscribe to everything but these.
+fn nats_permissions(folder: &Path, denied: &[&str]) {
+    let text = format!(
+        "listen: \"127.0.0.1:-1\"\nwebsocket {{ listen: \"127.0.0.1:-1\", no_tls: true }}\nno_auth_user: reader\n\
+         accounts {{ A {{ users: [\n{{user: reader, password: x, permissions: {{subscribe: {{deny: {denied:?}}}}}}}\n\
+         {{user: writer, password: y}}\n] }} }}\n"
+    );
+    std::fs::write(folder.join("nats.conf"), text).unwrap();
+}
+
+fn nats_server() -> Option<NatsServer> {
+    let program = std::env::var_os("LIVEFEED_NATS_SERVER").unwrap_or_else(|| "nats-server".into());
+    let found = Command::new(&program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+    if !found.is_ok_and(|status| status.success()) {
+        skip("nats-server is not installed: have it in PATH, or LIVEFEED_NATS_SERVER");
+        return None;
+    }
+    let folder = std::env::temp_dir().join(format!("livefeed-nats-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    nats_permissions(&folder, &["bad.>"]);
+    let mut command = Command::new(&program);
+    let mut process =
+        Process::start(command.arg("-c").arg(folder.join("nats.conf")).stderr(Stdio::piped())).unwrap();
+    let stderr = process.0.stderr.take().unwrap();
+    let (sender, said) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+            let _ = sender.send(line);
+        }
+    });
+    let after = |words: &str| loop {
+        let line = said.recv_timeout(STARTS_WITHIN).expect("the server says its ports");
+        if let Some((_, rest)) = line.split_once(words) {
+            return rest.trim().to_owned();
+        }
+    };
+    let url = after("Listening for websocket clients on ");
+    let clients = after("Listening for client connections on ");
+    Some(NatsServer { process, url, clients, folder })
+}
+
+/// Publishes on two subjects; on the second only while it is told to.
+fn nats_publisher(server: &NatsServer, goes_on: &Arc<AtomicBool>, second: &Arc<AtomicBool>) {
+    let mut stream = TcpStream::connect(&server.clients).unwrap();
+    stream.write_all(b"CONNECT {\"verbose\":false,\"user\":\"writer\",\"pass\":\"y\"}\r\n").unwrap();
+    let (goes_on, second) = (Arc::clone(goes_on), Arc::clone(second));
+    std::thread::spawn(move || {
+        while goes_on.load(Ordering::Relaxed) {
+            let more: &[u8] = if second.load(Ordering::Relaxed) { b"PUB feed.b 5\r\nhello\r\n" } else { b"" };
+            if stream.write_all(&[b"PUB feed.a 5\r\nhello\r\n", more].concat()).is_err() {
+                return;
+            }
+            pause(ms(10));
+        }
+    });
+}
+
+#[test]
+fn nats_server_refuses_goes_mute_and_takes_a_permission_away() {
+    use crate::nats::example::dialect::{Client, feed as nats_feed};
+    let Some(server) = nats_server() else { return };
+    let (goes_on, second) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicBool::new(true)));
+    nats_publisher(&server, &goes_on, &second);
+    let client = Client::default();
+    let limited = |sid: &str, subject: &str| {
+        client
+            .subscription(sid, subject)
+            .stale_after(STALE)
+            .repair([RepairStep::Resubscribe(STALE), RepairStep::Reconnect])
+    };
+    let feed = nats_feed(&server.url, &client)
+        .stale_after(STALE)
+        .subscription(limited("a", "feed.a"))
+        .subscription(limited("b", "feed.b"))
+        .subscription(limited("x", "bad.x"))
+        .open()
+        .unwrap();
+    let refused = until_refused(&feed);
+    assert_eq!(refused.subscription.as_str(), "x");
+    assert!(refused.detail.contains("Permissions Violation"), "{}", refused.detail);
+    until_flow(&feed, &["a", "b"], 5);
+    second.store(false, Ordering::Relaxed);
+    let (events, stale) = until_stale(&feed);
+    assert_eq!(said(&stale), ("b", Repair::Resubscribe));
+    assert!(count(&events, "a") > 20, "the other goes on");
+    second.store(true, Ordering::Relaxed);
+    let events = until_flow(&feed, &["a", "b"], 5);
+    assert_eq!(gaps(&events), [GapCause::Resubscribed]);
+    // The socket stays, and so do its pings.
+    nats_permissions(&server.folder, &["bad.>", "feed.a"]);
+    let reload = format!("kill -HUP {}", server.process.0.id());
+    assert!(Command::new("sh").arg("-c").arg(reload).status().unwrap().success());
+    let ended = until_ended(&feed);
+    assert_eq!((ended.subscription.as_str(), ended.retry_in), ("a", None));
+    until_flow(&feed, &["b"], 20);
+    assert_eq!(feed.health().connections, 1);
+    goes_on.store(false, Ordering::Relaxed);
     feed.close(CEILING).unwrap();
 }

@@ -2,10 +2,10 @@
 
 use crate::exit::{Failure, say};
 use crate::talk::Talk;
-use crate::{matching, presets, secrets, time};
+use crate::{conf, matching, presets, secrets, time};
 use livefeed::{Adaptive, Decision, FeedBuilder, FeedConfig, Matcher, StaleAfter, Subscription, Template};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// What several `--subscribe` can't do.
 const TOGETHER: &str = "livefeed: several --subscribe: any data is data of them all, so that one that is silent while another \
@@ -63,8 +63,34 @@ pub(crate) struct FeedArgs {
 }
 
 impl FeedArgs {
-    /// The feed they stand for. It still has to be validated, which opening does.
-    pub(crate) fn builder(&self, url: Option<&str>) -> Result<FeedBuilder, Failure> {
+    /// The feeds they stand for: that of the URL or preset, or those of a configuration file. They still have to be
+    /// validated, which opening does.
+    pub(crate) fn builders(&self, target: Option<&str>) -> Result<Vec<FeedBuilder>, Failure> {
+        let Some(path) = target.filter(|target| is_file(target)) else {
+            return Ok(vec![self.of_url(target)?]);
+        };
+        if self.is_given() {
+            return Err(Failure::usage(format!(
+                "{path}: options of a feed go with a URL: put them into the file"
+            )));
+        }
+        let config = conf::read(Path::new(path))?;
+        Ok(config.feeds.into_iter().map(FeedBuilder::from).collect())
+    }
+
+    /// The same for those who take one feed only.
+    pub(crate) fn builder(&self, target: Option<&str>) -> Result<FeedBuilder, Failure> {
+        let mut builders = self.builders(target)?;
+        let count = builders.len();
+        let path = target.unwrap_or_default();
+        builders.pop().filter(|_| count == 1).ok_or_else(|| {
+            Failure::usage(format!(
+                "{path}: has {count} feeds, of which one can be taken here: `run` and `probe` take several"
+            ))
+        })
+    }
+
+    fn of_url(&self, url: Option<&str>) -> Result<FeedBuilder, Failure> {
         let builder = FeedBuilder::from(self.config(url)?);
         Ok(match self.max_reconnects {
             None => builder,
@@ -134,6 +160,10 @@ impl FeedArgs {
             config.defaults.stale_after = None;
             config.subscriptions.iter_mut().for_each(|subscription| subscription.terms.stale_after = None);
         }
+        if config.subscriptions.len() > 1 && config.defaults.data.is_none() && self.preset.is_none() {
+            // Any data is data of them all: only the limit of the connection says anything.
+            config.defaults.stale_after = Some(StaleAfter::None);
+        }
         config.name = self.name.clone().or(config.name);
         for path in &self.header_file {
             config.headers.extend(secrets::headers(path)?);
@@ -160,6 +190,13 @@ impl FeedArgs {
         };
         self.credential.iter().map(read).collect()
     }
+}
+
+/// Whether it is a configuration file and not a URL.
+fn is_file(target: &str) -> bool {
+    let path = Path::new(target);
+    let is_named_so = path.extension().is_some_and(|end| end == "toml" || end == "json");
+    !target.contains("://") && !target.starts_with('@') && (is_named_so || path.is_file())
 }
 
 /// What is said of a URL without a scheme: what to write, where it is known and can't hold a secret.

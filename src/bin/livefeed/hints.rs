@@ -113,6 +113,10 @@ pub(crate) fn hint(reason: &EndReason) -> Option<&'static str> {
         }
         EndReason::UpgradeRefused { status: 429 | 503, .. } => "the server asks for patience",
         EndReason::LoginRefused { .. } => "check the credentials",
+        EndReason::LoginFailed { .. } => "check the steps of `login` against what the server sends",
+        EndReason::AttemptTimeout { stage: Stage::Login, .. } => {
+            "the server does not answer the login as `expect` says: look at what it sends"
+        }
         EndReason::Stale { .. } => {
             "if that is no fault, raise --stale-after, or look whether --data says what its data looks like"
         }

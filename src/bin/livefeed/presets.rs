@@ -16,22 +16,36 @@ macro_rules! presets {
 }
 
 presets![
+    "ably",
     "alpaca",
     "binance",
+    "binance-user-data",
     "bitfinex",
+    "bluesky-jetstream",
     "bybit-v5",
+    "centrifugo",
     "coinbase-advanced",
+    "coinbase-exchange",
     "deribit",
+    "discord",
+    "finnhub",
     "gate",
     "graphql-transport-ws",
     "home-assistant",
+    "htx",
     "hyperliquid",
     "kraken-v2",
     "kucoin",
+    "mastodon",
     "nostr",
+    "ocpp-j",
     "okx",
+    "phoenix",
     "polygon",
     "pusher",
+    "slack",
+    "socket-io",
+    "twitch-eventsub",
 ];
 
 /// What stands in the files in capitals, by the name of `--credential`.
@@ -80,8 +94,8 @@ pub(crate) fn config(
     }
     let mut missing = Vec::new();
     for (field, value) in preset.as_object_mut().into_iter().flatten() {
-        // What is sent may have placeholders; a credential has none.
-        let is_sent = !["url", "endpoints", "headers"].contains(&field.as_str());
+        // What is sent, and a URL, may have placeholders; a credential has none.
+        let is_sent = field != "headers";
         put_in(value, is_sent, credentials, &mut missing);
     }
     if let Some(credential) = missing.first() {

@@ -3,10 +3,9 @@
 use crate::exit::{Failure, Outcome};
 use crate::feed_args::{self, FeedArgs};
 use crate::talk::{Talk, note};
-use crate::{conf, hints, sentences, signals, time};
+use crate::{hints, sentences, signals, time};
 use livefeed::crossbeam_channel::{Select, after};
 use livefeed::{Batch, Event, Feed, FeedBuilder, Health, State, SubscriptionHealth, SubscriptionState};
-use std::path::Path;
 use std::time::Duration;
 
 /// So long closing may take: enough to say goodbye. The answer is not worth a wait, as the verdict is there.
@@ -46,7 +45,7 @@ pub(crate) fn main(args: Args) -> Outcome {
     args.talk.start_log();
     args.feed.warn(args.talk);
     // Before signals are caught: a secret may be read from a pipe into which nobody writes.
-    let builders = builders(&args)?;
+    let builders = args.feed.builders(args.target.as_deref())?;
     let stop = signals::stop()?;
     let time = after(args.within);
     let open = |builder: FeedBuilder| builder.open().map_err(|error| Failure::of(&error));
@@ -102,27 +101,6 @@ pub(crate) fn main(args: Args) -> Outcome {
     }
     close(&feeds);
     outcome
-}
-
-/// The feeds to look at: that of the URL, or those of the configuration.
-fn builders(args: &Args) -> Result<Vec<FeedBuilder>, Failure> {
-    let Some(path) = args.target.as_deref().filter(|target| is_file(target)) else {
-        return Ok(vec![args.feed.builder(args.target.as_deref())?]);
-    };
-    if args.feed.is_given() {
-        return Err(Failure::usage(format!(
-            "{path}: options of a feed go with a URL: put them into the file"
-        )));
-    }
-    let config = conf::read(Path::new(path))?;
-    Ok(config.feeds.into_iter().map(FeedBuilder::from).collect())
-}
-
-/// Whether it is a configuration file and not a URL.
-fn is_file(target: &str) -> bool {
-    let path = Path::new(target);
-    let is_named_so = path.extension().is_some_and(|end| end == "toml" || end == "json");
-    !target.contains("://") && !target.starts_with('@') && (is_named_so || path.is_file())
 }
 
 /// Says what happens, if that was asked for.

@@ -32,9 +32,9 @@ const LAST_WORDS: Duration = Duration::from_millis(500);
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = crate::tail::LONG_HELP.to_owned() + EXAMPLES)]
 pub(crate) struct Args {
-    /// Where to connect to: ws://HOST[:PORT]/PATH or wss://.. [default: that of the preset]
-    #[arg(value_name = "URL", required_unless_present = "preset")]
-    url: Option<String>,
+    /// Where to connect to: ws://HOST[:PORT]/PATH or wss://.., or a configuration file of one feed [default: that of the preset]
+    #[arg(value_name = "URL|CONFIG", required_unless_present = "preset")]
+    target: Option<String>,
     #[command(flatten)]
     feed: FeedArgs,
     /// The file to record into
@@ -74,7 +74,7 @@ struct Counts {
 
 pub(crate) fn main(args: Args) -> Outcome {
     args.talk.start_log();
-    let builder = args.feed.builder(args.url.as_deref())?;
+    let builder = args.feed.builder(args.target.as_deref())?;
     if args.output.as_os_str() == "-" {
         return Err(Failure::usage(
             "-o -: a recording is a file, not standard output: name one; `livefeed replay FILE --print` prints it",

@@ -58,7 +58,7 @@ impl End {
         match event.get("reason").and_then(Value::as_str) {
             Some("closed without close frame") => Self::Fin,
             Some("io") => Self::Reset,
-            Some("pong overdue") => Self::Dead,
+            Some("pong overdue" | "heartbeat overdue") => Self::Dead,
             Some("closed by user" | "reconnect requested" | "closed by peer") | None => Self::Open,
             Some(_) => Self::ByClient,
         }

@@ -33,7 +33,14 @@ pub(crate) fn of(event: &Event, hint: Option<&str>) -> Option<String> {
         Event::Message(_) => return None,
         Event::Connecting(e) => format!("connecting to {}, attempt {}", e.endpoint, e.attempt),
         Event::Connected(e) => connected(e),
-        Event::Subscribed(e) => format!("subscribed to {}", e.subscription),
+        Event::Subscribed(e) => {
+            let resumed = match e.resumed {
+                Some(true) => ", and nothing was missed",
+                Some(false) => ", and what was missed is lost",
+                None => "",
+            };
+            format!("subscribed to {}{resumed}", e.subscription)
+        }
         Event::Refused(e) => {
             format!("refused: subscription {}: {}{}", e.subscription, e.detail, retry(e.retry_in))
         }

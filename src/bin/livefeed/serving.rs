@@ -4,7 +4,7 @@ use livefeed::lab::{Command, Lab};
 use std::time::Duration;
 
 /// How long the clients have to answer.
-const LIMIT: Duration = Duration::from_secs(1);
+const LIMIT: Duration = Duration::from_secs(5);
 
 /// Closes all connections with the close handshake, and ends the server.
 pub(crate) fn end(lab: Lab) {

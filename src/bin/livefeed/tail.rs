@@ -28,9 +28,9 @@ const DRAIN: Duration = Duration::from_secs(4);
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = LONG_HELP.to_owned() + EXAMPLES)]
 pub(crate) struct Args {
-    /// Where to connect to: ws://HOST[:PORT]/PATH or wss://.. [default: that of the preset]
-    #[arg(value_name = "URL", required_unless_present = "preset")]
-    url: Option<String>,
+    /// Where to connect to: ws://HOST[:PORT]/PATH or wss://.., or a configuration file of one feed [default: that of the preset]
+    #[arg(value_name = "URL|CONFIG", required_unless_present = "preset")]
+    target: Option<String>,
     #[command(flatten)]
     feed: FeedArgs,
     /// What a line is
@@ -101,7 +101,7 @@ pub(crate) fn main(args: Args) -> Outcome {
     args.talk.start_log();
     args.feed.warn(args.talk);
     // Before signals are caught: a secret may be read from a pipe into which nobody writes.
-    let mut builder = args.feed.builder(args.url.as_deref())?;
+    let mut builder = args.feed.builder(args.target.as_deref())?;
     let stop = signals::stop()?;
     let name = Arc::new(OnceLock::new());
     let on_alert = args.on_alert.as_ref().map(|command| Arc::new(OnAlert::new(command)));

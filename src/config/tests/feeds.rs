@@ -99,8 +99,7 @@ impl Reader {
         let config = FeedConfig::from_json(&text).unwrap();
         let heartbeats = config.heartbeats.iter().cloned().map(Rule::heartbeat);
         let rules: Vec<_> = heartbeats.chain(config.rules.iter().cloned()).collect();
-        let answers: Vec<_> =
-            config.keepalives.iter().filter_map(|keepalive| keepalive.expect.clone()).collect();
+        let answers: Vec<_> = config.keepalives.iter().map(|it| it.answer()).collect();
         let mut interpreter = Interpreter::new(&rules, &answers);
         let mut names = Vec::new();
         for (key, subscription) in (1..).zip(&config.subscriptions) {
@@ -135,7 +134,8 @@ impl Reader {
             Class::Answer(_) => "answer".to_owned(),
             class => format!("{class:?}").to_lowercase(),
         };
-        let about = match reading.control.as_ref() {
+        let is_data = matches!(reading.class, Class::Data | Class::Other);
+        let about = match reading.control.as_ref().filter(|_| !is_data) {
             Some(control) if control.unknown => "nobody".to_owned(),
             Some(control) => match &control.about {
                 AboutOwned::Frame(frame) => format!("#{frame}"),
@@ -421,10 +421,11 @@ fn each_understands_its_server() {
             ],
         ),
     ];
+    let feeds: Vec<_> = feeds.into_iter().chain(feeds_told::feeds()).chain(resuming()).collect();
     assert_eq!(feeds.len(), files().len(), "each file is tried");
     let mut wrong = Vec::new();
     for (name, messages) in feeds {
-        let mut reader = Reader::new(name, &[("chan", 100)]);
+        let mut reader = Reader::new(name, &[("chan", 100), ("stream", 100)]);
         assert_eq!(reader.config.name.as_deref(), Some(name));
         for (message, expected) in messages {
             let read = reader.read(message);
@@ -434,4 +435,112 @@ fn each_understands_its_server() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Those that number their messages in texts, that take up where they were, and that ask the client.
+fn resuming() -> Vec<(&'static str, Vec<(&'static str, &'static str)>)> {
+    vec![
+        (
+            "phoenix",
+            vec![
+                (r#"["j1","j1","ticker:btc","phx_reply",{"status":"ok","response":{}}]"#, "ack btc"),
+                (
+                    r#"["j2","j2","ticker:eth","phx_reply",{"status":"error","response":{"reason":"no"}}]"#,
+                    "nack eth no",
+                ),
+                (r#"["j1","l8","ticker:btc","phx_reply",{"status":"ok","response":{}}]"#, "ignored"),
+                (r#"["j7","j7","ticker:btc","phx_reply",{"status":"ok","response":{}}]"#, "ack nobody"),
+                (r#"[null,"h9","phoenix","phx_reply",{"status":"ok","response":{}}]"#, "answer"),
+                (r#"["j1",null,"ticker:btc","price",{"bid":1}]"#, "data btc"),
+                (r#"[null,null,"ticker:eth","price",{"bid":1}]"#, "data eth"),
+                (r#"["j7",null,"ticker:btc","price",{"bid":1}]"#, "other"),
+                (r#"["j1",null,"ticker:btc","phx_error",{}]"#, "ended btc phx_error"),
+                (r#"["j7","j7","ticker:btc","phx_close",{}]"#, "ended nobody phx_close"),
+            ],
+        ),
+        (
+            "socket-io",
+            vec![
+                (r#"["431",[{"ok":true}]]"#, "ack btc"),
+                (r#"["432",[{"ok":false,"error":"no"}]]"#, "nack eth no"),
+                (r#"["42",["price",{"channel":"btc","bid":1},"offset-7"]]"#, "data btc"),
+                (r#"["42",["other",{"channel":"btc"}]]"#, "other"),
+                ("2", "heartbeat all"),
+                ("41", "notice all"),
+            ],
+        ),
+        (
+            "centrifugo",
+            vec![
+                (
+                    r#"{"id":1,"subscribe":{"recoverable":true,"epoch":"xyz","offset":7,"positioned":true}}"#,
+                    "ack #1",
+                ),
+                (r#"{"id":1,"subscribe":{"recovered":true,"publications":[{"data":{}}]}}"#, "ack #1"),
+                (
+                    r#"{"id":2,"error":{"code":103,"message":"permission denied"}}"#,
+                    "nack #2 permission denied",
+                ),
+                (r#"{"id":2,"error":{"code":105,"message":"already subscribed"}}"#, "nack #2"),
+                (r#"{"id":3,"unsubscribe":{}}"#, "ignored"),
+                (r#"{"push":{"channel":"ticker:eth","pub":{"data":{},"offset":8}}}"#, "data eth"),
+                (
+                    r#"{"push":{"channel":"ticker:eth","unsubscribe":{"code":2500,"reason":"insufficient state"}}}"#,
+                    "ended eth insufficient state",
+                ),
+                ("{}", "heartbeat all"),
+            ],
+        ),
+        (
+            "ably",
+            vec![
+                (r#"{"action":11,"channel":"btc","flags":983044,"channelSerial":"s1"}"#, "ack btc"),
+                (r#"{"action":13,"channel":"eth","error":{"code":90198,"message":"no"}}"#, "ended eth no"),
+                (r#"{"action":13,"channel":"eth"}"#, "ignored"),
+                (
+                    r#"{"action":9,"channel":"eth","error":{"code":40160,"message":"denied"}}"#,
+                    "nack eth denied",
+                ),
+                (
+                    r#"{"action":9,"error":{"code":40142,"message":"token expired"}}"#,
+                    "nack all token expired",
+                ),
+                (r#"{"action":15,"channel":"btc","channelSerial":"s2","messages":[{}]}"#, "data btc"),
+                (r#"{"action":0}"#, "answer"),
+                (r#"{"action":6,"error":{"message":"moved"}}"#, "notice all moved"),
+            ],
+        ),
+        (
+            "bluesky-jetstream",
+            vec![
+                (
+                    r#"{"did":"did:plc:a","time_us":1,"kind":"commit","commit":{"collection":"app.bsky.feed.like"}}"#,
+                    "data likes",
+                ),
+                (r#"{"did":"did:plc:a","time_us":2,"kind":"identity","identity":{}}"#, "ignored"),
+            ],
+        ),
+        (
+            "ocpp-j",
+            vec![
+                (r#"[2,"abc","Reset",{"type":"Soft"}]"#, "data calls"),
+                (r#"[3,"7",{"currentTime":"2026-11-22T12:00:00Z"}]"#, "answer"),
+                (r#"[4,"8","NotSupported","",{}]"#, "ignored"),
+            ],
+        ),
+        (
+            "binance-user-data",
+            vec![
+                (r#"{"id":1,"status":200,"result":{"subscriptionId":0}}"#, "ack #1"),
+                (r#"{"id":2,"status":200,"result":{}}"#, "ack #2"),
+                (r#"{"id":1,"status":400,"error":{"code":-1022,"msg":"no"}}"#, "nack #1 no"),
+                (r#"{"subscriptionId":101,"event":{"e":"executionReport"}}"#, "data account"),
+                (r#"{"subscriptionId":102,"event":{"e":"executionReport"}}"#, "other"),
+                (
+                    r#"{"subscriptionId":101,"event":{"e":"eventStreamTerminated"}}"#,
+                    "ended account eventStreamTerminated",
+                ),
+            ],
+        ),
+    ]
 }

@@ -32,7 +32,7 @@ fn hours_round_trip_and_are_built() {
         [HourLimit::outside("nyse", Limit::None), HourLimit::during("nyse", Duration::from_secs(2))];
     let config = json!({
         "url": ANY_URL, "hours": {"nyse": nyse()}, "by_hours": limits,
-        "subscriptions": [{"id": "a"}, {"id": "b", "by_hours": []}], "defaults": {"by_hours": [limits[1]]}
+        "subscriptions": [{"id": "a"}, {"id": "b", "by_hours": []}], "defaults": {"by_hours": [limits[1]], "data": {"text": "${name}"}}
     });
     let config = FeedConfig::from_json(&config.to_string()).unwrap();
     let built = FeedBuilder::new(ANY_URL)
@@ -40,7 +40,7 @@ fn hours_round_trip_and_are_built() {
         .by_hours(by_hours.clone())
         .subscription(Subscription::new("a"))
         .subscription(Subscription::new("b").by_hours([]))
-        .defaults(|each| each.by_hours([by_hours[1].clone()]));
+        .defaults(|each| each.by_hours([by_hours[1].clone()]).data(Matcher::text("${name}")));
     let built = built.config(|built| {
         assert_eq!(serde_json::to_value(built).unwrap(), serde_json::to_value(&config).unwrap());
     });

@@ -1,6 +1,7 @@
 //! The configuration as data: defaults, refusals, and that secrets stay in.
 
 mod feeds;
+mod feeds_told;
 mod hours;
 mod rules;
 mod stale_after;
@@ -107,6 +108,13 @@ fn a_bare_url_is_enough() {
     assert_eq!(FeedConfig::new("wss://u:p@feed.example:1/ws").feed_name(), "feed.example:1");
 }
 
+#[test]
+fn what_editors_look_for_in_a_file_is_left_alone() {
+    let config = FeedConfig::from_json(r#"{"$schema": "./config.schema.json", "url": "ws://h/"}"#).unwrap();
+    config.validate().unwrap();
+    assert!(serde_json::to_value(&config).unwrap().get("$schema").is_none());
+}
+
 #[cfg(feature = "native-tls")]
 #[test]
 fn json_round_trips() {
@@ -137,6 +145,8 @@ fn json_round_trips() {
         "batch": "none",
         "ends": [{"codes": [1008, "4000-4099"], "then": "fatal"}],
         "quarantine_after": "none",
+        "cursor": "/time",
+        "keep": [],
         "connect": {
             "timeout": "3s", "stagger": "100ms", "nodelay": false, "pacing": [{"attempts": 3, "per": "5m"}]
         },
@@ -147,7 +157,7 @@ fn json_round_trips() {
         "ping": {"after": "none", "timeout": "1s 500ms"},
         "reconnect": {
             "first": "1s", "floor": "10ms", "max": "2s", "stable_after": "3s", "max_attempts": 4,
-            "max_downtime": "1h", "fatal_statuses": [401], "fatal_when_never_up": false
+            "max_downtime": "1h", "fatal_statuses": [401], "fatal_when_never_up": false, "close_code": 4000
         },
         "queue": {"messages": 1, "bytes": 1000, "overflow": "drop_oldest"},
         "alerts": {

@@ -7,7 +7,7 @@ use crate::dialect::Readout;
 fn whole() -> Value {
     json!({
         "url": "wss://a.example/", "endpoints": ["wss://b.example/", "wss://c.example/"],
-        "codecs": ["lines", "items"],
+        "codecs": ["lines", "items", "prefixed"], "cursor": "/time", "keep": ["token", "topic_id"],
         "defaults": {
             "subscribe": {"op": "subscribe", "id": "${id}", "args": {"$each": "trades.${symbol}"}},
             "unsubscribe": {"op": "unsubscribe", "id": "${id}", "args": ["trades.${symbol}"]},
@@ -33,7 +33,8 @@ fn whole() -> Value {
             {"when": {"pointer": "/hb", "exists": true}, "is": "keepalive",
              "by": {"match": {"pointer": "/hb", "equals": "${topic_id}"}}},
             {"when": {"pointer": "/event", "equals": "subscribed"}, "is": "ack", "by": {"id": "/id"},
-             "bind": {"topic_id": "/topic"}, "capture": {"server": "/server"}},
+             "bind": {"topic_id": "/topic", "cursor": "/from"}, "resumed": {"pointer": "/flags", "bits": 4},
+             "deliver": true, "capture": {"server": "/server"}},
             {"when": {"pointer": "/event", "equals": "state"}, "is": "ack",
              "by": {"listed": "/topics/*", "id": "/id", "complete": true}},
             {"when": {"pointer": "/event", "equals": "error"}, "is": "nack", "by": "oldest",
@@ -170,6 +171,27 @@ fn placeholders_that_nobody_fills_in_are_refused() {
         ("/login/1/send", json!("${server}"), "login[1].send", "${server}"),
         ("/login/1/expect", json!({"pointer": "/id", "equals": "${id}"}), "", ""),
         ("/login/1/refused", json!({"text": "${x}"}), "login[1].refused", "${x}"),
+        // Known too late.
+        (
+            "/defaults/subscribe",
+            json!({"chan": "${topic_id}"}),
+            "defaults.subscribe",
+            "which comes after this",
+        ),
+        ("/defaults/subscribe", json!({"$each": "${topic_id|0}"}), "", ""),
+        // Nobody fills them in.
+        ("/headers", json!({"X-Key": "${token}"}), "headers[\"X-Key\"]", "placeholder"),
+        ("/rules/1/by/match/pointer", json!("/${symbol}"), "rules[1].by.match.pointer", "placeholder"),
+        (
+            "/rules/1/by/match",
+            json!({"pointer": "", "contains": {"${symbol}": 1}}),
+            "rules[1].by.match.contains",
+            "name",
+        ),
+        ("/rules/0/reply", json!({"a": {"$each": "${/ping}"}}), "rules[0].reply", "`subscribe`"),
+        ("/keepalives/0/send", json!([{"$join": "${id}"}]), "keepalives[0].send", "`subscribe`"),
+        ("/login/1/send", json!([{"$each": "x"}]), "login[1].send", "`subscribe`"),
+        ("/login/1/send", json!({"key": {"$env": "KEY"}}), "login[1].send", "command line"),
         // In matchers.
         ("/rules/0/when", json!({"text": "${server}"}), "rules[0].when", "placeholder"),
         ("/heartbeats/0", json!({"text": "${server}"}), "heartbeats[0]", "placeholder"),
@@ -213,7 +235,12 @@ fn what_can_have_no_effect_is_refused() {
     for (pointer, value, path) in [
         ("/batch", json!({"members": 0}), "batch.members"),
         ("/rules/9", json!({"when": {"text": "pong"}, "is": "ignored"}), "rules[9]"),
-        ("/rules/9", json!({"when": {"pointer": "/event", "equals": "error"}, "is": "ended"}), "rules[9]"),
+        (
+            "/rules/9",
+            json!({"when": {"pointer": "/event", "equals": "error"}, "is": "ended", "by": "all"}),
+            "rules[9]",
+        ),
+        ("/rules/9", json!({"when": {"text": "over"}, "is": "ended"}), "rules[9].by"),
         ("/heartbeats/-", json!({"text": "pong"}), "heartbeats[1]"),
         ("/rules/4/retry_after", json!("0s"), "rules[4].retry_after"),
         ("/rules/6/do", json!({"pause": "0s"}), "rules[6].do"),
@@ -225,6 +252,8 @@ fn what_can_have_no_effect_is_refused() {
         ("/login/0/expect", Value::Null, "login[0].expect"),
         ("/login/0/expect", json!({"prefix": ""}), "login[0].expect.prefix"),
         ("/sequence/current", json!("n"), "sequence.current"),
+        ("/sequence/current", json!("/*/n"), "sequence.current"),
+        ("/sequence/per", json!("/data/*/s"), "sequence.per"),
     ] {
         let (found, problem) = config_error(open(with(pointer, value.clone())));
         assert_eq!(found, path, "{pointer}: {value}: {problem}");
@@ -291,5 +320,122 @@ fn a_subscription_that_joins_later_is_checked_in_the_same_way() {
         ),
     ] {
         assert_eq!(config_error(check(subscription)).0, path);
+    }
+}
+
+#[test]
+fn an_answer_by_number_needs_a_message_that_tells_one() {
+    let ack = |by: Value| json!({"when": {"text": "ok"}, "is": "ack", "by": by});
+    let feed = |defaults: Value, subscriptions: Value| {
+        json!({"defaults": defaults, "subscriptions": subscriptions, "rules": [ack(json!("oldest")), {
+            "when": {"text": "no"}, "is": "nack", "by": {"id": "/id"}
+        }]})
+    };
+    let one = json!([{"id": "a"}]);
+    for (data, fits) in [
+        (feed(json!({"subscribe": "sub"}), one.clone()), false),
+        (feed(json!({"subscribe": "sub", "unsubscribe": "unsub"}), json!([])), false),
+        (feed(json!({"subscribe": {"op": "sub", "args": [{"n": "${id}"}]}}), one.clone()), true),
+        (feed(json!({"subscribe": "sub ${id|0}"}), json!([])), true),
+        (feed(json!({"subscribe": "sub", "unsubscribe": "unsub ${subscribe_id}"}), one.clone()), true),
+        (feed(json!({"subscribe": "sub"}), json!([{"id": "a", "subscribe": "sub ${id}"}])), true),
+        // Those that join later may have one.
+        (feed(json!({}), json!([])), true),
+        (feed(json!({}), one.clone()), true),
+    ] {
+        match fits {
+            true => assert_eq!(open(data.clone()), Ok(()), "{data}"),
+            false => {
+                let (path, problem) = config_error(open(data));
+                assert_eq!(path, "rules[1].by.id");
+                assert!(problem.contains("${id}") && problem.contains("`subscribe`"), "{problem}");
+            }
+        }
+    }
+    let listed = |by: Value| json!({"defaults": {"subscribe": "sub"}, "rules": [ack(by)]});
+    assert_eq!(config_error(open(listed(json!({"listed": "/a/*", "id": "/id"})))).0, "rules[0].by.id");
+    assert_eq!(open(listed(json!({"listed": "/a/*"}))), Ok(()));
+    // Nobody knows what a closure sends.
+    let made = |sub: Subscription| {
+        let by_id = Rule::ack(Matcher::text("ok")).by_id("/id");
+        FeedBuilder::new("ws://h").rule(by_id).subscription(sub).into_parts().map(drop)
+    };
+    assert!(made(Subscription::new("a").subscribe_with(|_| Ok("x"))).is_ok());
+    assert!(made(Subscription::new("a").subscribe_text("x").unsubscribe_with(|_| Ok("x"))).is_ok());
+    assert_eq!(config_error(made(Subscription::new("a").subscribe_text("x"))).0, "rules[0].by.id");
+}
+
+#[test]
+fn beside_others_a_subscription_with_a_limit_says_what_its_data_looks_like() {
+    let data = json!({"pointer": "/a", "equals": "a"});
+    let watched = json!({"id": "a", "data": data});
+    let blind = json!({"id": "b", "subscribe": "b"});
+    let unlimited = json!({"id": "c", "stale_after": "none"});
+    for (subscriptions, wrong) in [
+        (vec![&blind], None),
+        (vec![&unlimited, &watched], None),
+        (vec![&watched, &blind], Some(1)),
+        (vec![&blind, &unlimited], Some(0)),
+        (vec![&json!({"id": "c", "stale_after": "none", "first_data_within": "1s"}), &watched], Some(0)),
+    ] {
+        let checked = open(json!({"subscriptions": subscriptions}));
+        match wrong {
+            None => assert_eq!(checked, Ok(()), "{subscriptions:?}"),
+            Some(index) => {
+                let (path, problem) = config_error(checked);
+                assert_eq!(path, format!("subscriptions[{index}].data"));
+                assert!(problem.contains("stale_after"), "{problem}");
+            }
+        }
+    }
+    let both = json!([blind, watched]);
+    assert_eq!(open(json!({"subscriptions": both, "defaults": {"data": {"text": "${name}"}}})), Ok(()));
+    assert_eq!(open(json!({"subscriptions": both, "stale_after": "none"})), Ok(()));
+}
+
+#[test]
+fn what_goes_from_one_connection_to_the_next_is_checked() {
+    for (pointer, value, path, part) in [
+        ("/cursor", json!("time"), "cursor", "does not start with"),
+        ("/cursor", json!(""), "cursor", "whole message"),
+        ("/cursor", json!(null), "endpoints[1]", "${cursor}"),
+        ("/keep", json!(["token", "nobody"]), "keep[1]", "no rule, no login step and no keepalive"),
+        ("/keep", json!(["token", "token"]), "keep[1]", "there already"),
+        ("/keep", json!(["topic_id"]), "endpoints[1]", "${token}"),
+        ("/endpoints/1", json!("ws://c.example/?s=${token}"), "endpoints[1]", "default"),
+        ("/endpoints/1", json!("ws://${token|c}.example/"), "endpoints[1]", "in front of its path"),
+        ("/endpoints/1", json!("ws://c.example/?s=${token"), "endpoints[1]", "close it"),
+        ("/endpoints/1", json!("ws://c.example/${token| }"), "endpoints[1]", "white space"),
+        ("/endpoints/1", json!("ws://c.example/${token|#}"), "endpoints[1]", "fragment"),
+        (
+            "/rules/2/resumed",
+            json!({"pointer": "/a", "equals": "${token}"}),
+            "rules[2].resumed",
+            "placeholder",
+        ),
+        (
+            "/rules/2/resumed",
+            json!({"pointer": "a", "equals": 1}),
+            "rules[2].resumed.pointer",
+            "does not start with",
+        ),
+        ("/rules/0/resumed", json!({"pointer": "/a", "equals": 1}), "rules[0].resumed", "it is for ack"),
+        ("/rules/2/capture", json!({"cursor": "/a"}), "rules[2].capture", "means something already"),
+    ] {
+        let mut data = whole();
+        data["url"] = json!("ws://a.example/");
+        data["endpoints"] = json!(["ws://b.example/", "ws://c.example/?from=${cursor - 5|}&s=${token|}"]);
+        assert_eq!(FeedConfig::from_json(&data.to_string()).unwrap().validate(), Ok(()));
+        *data.pointer_mut(pointer).unwrap_or(&mut Value::Null) = value.clone();
+        if pointer.ends_with("resumed") || pointer.ends_with("capture") {
+            let (rule, field) = pointer.rsplit_once('/').unwrap();
+            data.pointer_mut(rule).unwrap()[field] = value;
+        }
+        let Err(Error::Config { path: at, problem }) =
+            FeedConfig::from_json(&data.to_string()).and_then(|config| config.validate())
+        else {
+            panic!("{pointer} is accepted")
+        };
+        assert!(at == path && problem.contains(part), "{at}: {problem}");
     }
 }

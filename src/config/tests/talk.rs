@@ -11,6 +11,11 @@ fn each_form_round_trips() {
                 {"every": "20s", "ping": true},
                 {"idle_received": "25s", "ping": true, "expect": {"text": "pong"}, "within": "5s"},
                 {"idle_sent": "${interval|5000}ms", "ping": true},
+                {
+                    "every": "${expires_in - 60}s", "ping": true,
+                    "expect": {"text": "renewed"}, "capture": {"expires_in": "/expires_in", "token": "/token"},
+                    "refused": {"text": "denied"}, "detail": "/why"
+                },
                 {"every": "1m", "ping": true, "first_after": "${first|3}s"}
             ]),
         ),
@@ -64,11 +69,13 @@ fn builders_give_the_same_data() {
     assert_eq!(serde_json::to_value(rules).unwrap(), data);
     let keepalives = [
         Keepalive::every(secs(1)).first_after(secs(2)),
+        Keepalive::every(secs(1)).first_after(FirstAfter::Random),
         Keepalive::idle_received(crate::dialect::Interval::text("${t}s")),
         Keepalive::idle_sent(secs(3)).expect(Matcher::text("pong")).within(secs(4)),
     ];
     let data = json!([
         {"every": "1s", "ping": true, "first_after": "2s"},
+        {"every": "1s", "ping": true, "first_after": "random"},
         {"idle_received": "${t}s", "ping": true},
         {"idle_sent": "3s", "ping": true, "expect": {"text": "pong"}, "within": "4s"}
     ]);
@@ -118,6 +125,11 @@ fn bad_values_are_refused_with_their_path() {
         keepalive.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
         json!({"keepalives": [{"idle_sent": "1s", "ping": true}, keepalive]})
     };
+    let rule = |fields: Value| {
+        let mut rule = json!({"when": {"text": "x"}});
+        rule.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        json!({"rules": [rule]})
+    };
     let end = |fields: Value| {
         let mut end = json!({"then": "retry"});
         end.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
@@ -129,7 +141,20 @@ fn bad_values_are_refused_with_their_path() {
         (keepalive(json!({"within": "1s"})), "keepalives[1].within"),
         (keepalive(json!({"expect": {"text": "a"}, "within": "0s"})), "keepalives[1].within"),
         (keepalive(json!({"expect": {"prefix": ""}})), "keepalives[1].expect.prefix"),
+        (keepalive(json!({"capture": {"a": "/a"}})), "keepalives[1].capture"),
+        (keepalive(json!({"expect": {"text": "a"}, "capture": {"a": "a"}})), "keepalives[1].capture.a"),
+        (keepalive(json!({"expect": {"text": "a"}, "capture": {"id": "/a"}})), "keepalives[1].capture"),
+        (keepalive(json!({"refused": {"prefix": ""}})), "keepalives[1].refused.prefix"),
+        (keepalive(json!({"refused": {"text": "a"}, "detail": "a"})), "keepalives[1].detail"),
+        (keepalive(json!({"detail": "/a"})), "keepalives[1].detail"),
         (keepalive(json!({"first_after": "0s"})), "keepalives[1].first_after"),
+        (rule(json!({"is": "heartbeat", "within": "0s"})), "rules[0].within"),
+        (rule(json!({"is": "heartbeat", "within": "${a} b"})), "rules[0].within"),
+        (rule(json!({"is": "heartbeat", "within": "${nothing}s"})), "rules[0].within"),
+        (rule(json!({"is": "ignored", "within": "1s"})), "rules[0].within"),
+        (rule(json!({"is": "notice", "do": {"go_to": "url"}})), "rules[0].do"),
+        (rule(json!({"is": "notice", "do": {"go_to": "/url", "hosts": ["*"]}})), "rules[0].do"),
+        (rule(json!({"is": "data", "do": {"go_to": "/url"}})), "rules[0].do"),
         (
             json!({"keepalives": [{"idle_sent": "1s", "ping": true, "first_after": "1s"}]}),
             "keepalives[0].first_after",

@@ -4,9 +4,10 @@ use super::*;
 use crate::dialect::{FrozenRule, LagRule, TimeUnit};
 
 fn sub(fields: &Value) -> Value {
-    let mut sub = json!({"id": "a"});
+    let of = |id: &str| json!({"id": id, "data": {"pointer": "/id", "equals": id}});
+    let mut sub = of("a");
     sub.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
-    json!({"subscriptions": [{"id": "first"}, sub]})
+    json!({"subscriptions": [of("first"), sub]})
 }
 
 #[test]

@@ -11,7 +11,8 @@ pub(super) use subscriptions::check_subscription;
 
 use self::names::Names;
 use super::{FeedConfig, FeedUrl, Hooks, Limit, Limits, Queue, Reconnect, StaleAfter, Tls, pem};
-use crate::dialect::{Matcher, SequenceRule};
+use crate::dialect::placeholder::Vars;
+use crate::dialect::{FrameVars, Matcher, Place, SequenceRule, url};
 use crate::error::Error;
 use crate::secret::Secret;
 use crate::transport::Endpoint;
@@ -31,7 +32,7 @@ pub(super) fn validate(config: &FeedConfig, hooks: &Hooks) -> Checked {
     let has_provider = hooks.provider.is_some();
     let names = Names::new(config, hooks.dialect.is_some());
     if !(has_provider && config.url.is_empty()) {
-        check_url("url", &config.url)?;
+        check_url("url", config, &config.url)?;
     }
     check_endpoints(config, has_provider)?;
     check_tls_is_used(config, has_provider)?;
@@ -39,6 +40,7 @@ pub(super) fn validate(config: &FeedConfig, hooks: &Hooks) -> Checked {
         check_name("name", name)?;
     }
     check_headers(&config.headers)?;
+    check_plain_headers(&config.headers)?;
     check_subprotocols(&config.subprotocols)?;
     stale_after("stale_after", config.stale_after)?;
     hours::check_hours(config)?;
@@ -48,6 +50,7 @@ pub(super) fn validate(config: &FeedConfig, hooks: &Hooks) -> Checked {
     }
     rules::check_rules(config, &names)?;
     rules::check_login(config, &names)?;
+    check_resuming(config, &names)?;
     if hooks.dialect.is_some() {
         rules::check_beside_dialect(config)?;
     }
@@ -125,7 +128,7 @@ fn range(path: &str, value: usize, min: usize, max: usize) -> Checked {
 
 fn check_name(path: &str, name: &str) -> Checked {
     if name.is_empty() {
-        return refuse(path, "is empty: give a name or leave it out");
+        return refuse(path, "is empty: give a name");
     }
     if name.chars().any(char::is_control) {
         return refuse(path, "contains a control character: remove it");
@@ -151,13 +154,50 @@ fn sequence(path: &str, rule: &SequenceRule) -> Checked {
     rule.reset.as_ref().map_or(Ok(()), |reset| plain_matcher(&format!("{path}.reset"), reset))
 }
 
-fn check_url(path: &str, url: &FeedUrl) -> Checked {
-    Endpoint::parse(url.expose()).map_err(|problem| Error::config(path, problem))?;
+fn check_url(path: &str, config: &FeedConfig, url: &FeedUrl) -> Checked {
+    let refused = |problem| Error::config(path, problem);
+    let text = url.expose();
+    if url::is_plain(text) {
+        Endpoint::parse(text).map_err(refused)?;
+    } else {
+        let known = |name: &str| {
+            (name == "cursor" && config.cursor.is_some()) || config.keep.iter().any(|it| it == name)
+        };
+        url::check(text, &known).map_err(refused)?;
+        // As it is at first, and with something for all that may come to be known.
+        let first = FrameVars::new(1, 1, std::time::SystemTime::UNIX_EPOCH);
+        let one = |_: &str| Some(serde_json::Value::from(1));
+        let vars: [&dyn Vars; 2] = [&first, &one];
+        for vars in vars {
+            let filled = url::fill(text, vars).map_err(|missing| refused(missing.to_string()))?;
+            Endpoint::parse(&filled).map_err(refused)?;
+        }
+    }
     if url.is_secure() && cfg!(not(feature = "native-tls")) {
         return refuse(
             path,
             "asks for TLS, which this build of livefeed can't do: enable its feature `native-tls`, or use ws://",
         );
+    }
+    Ok(())
+}
+
+/// Checks what goes from one connection to the next.
+fn check_resuming(config: &FeedConfig, names: &Names<'_>) -> Checked {
+    if let Some(cursor) = &config.cursor {
+        Place::parse(cursor).map_err(|problem| Error::config("cursor", problem))?;
+    }
+    for (index, name) in config.keep.iter().enumerate() {
+        let path = || format!("keep[{index}]");
+        if !names.is_said(name) {
+            let problem = format!(
+                "is {name:?}, which no rule, no login step and no keepalive captures or binds: name what they do"
+            );
+            return refuse(path(), problem);
+        }
+        if config.keep[..index].contains(name) {
+            return refuse(path(), format!("is {name:?}, which is there already"));
+        }
     }
     Ok(())
 }
@@ -171,7 +211,7 @@ fn check_endpoints(config: &FeedConfig, has_provider: bool) -> Checked {
     }
     for (index, url) in config.endpoints.iter().enumerate() {
         let path = format!("endpoints[{index}]");
-        check_url(&path, url)?;
+        check_url(&path, config, url)?;
         if *url == config.url || config.endpoints[..index].contains(url) {
             return refuse(path, "is there twice: name each endpoint once");
         }
@@ -231,6 +271,15 @@ pub(super) fn check_headers(headers: &BTreeMap<String, Secret>) -> Checked {
         }
     }
     Ok(())
+}
+
+/// Those of the configuration are the same at each attempt.
+fn check_plain_headers(headers: &BTreeMap<String, Secret>) -> Checked {
+    let filled = headers.iter().find(|(_, value)| value.expose().contains("${"));
+    filled.map_or(Ok(()), |(name, _)| {
+        let problem = "has a placeholder, which nothing fills in here: headers that are made for each attempt come from a provider";
+        refuse(format!("headers[{name:?}]"), problem)
+    })
 }
 
 /// What to do in place of setting a header that the handshake makes (RFC 6455 section 4.1).
@@ -334,6 +383,10 @@ fn check_reconnect(reconnect: &Reconnect) -> Checked {
     }
     if reconnect.max_attempts == Some(0) {
         return refuse("reconnect.max_attempts", "is 0: must be at least 1, or left out for no limit");
+    }
+    if !matches!(reconnect.close_code, 1000 | 1001 | 3000..=4999) {
+        let problem = format!("is {}: must be 1000, 1001, or from 3000 to 4999", reconnect.close_code);
+        return refuse("reconnect.close_code", problem);
     }
     limit("reconnect.max_downtime", reconnect.max_downtime)?;
     for (index, status) in reconnect.fatal_statuses.iter().enumerate() {

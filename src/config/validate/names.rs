@@ -12,10 +12,12 @@ const CONNECTION: &str = "epoch, attempt, time_s, time_ms, time_us, time_iso";
 pub(super) struct Names<'a> {
     /// A closure, which may set any.
     anybody: bool,
-    /// What rules and the login capture.
+    /// What rules, the login and keepalives capture.
     captured: BTreeSet<&'a str>,
     /// What acknowledgements bind.
     bound: BTreeSet<&'a str>,
+    /// Acknowledgements bind where the data begins.
+    cursor: bool,
     /// Variables of subscriptions; `None`: there are none yet, so that they may have any.
     vars: Option<BTreeSet<&'a str>>,
 }
@@ -33,6 +35,8 @@ struct Place<'a> {
     listed: Vec<&'a str>,
     /// Whom it is for, if that is not said by the path.
     whose: Option<&'a str>,
+    /// What is bound only later.
+    bound: Option<&'a BTreeSet<&'a str>>,
 }
 
 impl Place<'_> {
@@ -53,6 +57,9 @@ impl Place<'_> {
         known.extend(self.own.iter().copied().filter(|own| *own != "/"));
         known.push(CONNECTION);
         let hint = match name.as_str() {
+            name if self.bound.is_some_and(|bound| bound.contains(name)) => {
+                "; it is bound by the acknowledgement, which comes after this: give it a default, such as ${name|}"
+            }
             "cursor" if !self.own.is_empty() => "; ${cursor} needs the field `cursor`",
             _ if name.starts_with('/') => "; pointers into a message are for `reply` only",
             _ if self.own.contains(&"/") => "; a value of the message is ${/..}, with a JSON pointer",
@@ -70,14 +77,24 @@ impl<'a> Names<'a> {
     pub(super) fn new(config: &'a FeedConfig, has_dialect: bool) -> Self {
         let captured = config.rules.iter().flat_map(|rule| rule.capture.keys());
         let captured = captured.chain(config.login.iter().flat_map(|step| step.capture.keys()));
+        let captured = captured.chain(config.keepalives.iter().flat_map(|it| it.capture.keys()));
+        let mut bound: BTreeSet<&str> =
+            config.rules.iter().flat_map(|rule| rule.bind.keys()).map(String::as_str).collect();
+        let cursor = bound.remove("cursor");
         let vars = config.subscriptions.iter().flat_map(|subscription| subscription.terms.vars.names());
         let vars = vars.chain(config.defaults.vars.names());
         Self {
             anybody: has_dialect || config.login.iter().any(|step| step.call.is_some()),
             captured: captured.map(String::as_str).collect(),
-            bound: config.rules.iter().flat_map(|rule| rule.bind.keys()).map(String::as_str).collect(),
+            bound,
+            cursor,
             vars: (!config.subscriptions.is_empty()).then(|| vars.collect()),
         }
+    }
+
+    /// Whether the server, or a closure, can give this variable a value.
+    pub(super) fn is_said(&self, name: &str) -> bool {
+        self.anybody || self.captured.contains(name) || self.bound.contains(name)
     }
 
     /// What one subscription says, with what it takes from `defaults`.
@@ -96,13 +113,20 @@ impl<'a> Names<'a> {
         };
         let listed: Vec<&str> =
             resolved.vars.names().chain(self.bound.iter().chain(&self.captured).copied()).collect();
+        // What an acknowledgement binds comes after what it acknowledges.
+        let before =
+            |name: &str| self.anybody || resolved.vars.get(name).is_some() || self.captured.contains(name);
         let place = |field: &str, is_own: bool, built_in: &[&str], each: &Each<'_>| {
             let path = if is_own { format!("{path}.{field}") } else { format!("defaults.{field}") };
+            let is_first = field == "subscribe";
+            let known: &dyn Fn(&str) -> bool = if is_first { &before } else { &known };
+            let listed: Vec<&str> = listed.iter().copied().filter(|name| !is_first || before(name)).collect();
+            let bound = is_first.then_some(&self.bound);
             let whose = (!is_own).then(|| subscription.id.as_str());
-            Place { path: &path, own: built_in, known: &known, listed: listed.clone(), whose }.check(each)
+            Place { path: &path, own: built_in, known, listed, whose, bound }.check(each)
         };
         let mut built_in = vec!["id", "name"];
-        built_in.extend(resolved.cursor.is_some().then_some("cursor"));
+        built_in.extend((resolved.cursor.is_some() || self.cursor).then_some("cursor"));
         let mut later = built_in.clone();
         later.push("subscribe_id");
         for (field, template, is_own, built_in) in [
@@ -132,7 +156,7 @@ impl<'a> Names<'a> {
         let own: &[&str] = if is_reply { &["/"] } else { &["id"] };
         let known = |name: &str| self.anybody || self.captured.contains(name);
         let listed = self.captured.iter().copied().collect();
-        let place = Place { path, own, known: &known, listed, whose: None };
+        let place = Place { path, own, known: &known, listed, whose: None, bound: None };
         place.check(|found| template.each_placeholder(found))
     }
 
@@ -140,7 +164,7 @@ impl<'a> Names<'a> {
     pub(super) fn check_interval(&self, path: &str, interval: &Interval) -> Checked {
         let known = |name: &str| self.anybody || self.captured.contains(name);
         let listed = self.captured.iter().copied().collect();
-        let place = Place { path, own: &[], known: &known, listed, whose: None };
+        let place = Place { path, own: &[], known: &known, listed, whose: None, bound: None };
         place.check(|found| interval.each_name(&mut |name, default| found(name, default)))
     }
 
@@ -153,7 +177,14 @@ impl<'a> Names<'a> {
                 || self.vars.as_ref().is_none_or(|vars| vars.contains(name))
         };
         let listed = self.vars.iter().flatten().chain(&self.bound).chain(&self.captured).copied().collect();
-        let place = Place { path, own: &["id", "name", "subscribe_id"], known: &known, listed, whose: None };
+        let place = Place {
+            path,
+            own: &["id", "name", "subscribe_id"],
+            known: &known,
+            listed,
+            whose: None,
+            bound: None,
+        };
         place.check(|found| matcher.each_placeholder(found))
     }
 
@@ -166,7 +197,8 @@ impl<'a> Names<'a> {
             let place = |field: &str, each: &Each<'_>| {
                 let path = format!("login[{index}].{field}");
                 let listed = captured.iter().copied().collect();
-                Place { path: &path, own: &["id"], known: &known, listed, whose: None }.check(each)
+                Place { path: &path, own: &["id"], known: &known, listed, whose: None, bound: None }
+                    .check(each)
             };
             if let Some(send) = &step.send {
                 place("send", &|found| send.each_placeholder(found))?;

@@ -16,15 +16,30 @@ pub(super) fn check_rules(config: &FeedConfig, names: &Names<'_>) -> Checked {
         // Names are looked at when all of them are known.
         rule.check(&|_| true, &|_| true)
             .map_err(|(field, problem)| Error::config(format!("{path}.{field}"), problem))?;
+        if let Some(within) = &rule.within {
+            super::talk::interval(format!("{path}.within"), within)?;
+        }
         if let Some(delay) = rule.retry_after {
             super::duration(&format!("{path}.retry_after"), delay)?;
         }
-        if let Some(NoticeAction::ReconnectWithin(time) | NoticeAction::Pause(time)) = rule.action {
-            super::duration(&format!("{path}.do"), time)?;
+        if let Some(NoticeAction::ReconnectWithin(time) | NoticeAction::Pause(time)) = &rule.action {
+            super::duration(&format!("{path}.do"), *time)?;
         }
     }
+    let numbered = has_numbers(config);
     for (index, rule) in config.rules.iter().enumerate() {
         let path = format!("rules[{index}]");
+        let by_number = match &rule.by {
+            Some(By::Id(_)) => true,
+            Some(By::Listed(listed)) => listed.id.is_some(),
+            _ => false,
+        };
+        if by_number && !numbered {
+            let problem = "can find nothing, as no message of the feed tells the server its number: put \"${id}\" into \
+                           `subscribe`, where the server takes what it answers with, or find the subscriptions by \
+                           something else";
+            return refuse(format!("{path}.by.id"), problem);
+        }
         if let Some(By::Match(matcher)) = &rule.by {
             names.check_by(&format!("{path}.by.match"), matcher)?;
             if matcher.is_plain() {
@@ -33,11 +48,26 @@ pub(super) fn check_rules(config: &FeedConfig, names: &Names<'_>) -> Checked {
                 return refuse(format!("{path}.by.match"), problem);
             }
         }
+        if let Some(within) = &rule.within {
+            names.check_interval(&format!("{path}.within"), within)?;
+        }
         if let Some(reply) = &rule.reply {
             names.check_template(&format!("{path}.reply"), reply, true)?;
         }
     }
     check_reached(config)
+}
+
+/// Whether what is sent for subscriptions may have numbers that the server can answer with. Where nothing is sent for
+/// any, those that join later may.
+fn has_numbers(config: &FeedConfig) -> bool {
+    let terms =
+        || config.subscriptions.iter().map(|subscription| &subscription.terms).chain([&config.defaults]);
+    if terms().all(|terms| terms.subscribe.is_none()) {
+        return true;
+    }
+    let mut sent = terms().flat_map(|terms| [&terms.subscribe, &terms.unsubscribe, &terms.probe]).flatten();
+    sent.any(|template| template.may_use(|name| matches!(name, "id" | "subscribe_id")))
 }
 
 pub(super) fn check_login(config: &FeedConfig, names: &Names<'_>) -> Checked {

@@ -4,9 +4,10 @@ use super::hours::check_by_hours;
 use super::names::Names;
 use super::rules::check_ack;
 use super::{Checked, LONGEST, SHORTEST, check_name, duration, limit, refuse};
-use crate::config::{FeedConfig, RepairStep, Subscription, Terms};
-use crate::dialect::{Pointer, check_name as check_variable};
+use crate::config::{FeedConfig, Limit, RepairStep, StaleAfter, Subscription, Terms};
+use crate::dialect::{Place, check_name as check_variable};
 use crate::error::Error;
+use crate::policy::subscriptions::BLIND;
 use std::collections::HashSet;
 
 pub(super) fn check_subscriptions(config: &FeedConfig, names: &Names<'_>, has_dialect: bool) -> Checked {
@@ -19,7 +20,19 @@ pub(super) fn check_subscriptions(config: &FeedConfig, names: &Names<'_>, has_di
             return refuse(path + ".id", format!("{:?} is there twice: each needs its own", subscription.id));
         }
     }
-    Ok(())
+    if has_dialect || config.subscriptions.len() < 2 {
+        return Ok(());
+    }
+    let blind = config.subscriptions.iter().position(|subscription| is_blind(config, subscription));
+    blind.map_or(Ok(()), |index| refuse(format!("subscriptions[{index}].data"), BLIND))
+}
+
+/// Whether it has a limit that any message meets.
+fn is_blind(config: &FeedConfig, subscription: &Subscription) -> bool {
+    let Terms { data, stale_after, first_data_within, by_hours, .. } = config.resolved(subscription).terms;
+    let limits = by_hours.iter().flatten().map(|limit| limit.stale_after);
+    let limits = limits.chain(first_data_within).chain(stale_after.map(StaleAfter::fixed));
+    data.is_none() && limits.into_iter().any(|limit| limit != Limit::None)
 }
 
 /// Checks one subscription that joins an open feed.
@@ -90,13 +103,7 @@ fn check_terms(path: &str, config: &FeedConfig, terms: &Terms) -> Checked {
         return refuse(at("topic"), "is empty: give what the server calls it, or leave it out");
     }
     if let Some(pointer) = &terms.cursor {
-        let parsed = Pointer::parse(pointer).map_err(|problem| Error::config(at("cursor"), problem))?;
-        if parsed.is_whole() {
-            return refuse(
-                at("cursor"),
-                "is empty, which means the whole message: name a field, such as \"/offset\"",
-            );
-        }
+        Place::parse(pointer).map_err(|problem| Error::config(at("cursor"), problem))?;
     }
     if let Some(rule) = &terms.sequence {
         super::sequence(&at("sequence"), rule)?;

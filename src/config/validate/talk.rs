@@ -2,8 +2,8 @@
 
 use super::names::Names;
 use super::{Checked, duration, plain_matcher, range, refuse};
-use crate::config::{CodeRange, EndRule, FeedConfig, Keepalive, KeepaliveDue};
-use crate::dialect::{Interval, Template};
+use crate::config::{CodeRange, EndRule, FeedConfig, FirstAfter, Keepalive, KeepaliveDue};
+use crate::dialect::{Answer, Interval, Template};
 use crate::error::Error;
 use crate::policy::verdict::Decision;
 use std::time::Duration;
@@ -29,13 +29,13 @@ fn check_rate(path: &str, field: &str, count: u32, per: Duration) -> Checked {
 pub(super) fn check_batch(config: &FeedConfig) -> Checked {
     let Some(batch) = &config.batch else { return Ok(()) };
     range("batch.members", batch.members, 1, 100_000)?;
-    range("batch.bytes", batch.bytes, 125, 1 << 30)?;
     if batch.bytes > config.limits.subscribe_bytes {
         return refuse(
             "batch.bytes",
             "is more than limits.subscribe_bytes: lower the one or raise the other",
         );
     }
+    range("batch.bytes", batch.bytes, 125, config.limits.subscribe_bytes)?;
     let terms = config.subscriptions.iter().map(|subscription| &subscription.terms).chain([&config.defaults]);
     let mut templates = terms.filter_map(|terms| terms.subscribe.as_ref()).peekable();
     if templates.peek().is_some() && !templates.any(Template::is_batchable) {
@@ -49,10 +49,14 @@ pub(super) fn check_batch(config: &FeedConfig) -> Checked {
 pub(super) fn check_keepalives(keepalives: &[Keepalive], names: &Names<'_>) -> Checked {
     for (index, keepalive) in keepalives.iter().enumerate() {
         let path = |field: &str| format!("keepalives[{index}].{field}");
+        let first_after = match &keepalive.first_after {
+            Some(FirstAfter::Interval(interval)) => Some(interval),
+            Some(FirstAfter::Random) | None => None,
+        };
         for (field, value) in [
             (keepalive.due.name(), Some(&keepalive.interval)),
             ("within", keepalive.within.as_ref()),
-            ("first_after", keepalive.first_after.as_ref()),
+            ("first_after", first_after),
         ] {
             if let Some(value) = value {
                 interval(path(field), value)?;
@@ -60,13 +64,34 @@ pub(super) fn check_keepalives(keepalives: &[Keepalive], names: &Names<'_>) -> C
             }
         }
         if let Some(send) = &keepalive.send {
-            send.check(&|_| true).map_err(|problem| Error::config(path("send"), problem))?;
+            send.check_single(&|_| true).map_err(|problem| Error::config(path("send"), problem))?;
             names.check_template(&path("send"), send, false)?;
         }
         if let Some(matcher) = &keepalive.expect {
             plain_matcher(&path("expect"), matcher)?;
-        } else if keepalive.within.is_some() {
-            return refuse(path("within"), "has no meaning without `expect`: say what the answer looks like");
+        } else {
+            for (field, given) in
+                [("within", keepalive.within.is_some()), ("capture", !keepalive.capture.is_empty())]
+            {
+                if given {
+                    return refuse(
+                        path(field),
+                        "has no meaning without `expect`: say what the answer looks like",
+                    );
+                }
+            }
+        }
+        Answer::check(&keepalive.capture, keepalive.detail.as_deref())
+            .map_err(|(field, problem)| Error::config(path(&field), problem))?;
+        match (&keepalive.refused, &keepalive.detail) {
+            (Some(matcher), _) => plain_matcher(&path("refused"), matcher)?,
+            (None, Some(_)) => {
+                return refuse(
+                    path("detail"),
+                    "has no meaning without `refused`: say what a refusal looks like",
+                );
+            }
+            (None, None) => {}
         }
         if keepalive.first_after.is_some() && keepalive.due != KeepaliveDue::Every {
             return refuse(path("first_after"), "has a meaning for `every` only: leave it out");
@@ -75,13 +100,13 @@ pub(super) fn check_keepalives(keepalives: &[Keepalive], names: &Names<'_>) -> C
     Ok(())
 }
 
-fn interval(path: String, value: &Interval) -> Checked {
+pub(super) fn interval(path: String, value: &Interval) -> Checked {
     match value {
         Interval::Fixed(value) => duration(&path, *value),
         value => {
             // With numbers for the placeholders: is it a duration at all?
             let numbers = |_: &str| Some(serde_json::Value::from(1));
-            value.render(&numbers).map(drop).map_err(|_| {
+            value.render_period(&numbers).map(drop).map_err(|_| {
                 Error::config(
                     path,
                     "is no duration even with numbers for its placeholders: \"${name}s\" would be one",

@@ -27,9 +27,13 @@ fn decode(codecs: &[Codec], content: Content) -> Result<Vec<String>, CodecError>
 
 #[test]
 fn names_round_trip() {
-    for (codec, name) in
-        [(Codec::Gzip, "gzip"), (Codec::Deflate, "deflate"), (Codec::Lines, "lines"), (Codec::Items, "items")]
-    {
+    for (codec, name) in [
+        (Codec::Gzip, "gzip"),
+        (Codec::Deflate, "deflate"),
+        (Codec::Lines, "lines"),
+        (Codec::Items, "items"),
+        (Codec::Prefixed, "prefixed"),
+    ] {
         assert_eq!(serde_json::to_value(codec).unwrap(), json!(name));
         assert_eq!(serde_json::from_value::<Codec>(json!(name)).unwrap(), codec);
         assert_eq!(codec.name(), name);
@@ -87,6 +91,58 @@ fn items_are_split() {
         chain.decode(text(message), &mut |_| out += 1).unwrap();
     }
     assert_eq!(out, 2);
+}
+
+#[test]
+fn what_stands_in_front_of_json_is_joined_to_it() {
+    let longest = "9".repeat(MAX_PREFIX);
+    for (message, expected) in [
+        (r#"42["price",{"a":1}]"#, r#"["42",["price",{"a":1}]]"#),
+        (r#"0{"sid":"a"}"#, r#"["0",{"sid":"a"}]"#),
+        ("430[]\n", r#"["430",[]]"#),
+        ("007[1]", r#"["007",[1]]"#),
+        (r#"42/ns,5["é"]"#, r#"["42/ns,5",["é"]]"#),
+        ("MSG {}", r#"["MSG ",{}]"#),
+        (&format!("{longest}[]"), &format!(r#"["{longest}",[]]"#)),
+        (&format!("{longest}9[]"), &format!("{longest}9[]")),
+        ("2", "2"),
+        ("", ""),
+        ("40", "40"),
+        ("[1]", "[1]"),
+        (r#"{"a":[1]}"#, r#"{"a":[1]}"#),
+        ("42[1", "42[1"),
+        ("42[1}", "42[1}"),
+        ("42{", "42{"),
+        ("42[", "42["),
+        ("a\"b[1]", "a\"b[1]"),
+        ("a\\[1]", "a\\[1]"),
+        ("a\n[1]", "a\n[1]"),
+        ("\0[1]", "\0[1]"),
+        ("é[1]", "é[1]"),
+        ("\"[1]\"", "\"[1]\""),
+        // What is wrong further inside is the matchers' to find out.
+        ("42[1]]", r#"["42",[1]]]"#),
+    ] {
+        assert_eq!(decode(&[Codec::Prefixed], text(message)).unwrap(), [expected], "{message:?}");
+    }
+    assert_eq!(decode(&[Codec::Prefixed], binary(b"42[1]")).unwrap(), ["34325b315d"]);
+    assert_eq!(decode(&[Codec::Lines, Codec::Prefixed], text("2\n3[1]")).unwrap(), ["2", r#"["3",[1]]"#]);
+    let deep = format!("4{}", "[".repeat(MAX));
+    assert_eq!(decode(&[Codec::Prefixed], text(&deep)).unwrap(), [deep]);
+}
+
+proptest::proptest! {
+    #[test]
+    fn what_is_prefixed_is_still_there(prefix in "[^\\[{\\pC]{0,70}", json in "\\PC{0,20}", object: bool) {
+        let json = if object { serde_json::json!({ "a": json }) } else { serde_json::json!([json]) };
+        let message = format!("{prefix}{json}");
+        let out = decode(&[Codec::Prefixed], text(&message)).unwrap();
+        proptest::prop_assert_eq!(out.len(), 1);
+        if out[0] != message {
+            let both: (String, serde_json::Value) = serde_json::from_str(&out[0]).unwrap();
+            proptest::prop_assert_eq!(both, (prefix, json));
+        }
+    }
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! What stands between a WebSocket message and the messages in it: compression, lines, arrays.
+//! What stands between a WebSocket message and the messages in it: compression, lines, arrays, prefixes.
 
 use crate::dialect::json::elements;
 use crate::message::Content;
@@ -6,6 +6,9 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::ops::Range;
 use tungstenite::{Bytes, Utf8Bytes};
+
+/// The longest text in front of JSON, in bytes.
+const MAX_PREFIX: usize = 64;
 
 /// More messages than this in one WebSocket message end the connection.
 const MAX_PARTS: usize = 65_536;
@@ -42,6 +45,11 @@ pub enum Codec {
     /// array that is malformed, or nested more than 128 deep. The elements share the bytes of the message: one that
     /// is kept keeps them all.
     Items,
+    /// Makes a JSON array of a text message that has a few characters in front of a JSON object or array, so that
+    /// pointers lead to both: `42["price",5]` becomes `["42",["price",5]]`, with the characters always as a string.
+    /// They are at most 64, of printable ASCII without `"` and `\`. Of the JSON only the first and the last character are looked
+    /// at. Anything else passes unchanged.
+    Prefixed,
 }
 
 impl Codec {
@@ -52,6 +60,7 @@ impl Codec {
             Self::Deflate => "deflate",
             Self::Lines => "lines",
             Self::Items => "items",
+            Self::Prefixed => "prefixed",
         }
     }
 
@@ -59,7 +68,7 @@ impl Codec {
     pub fn is_available(self) -> bool {
         match self {
             Self::Gzip | Self::Deflate => cfg!(feature = "gzip"),
-            Self::Lines | Self::Items => true,
+            Self::Lines | Self::Items | Self::Prefixed => true,
         }
     }
 
@@ -148,6 +157,10 @@ impl Chain {
         };
         let text = match (codec, &content) {
             (Codec::Lines | Codec::Items, Content::Text(text)) => text,
+            (Codec::Prefixed, Content::Text(text)) => {
+                let content = prefixed(text).map_or(content, |array| Content::Text(array.into()));
+                return self.apply(index + 1, content, left, out);
+            }
             (Codec::Gzip | Codec::Deflate, Content::Binary(bytes)) => {
                 let content = self.inflate(codec, bytes)?.unwrap_or(content);
                 return self.apply(index + 1, content, left, out);
@@ -218,6 +231,19 @@ fn lines(text: &[u8], parts: &mut Vec<Range<usize>>) -> Split {
         at += line.len() + 1;
     }
     Split::Parts
+}
+
+/// The characters in front of JSON, and the JSON, as an array. `None`: it is no such text.
+fn prefixed(text: &str) -> Option<String> {
+    let start = text.as_bytes().iter().take(MAX_PREFIX + 1).position(|byte| matches!(byte, b'[' | b'{'))?;
+    let (prefix, json) = text.split_at_checked(start)?;
+    let is_plain = |byte: u8| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\');
+    let json = json.trim_ascii_end();
+    let end = if json.starts_with('[') { ']' } else { '}' };
+    if prefix.is_empty() || !prefix.bytes().all(is_plain) || !json.ends_with(end) {
+        return None;
+    }
+    Some(format!("[\"{prefix}\",{json}]"))
 }
 
 fn items(text: &[u8], parts: &mut Vec<Range<usize>>) -> Split {

@@ -3,7 +3,7 @@
 //! What is stepped over is checked for balanced brackets and closed strings only. Eight bytes are looked at together
 //! where nothing has to be told apart.
 
-use crate::dialect::json::block::{Block, Strings};
+use crate::dialect::json::block::Brackets;
 use std::borrow::Cow;
 
 /// Containers nested deeper than this are not stepped over.
@@ -43,13 +43,20 @@ impl<'a> Cursor<'a> {
 
     #[inline]
     pub(in crate::dialect) fn space(&mut self) {
+        if self.peek().is_some_and(|byte| byte <= b' ') {
+            self.spaces();
+        }
+    }
+
+    #[inline(never)]
+    fn spaces(&mut self) {
         while self.peek().is_some_and(is_space) {
             self.at += 1;
         }
     }
 
     /// In an object, where a member may start: steps over its name and the colon.
-    #[inline]
+    #[inline(always)]
     pub(in crate::dialect) fn name(&mut self) -> Option<RawString<'a>> {
         self.space();
         self.expect(b'"')?;
@@ -117,15 +124,13 @@ impl<'a> Cursor<'a> {
     /// Steps to the end of a number or name.
     #[inline]
     fn skip_word(&mut self) {
-        loop {
-            while let Some(word) = word(self.bytes, self.at) {
-                let ends = brackets(word) | equal(word, b',') | blank(word);
-                if ends != 0 {
-                    self.at += first(ends);
-                    break;
-                }
+        while let Some(word) = word(self.bytes, self.at) {
+            let ends = brackets(word) | equal(word, b',') | blank(word);
+            if ends == 0 {
                 self.at += 8;
+                continue;
             }
+            self.at += first(ends);
             match self.peek() {
                 None | Some(b',' | b'}' | b']') => return,
                 Some(byte) if is_space(byte) => return,
@@ -139,9 +144,11 @@ impl<'a> Cursor<'a> {
         // One bit for each open one, the innermost lowest: 1 for an object, 0 for an array.
         let mut open = 0_u128;
         let mut depth = 0;
-        let mut strings = Strings::default();
-        while let Some(block) = Block::at(self.bytes, self.at) {
-            let mut brackets = block.brackets & !strings.inside(&block);
+        let mut blocks = Brackets::new(self.bytes, self.at);
+        let mut brackets = blocks.look()?;
+        loop {
+            // Looked at in advance: the processor has it at hand when it has guessed wrong how many brackets there are.
+            let next = blocks.look();
             while brackets != 0 {
                 let at = self.at + brackets.trailing_zeros() as usize;
                 brackets &= brackets - 1;
@@ -169,37 +176,35 @@ impl<'a> Cursor<'a> {
                     return Some(());
                 }
             }
-            self.at += 64;
+            self.at += Brackets::BLOCK;
+            brackets = next?;
         }
-        None
     }
 
     /// After the opening quote: steps behind the closing one.
-    #[inline]
+    ///
+    /// Inlined, for what it gives is slow to hand over in memory: a flag is written there that is read as a word.
+    #[inline(always)]
     pub(in crate::dialect) fn string(&mut self) -> Option<RawString<'a>> {
-        let start = self.at;
-        let mut escaped = false;
+        let (bytes, start) = (self.bytes, self.at);
+        let (mut at, mut escaped) = (start, false);
         loop {
-            while let Some(word) = word(self.bytes, self.at) {
-                let special = equal(word, b'"') | equal(word, b'\\');
-                if special != 0 {
-                    self.at += first(special);
-                    break;
-                }
-                self.at += 8;
+            let word = word(bytes, at)?;
+            let quotes = equal(word, b'"');
+            let special = quotes | equal(word, b'\\');
+            if special == 0 {
+                at += 8;
+                continue;
             }
-            match self.next()? {
-                b'"' => {
-                    let raw = self.bytes.get(start..self.at - 1)?;
-                    return Some(RawString { raw, escaped });
-                }
-                b'\\' => {
-                    escaped = true;
-                    self.next()?;
-                }
-                _ => {}
+            at += first(special);
+            if special & special.wrapping_neg() & quotes != 0 {
+                break;
             }
+            escaped = true;
+            at += 2;
         }
+        self.at = at + 1;
+        Some(RawString { raw: bytes.get(start..at)?, escaped })
     }
 }
 
@@ -208,9 +213,17 @@ pub(in crate::dialect) fn is_space(byte: u8) -> bool {
     matches!(byte, b' ' | b'\n' | b'\r' | b'\t')
 }
 
+/// The eight bytes from a place on; what lies behind the end is zero. `None`: there is nothing.
 #[inline]
 fn word(bytes: &[u8], at: usize) -> Option<u64> {
-    bytes.get(at..)?.first_chunk().copied().map(u64::from_le_bytes)
+    let rest = bytes.get(at..)?;
+    rest.first_chunk().copied().map(u64::from_le_bytes).or_else(|| short_word(rest))
+}
+
+#[inline(never)]
+fn short_word(rest: &[u8]) -> Option<u64> {
+    let word = rest.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte));
+    (!rest.is_empty()).then_some(word)
 }
 
 /// The high bit of each byte that is zero; bytes above the lowest such may be wrong.

@@ -6,7 +6,7 @@
 use crate::dialect::json::cursor::{Cursor, RawString, unescape};
 use crate::dialect::json::pointer::MAX_JSON;
 use crate::dialect::json::scalar::{Number, Scalar};
-use crate::dialect::json::trie::{BINARY, Slot, TEXT, Trie};
+use crate::dialect::json::trie::{BINARY, Node, Slot, TEXT, Trie, likeness};
 use crate::message::Payload;
 use std::borrow::Cow;
 
@@ -168,9 +168,14 @@ impl Pass {
                 cursor.at += 1;
                 let string = cursor.string()?;
                 let kind = Kind::Text { escaped: string.escaped };
-                self.record_all(trie, from, start + 1, cursor.at - 1, kind);
                 for at in from..to {
-                    self.active.extend(trie.node(self.active[at]).json);
+                    let node = trie.node(self.active[at]);
+                    if let Some(slot) = node.slot {
+                        self.record(slot, start + 1, cursor.at - 1, kind);
+                    }
+                    if let Some(json) = node.json {
+                        self.active.push(json);
+                    }
                 }
                 if self.active.len() > to {
                     self.go_inside(trie, cursor, string, to);
@@ -210,24 +215,35 @@ impl Pass {
         let this = self.clock;
         loop {
             let name = cursor.name()?;
-            let text = if name.escaped { name.text() } else { Some(Cow::Borrowed(name.raw)) };
+            let like = if name.escaped { u64::MAX } else { likeness(name.raw) };
             for at in inner.from..to {
                 let node = trie.node(self.active[at]);
-                let (seen, active) = (&mut self.seen, &mut self.active);
-                if let Some(text) = &text {
-                    node.members(text, |below| {
-                        if seen[below] != this {
-                            seen[below] = this;
-                            inner.left -= 1;
-                            active.push(below);
-                        }
-                    });
+                if node.may_lead(like) {
+                    self.enter(node, name.raw, name.escaped, &mut inner.left, this);
                 }
-                active.extend(node.each);
+                if let Some(each) = node.each {
+                    self.active.push(each);
+                }
             }
             if !self.item(trie, cursor, &inner, to, b'}')? {
                 return Some(());
             }
+        }
+    }
+
+    /// At a member of this name: makes active what leads on from there.
+    fn enter(&mut self, node: &Node, raw: &[u8], escaped: bool, left: &mut usize, this: u64) {
+        let found = |below: usize| {
+            if self.seen[below] != this {
+                self.seen[below] = this;
+                *left -= 1;
+                self.active.push(below);
+            }
+        };
+        if !escaped {
+            node.members(raw, found);
+        } else if let Some(name) = (RawString { raw, escaped }).text() {
+            node.members(&name, found);
         }
     }
 
@@ -245,7 +261,9 @@ impl Pass {
                     inner.left -= 1;
                     active.push(below);
                 });
-                active.extend(node.each);
+                if let Some(each) = node.each {
+                    active.push(each);
+                }
             }
             cursor.space();
             if !self.item(trie, cursor, &inner, to, b']')? {
@@ -389,7 +407,8 @@ impl Pass {
                     return false;
                 }
                 let length = key.len() - start;
-                end_text(length, key);
+                key.resize(start + length.next_multiple_of(WORD), 0);
+                end_key(TEXT_KEY, length, key);
                 true
             }
             Kind::Word => Scalar::parse(raw).map(|scalar| write_key(&scalar, key)).is_some(),
@@ -443,10 +462,10 @@ pub(in crate::dialect) fn write_key(scalar: &Scalar<'_>, key: &mut Vec<u8>) {
         Scalar::Text(text) => write_text(text, key),
         Scalar::Number(number) => {
             key.extend_from_slice(&number.bucket().to_le_bytes());
-            key.push(2);
+            end_key(2, 0, key);
         }
-        Scalar::Bool(value) => key.push(3 + u8::from(*value)),
-        Scalar::Null => key.push(5),
+        Scalar::Bool(value) => end_key(3 + u64::from(*value), 0, key),
+        Scalar::Null => end_key(5, 0, key),
     }
 }
 
@@ -456,21 +475,37 @@ pub(in crate::dialect) fn is_shared(scalar: &Scalar<'_>) -> bool {
     matches!(scalar, Scalar::Number(number) if f64::from_bits(Number::bucket(*number)).abs() >= EXACT)
 }
 
+const WORD: usize = size_of::<u64>();
+const TEXT_KEY: u64 = 1;
+
+/// In the words in which it will be hashed: for what is written in other pieces than it is read in, the processor waits.
 #[inline]
 fn write_text(text: &[u8], key: &mut Vec<u8>) {
-    key.extend_from_slice(text);
-    end_text(text.len(), key);
+    let (words, rest) = text.as_chunks();
+    words.iter().for_each(|word: &[u8; WORD]| key.extend_from_slice(word));
+    if !rest.is_empty() {
+        let last = match text.last_chunk() {
+            Some(last) => u64::from_le_bytes(*last) >> (8 * (WORD - rest.len())),
+            None => rest.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte)),
+        };
+        key.extend_from_slice(&last.to_le_bytes());
+    }
+    end_key(TEXT_KEY, text.len(), key);
 }
 
 /// The string that a key of one scalar alone stands for.
 pub(in crate::dialect) fn read_text(key: &[u8]) -> Option<&[u8]> {
-    let (kind, rest) = key.split_last()?;
-    if *kind == 1 { rest.get(..rest.len() - size_of::<usize>()) } else { None }
+    let (text, end) = key.split_last_chunk()?;
+    let end = u64::from_le_bytes(*end);
+    if end & 0xFF == TEXT_KEY { text.get(..usize::try_from(end >> 8).ok()?) } else { None }
 }
 
 /// The kind and length stand behind: keys in a row can only be read one way, from the end.
 #[inline]
-fn end_text(length: usize, key: &mut Vec<u8>) {
-    key.extend_from_slice(&length.to_le_bytes());
-    key.push(1);
+fn end_key(kind: u64, length: usize, key: &mut Vec<u8>) {
+    key.extend_from_slice(&((length as u64) << 8 | kind).to_le_bytes());
 }
+
+#[cfg(test)]
+#[path = "pass_tests.rs"]
+mod tests;

@@ -8,8 +8,8 @@ use std::borrow::Cow;
 /// A pointer (RFC 6901) in which one token may be `-1`, the last element of an array.
 ///
 /// Where there are several `-1`, the others are names of members.
-#[derive(Debug)]
-pub(in crate::dialect) enum Place {
+#[derive(Debug, Clone)]
+pub(crate) enum Place {
     Field(Pointer),
     /// From the last element of the array at `array` (`None`: the message) to the field `rest` in it (`None`: itself).
     Last {
@@ -20,7 +20,7 @@ pub(in crate::dialect) enum Place {
 
 impl Place {
     /// Takes a pointer apart; the error says what would be right.
-    pub(in crate::dialect) fn parse(text: &str) -> Result<Self, String> {
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
         if text.is_empty() {
             return Err("is empty, which means the whole message: name a field, such as \"/seq\"".into());
         }
@@ -31,6 +31,14 @@ impl Place {
         };
         let part = |part: &str| if part.is_empty() { Ok(None) } else { Pointer::parse(part).map(Some) };
         Ok(Self::Last { array: part(&text[..at.0 - 1])?, rest: part(&text[at.0 + 2..])? })
+    }
+
+    /// Whether it may name several values.
+    pub(in crate::dialect) fn is_wild(&self) -> bool {
+        match self {
+            Self::Field(pointer) => pointer.is_wild(),
+            Self::Last { array, rest } => array.iter().chain(rest).any(Pointer::is_wild),
+        }
     }
 
     /// The raw text of the value that is there; of several, the first.

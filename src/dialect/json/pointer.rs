@@ -36,6 +36,11 @@ impl Pointer {
         if text.is_empty() {
             return Ok(Self::default());
         }
+        if has_placeholder(text) {
+            return Err(
+                "has a placeholder, which nothing fills in here: write the name that the message has".into(),
+            );
+        }
         let Some(rest) = text.strip_prefix('/') else {
             return Err(format!("does not start with \"/\": did you mean \"/{text}\"?"));
         };
@@ -78,6 +83,16 @@ impl Pointer {
         tokens.push(token);
         Self { tokens }
     }
+}
+
+/// Whether there is a variable's name in `${..}`. Names of members may have such signs, but hardly like this.
+fn has_placeholder(text: &str) -> bool {
+    let is_name = |name: &str| {
+        name.starts_with(|c: char| c.is_ascii_alphabetic())
+            && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b))
+    };
+    let inner = |part: &str| part.split_once('}').is_some_and(|(name, _)| is_name(name));
+    text.split("${").skip(1).any(inner)
 }
 
 impl Token {
@@ -155,6 +170,7 @@ mod tests {
             ("/a~2", "not followed by 0 or 1"),
             ("/~/b", "not followed by 0 or 1"),
             ("/a~*", "not followed by 0 or 1"),
+            ("/a/${name}", "has a placeholder"),
             ("/@json/@json/@json/@json/@json", "at most 4 \"@json\""),
             (&"/a".repeat(129), "at most 128"),
         ] {

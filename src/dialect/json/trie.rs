@@ -48,6 +48,8 @@ pub(in crate::dialect) struct Node {
     /// Of these, members that are looked for by name.
     pub(in crate::dialect) named: usize,
     names: Names,
+    /// A bit for each [`likeness`] of a name there has been.
+    like: u64,
     elements: Vec<(usize, usize)>,
     pub(in crate::dialect) each: Option<usize>,
     pub(in crate::dialect) json: Option<usize>,
@@ -109,8 +111,13 @@ impl Node {
         self.elements.len()
     }
 
-    /// Where a member leads to.
+    /// Whether there may be a member of such a [`likeness`].
     #[inline]
+    pub(in crate::dialect) fn may_lead(&self, likeness: u64) -> bool {
+        self.like & likeness != 0
+    }
+
+    /// Where a member leads to.
     pub(in crate::dialect) fn members(&self, name: &[u8], mut found: impl FnMut(usize)) {
         match &self.names {
             Names::Few(few) => {
@@ -138,6 +145,13 @@ impl Node {
     pub(in crate::dialect) fn is_leaf(&self) -> bool {
         self.below == 0
     }
+}
+
+/// The same bit for equal names, and mostly another for others.
+#[inline]
+pub(in crate::dialect) fn likeness(name: &[u8]) -> u64 {
+    let first = name.first().copied().unwrap_or_default();
+    1 << ((usize::from(first) + 8 * name.len()) % 64)
 }
 
 impl Default for Trie {
@@ -279,6 +293,7 @@ impl Trie {
         if let Some(name) = token.key() {
             node.named += 1;
             node.names.insert(name, to);
+            node.like |= likeness(name.as_bytes());
         }
         if let Some(place) = token.index() {
             let at = node.elements.partition_point(|(own, _)| *own < place);
@@ -298,6 +313,9 @@ impl Trie {
         if let Some(name) = token.key() {
             node.named -= 1;
             node.names.remove(name, to);
+            if node.named == 0 {
+                node.like = 0;
+            }
         }
         if token.index().is_some() {
             node.elements.retain(|(_, own)| *own != to);

@@ -6,7 +6,7 @@ use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-const KINDS: &str = "{\"pointer\": .., \"equals\": ..} (or \"one_of\", \"exists\", \"starts_with\", \"contains\"), \
+const KINDS: &str = "{\"pointer\": .., \"equals\": ..} (or \"one_of\", \"exists\", \"starts_with\", \"bits\", \"contains\"), \
                      {\"text\": ..}, {\"prefix\": ..}, {\"binary\": ..}, {\"all\": [..]}, {\"any\": [..]}, {\"not\": {..}}";
 
 /// A matcher as data.
@@ -24,6 +24,8 @@ pub(in crate::dialect) struct Form {
     exists: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     starts_with: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bits: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "present")]
     contains: Option<Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -59,6 +61,7 @@ impl Form {
             Matcher::StartsWith { pointer, starts_with } => {
                 (form.pointer, form.starts_with) = (Some(pointer), Some(starts_with));
             }
+            Matcher::Bits { pointer, bits } => (form.pointer, form.bits) = (Some(pointer), Some(bits)),
             Matcher::Contains { pointer, contains } => {
                 (form.pointer, form.contains) = (Some(pointer), Some(contains));
             }
@@ -80,6 +83,7 @@ impl Form {
             self.one_of.is_some(),
             self.exists.is_some(),
             self.starts_with.is_some(),
+            self.bits.is_some(),
             self.contains.is_some(),
             self.text.is_some(),
             self.prefix.is_some(),
@@ -100,7 +104,7 @@ impl TryFrom<Table<Form>> for Matcher {
     fn try_from(Table(form): Table<Form>) -> Result<Self, Self::Error> {
         match form.kinds() {
             0 if form.pointer.is_some() => {
-                return Err("a pointer needs a condition: add \"equals\", \"one_of\", \"exists\", \"starts_with\" or \
+                return Err("a pointer needs a condition: add \"equals\", \"one_of\", \"exists\", \"starts_with\", \"bits\" or \
                             \"contains\""
                     .into());
             }
@@ -115,13 +119,16 @@ impl TryFrom<Table<Form>> for Matcher {
             Form { pointer: Some(pointer), starts_with: Some(starts_with), .. } => {
                 Self::StartsWith { pointer, starts_with }
             }
+            Form { pointer: Some(pointer), bits: Some(bits), .. } => Self::Bits { pointer, bits },
             Form { pointer: Some(pointer), contains: Some(contains), .. } => {
                 Self::Contains { pointer, contains }
             }
             Form { pointer: Some(_), .. } => {
-                return Err("\"pointer\" goes with \"equals\", \"one_of\", \"exists\", \"starts_with\" or \"contains\" \
-                            only: put several matchers into {\"all\": [..]}"
-                    .into());
+                return Err(
+                    "\"pointer\" goes with \"equals\", \"one_of\", \"exists\", \"starts_with\", \"bits\" or \
+                            \"contains\" only: put several matchers into {\"all\": [..]}"
+                        .into(),
+                );
             }
             Form { text: Some(text), .. } => Self::Text(text),
             Form { prefix: Some(prefix), .. } => Self::Prefix(prefix),

@@ -38,6 +38,16 @@ fn matches_what_it_says() {
         (&Matcher::starts_with("/a", "or"), Payload::Text(r#"{"a":"\u006frder"}"#), true),
         (&Matcher::starts_with("/a", "or"), Payload::Text(r#"{"a":"o"}"#), false),
         (&Matcher::starts_with("/a", "1"), Payload::Text(r#"{"a":1}"#), false),
+        (&Matcher::bits("/a", 4), Payload::Text(r#"{"a":4}"#), true),
+        (&Matcher::bits("/a", 5), Payload::Text(r#"{"a":983047}"#), true),
+        (&Matcher::bits("/a", 5), Payload::Text(r#"{"a":6}"#), false),
+        (&Matcher::bits("/a", 4), Payload::Text(r#"{"a":"4"}"#), false),
+        (&Matcher::bits("/a", 4), Payload::Text(r#"{"a":4.5}"#), false),
+        (&Matcher::bits("/a", 4), Payload::Text(r#"{"a":-4}"#), false),
+        (&Matcher::bits("/a", 1 << 63), Payload::Text(r#"{"a":18446744073709551615}"#), true),
+        (&Matcher::bits("/a", 4), Payload::Text(r#"{"a":36893488147419103236}"#), false),
+        (&Matcher::bits("/*", 4), Payload::Text("[1,[4],4]"), true),
+        (&Matcher::bits("/a", 4), Payload::Text("4"), false),
         (&Matcher::pointer("/*/s", "b"), Payload::Text(r#"[{"s":"a"},{"s":"b"}]"#), true),
         (&Matcher::pointer("/*/s", "c"), Payload::Text(r#"[{"s":"a"},{"s":"b"}]"#), false),
         (&Matcher::pointer("/d/@json/s", 1), Payload::Text(r#"{"d":"{\"s\":1}"}"#), true),
@@ -71,6 +81,7 @@ fn data_form_round_trips() {
         json!({"pointer": "/n", "exists": true}),
         json!({"pointer": "", "exists": false}),
         json!({"pointer": "/n", "starts_with": "${symbol}"}),
+        json!({"pointer": "/n", "bits": 5}),
         json!({"pointer": "/arg", "contains": {"a": [1, {"b": null}]}}),
         json!({"pointer": "/arg", "contains": "${arg}"}),
         json!({"binary": "1f8b"}),
@@ -93,6 +104,8 @@ fn wrong_data_is_refused() {
         (json!({"text": "a", "prefix": "b"}), "only one of"),
         (json!({"pointer": "/a", "equals": 1, "text": "a"}), "only one of"),
         (json!({"pointer": "/a", "text": "a"}), "\"pointer\" goes with"),
+        (json!({"pointer": "/a", "bits": -1}), "invalid value"),
+        (json!({"bits": 1}), "a \"pointer\" is missing"),
         (json!({"txt": "a"}), "unknown field `txt`"),
         (json!({"binary": "1"}), "not hexadecimal"),
         (json!({"binary": "zz"}), "not hexadecimal"),
@@ -123,6 +136,8 @@ fn check_names_the_field() {
         (Matcher::exists("a"), "pointer"),
         (Matcher::starts_with("/a", ""), "starts_with"),
         (Matcher::starts_with("", "a"), "pointer"),
+        (Matcher::bits("/a", 0), "bits"),
+        (Matcher::bits("", 1), "pointer"),
         (Matcher::contains("/a", "x"), "contains"),
         (Matcher::contains("a", json!({})), "pointer"),
         (Matcher::prefix(""), "prefix"),
@@ -206,4 +221,31 @@ fn placeholders_are_filled_in() {
     assert!(!template.is_plain());
     assert!(Matcher::all([Matcher::exists("/${symbol}"), Matcher::text("a")]).is_plain());
     assert_eq!(Matcher::text("${none}").render(&vars).unwrap_err(), MissingVar("none".into()));
+}
+
+#[test]
+fn what_only_a_text_with_the_placeholder_can_meet_asks_for_it() {
+    use serde_json::json;
+    let id = || Matcher::pointer("/id", "${id}");
+    let other = || Matcher::exists("/error");
+    for (matcher, asks) in [
+        (id(), true),
+        (Matcher::pointer("/id", "q-${id|0}"), true),
+        (Matcher::one_of("/id", ["${id}", "r${id}"]), true),
+        (Matcher::one_of("/id", ["${id}", "any"]), false),
+        (Matcher::contains("/re", json!({"ids": ["${id}"]})), true),
+        (Matcher::text("pong ${id}"), true),
+        (Matcher::all([other(), id()]), true),
+        (Matcher::any([id(), Matcher::all([id(), other()])]), true),
+        (Matcher::any([id(), other()]), false),
+        (Matcher::any([]), false),
+        (Matcher::not(id()), false),
+        (Matcher::starts_with("/id", "${id}"), false),
+        (Matcher::prefix("${id}"), false),
+        (Matcher::pointer("/id", "${identity}"), false),
+        (other(), false),
+        (Matcher::closure(|_| true), false),
+    ] {
+        assert_eq!(matcher.asks_for("id"), asks, "{matcher:?}");
+    }
 }

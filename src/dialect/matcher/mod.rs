@@ -4,7 +4,7 @@ pub(in crate::dialect) mod contains;
 mod form;
 
 use crate::dialect::json::pointer::Pointer;
-use crate::dialect::json::scalar::Scalar;
+use crate::dialect::json::scalar::{Number, Scalar};
 use crate::dialect::json::scan;
 use crate::dialect::matcher::contains::Contained;
 use crate::dialect::matcher::form::Form;
@@ -29,6 +29,7 @@ const MAX_NESTING: usize = 32;
 /// | `{"pointer": "/channel", "one_of": ["trades", "book"]}` | the value there equals one of them |
 /// | `{"pointer": "/error", "exists": true}` | there is a value, whatever it is; `false`: there is none |
 /// | `{"pointer": "/topic", "starts_with": "trade."}` | the string there starts with this |
+/// | `{"pointer": "/flags", "bits": 4}` | the whole number there has all these bits set |
 /// | `{"pointer": "/arg", "contains": {"channel": "books"}}` | the object there has all these members |
 /// | `{"text": "pong"}` | a text message that is exactly this |
 /// | `{"prefix": "42"}` | a text message that starts with this |
@@ -103,6 +104,13 @@ pub enum Matcher {
         /// How it starts.
         starts_with: String,
     },
+    /// The whole number at a JSON pointer has certain bits set. See [`Matcher::bits`].
+    Bits {
+        /// Where the number is.
+        pointer: String,
+        /// The bits, as a number.
+        bits: u64,
+    },
     /// The object or array at a JSON pointer contains another. See [`Matcher::contains`].
     Contains {
         /// Where the object or array is.
@@ -163,6 +171,11 @@ impl Matcher {
     /// Matches messages that have a string at a JSON pointer which starts with this text.
     pub fn starts_with(pointer: impl Into<String>, starts_with: impl Into<String>) -> Self {
         Self::StartsWith { pointer: pointer.into(), starts_with: starts_with.into() }
+    }
+
+    /// Matches messages that have a whole number at a JSON pointer in which all these bits are set, and maybe others.
+    pub fn bits(pointer: impl Into<String>, bits: u64) -> Self {
+        Self::Bits { pointer: pointer.into(), bits }
     }
 
     /// Matches messages that have an object at a JSON pointer with all these members, and maybe others.
@@ -244,6 +257,7 @@ impl Matcher {
                 pointer,
                 |raw| matches!(Scalar::parse(raw), Some(Scalar::Text(text)) if text.starts_with(starts_with.as_bytes())),
             ),
+            Self::Bits { pointer, bits } => has(payload, pointer, |raw| has_bits(raw, *bits)),
             Self::Contains { pointer, contains } => {
                 let contained = Contained::new(contains);
                 has(payload, pointer, |raw| contained.is_in(raw))
@@ -293,8 +307,19 @@ impl Matcher {
                     "is empty, which every string starts with: give some text, or say \"exists\": true",
                 )
             }
+            Self::Bits { pointer, bits } => {
+                check_pointer(pointer, false)?;
+                if *bits != 0 {
+                    return Ok(());
+                }
+                ("bits".to_owned(), "is 0, which every number has: give at least one bit")
+            }
             Self::Contains { pointer, contains } => {
                 check_pointer(pointer, true)?;
+                if has_named_placeholder(contains) {
+                    let problem = "has a placeholder in the name of a member, where nothing fills it in: they may stand in values";
+                    return Err(("contains".to_owned(), problem.to_owned()));
+                }
                 if Scalar::of(contains).is_none() || is_placeholder(contains) {
                     return Ok(());
                 }
@@ -334,6 +359,7 @@ impl Matcher {
             Self::OneOf { .. } => "one_of",
             Self::Exists { .. } => "exists",
             Self::StartsWith { .. } => "starts_with",
+            Self::Bits { .. } => "bits",
             Self::Contains { .. } => "contains",
             Self::Text(_) => "text",
             Self::Prefix(_) => "prefix",
@@ -373,8 +399,36 @@ impl Matcher {
             Self::All(matchers) => Self::All(list(matchers)?),
             Self::Any(matchers) => Self::Any(list(matchers)?),
             Self::Not(matcher) => Self::not(matcher.render(vars)?),
-            Self::Exists { .. } | Self::Binary(_) | Self::Closure(_) => self.clone(),
+            Self::Exists { .. } | Self::Bits { .. } | Self::Binary(_) | Self::Closure(_) => self.clone(),
         })
+    }
+
+    /// The same, met by the number of a question as a number and as a text of digits, where `${id}` is the whole value.
+    pub(crate) fn answering(&self, id: u64) -> Self {
+        let text = || Value::from(id.to_string());
+        let is_id = |value: &Value| value.as_str() == Some("${id}");
+        let list = |matchers: &[Self]| matchers.iter().map(|matcher| matcher.answering(id)).collect();
+        match self {
+            Self::Pointer { pointer, equals } if is_id(equals) => {
+                Self::OneOf { pointer: pointer.clone(), one_of: vec![equals.clone(), text()] }
+            }
+            Self::OneOf { pointer, one_of } if one_of.iter().any(is_id) => {
+                let one_of = one_of.iter().cloned().chain([text()]).collect();
+                Self::OneOf { pointer: pointer.clone(), one_of }
+            }
+            Self::Contains { pointer, contains } => {
+                let as_text = replaced(contains, &|value| is_id(value).then(text));
+                if as_text == *contains {
+                    return self.clone();
+                }
+                let as_text = Self::Contains { pointer: pointer.clone(), contains: as_text };
+                Self::any([self.clone(), as_text])
+            }
+            Self::All(matchers) => Self::All(list(matchers)),
+            Self::Any(matchers) => Self::Any(list(matchers)),
+            Self::Not(matcher) => Self::not(matcher.answering(id)),
+            _ => self.clone(),
+        }
     }
 
     /// Whether it has no placeholders, so that rendering changes nothing.
@@ -389,6 +443,34 @@ impl Matcher {
         self.each_text(&mut |text| placeholder::each_name(text, found));
     }
 
+    /// Whether it is met by nothing that does not equal a text with this placeholder somewhere.
+    pub(crate) fn asks_for(&self, name: &str) -> bool {
+        let has_name = |text: &str| {
+            let mut has = false;
+            placeholder::each_name(text, &mut |found, _| has |= found == name);
+            has
+        };
+        let holds_name = |value: &Value| {
+            let mut has = false;
+            each_string(value, &mut |text| has |= has_name(text));
+            has
+        };
+        match self {
+            Self::Pointer { equals: value, .. } | Self::Contains { contains: value, .. } => holds_name(value),
+            Self::OneOf { one_of, .. } => one_of.iter().all(holds_name),
+            Self::Text(text) => has_name(text),
+            Self::All(matchers) => matchers.iter().any(|matcher| matcher.asks_for(name)),
+            Self::Any(matchers) => !matchers.is_empty() && matchers.iter().all(|it| it.asks_for(name)),
+            Self::StartsWith { .. }
+            | Self::Prefix(_)
+            | Self::Not(_)
+            | Self::Exists { .. }
+            | Self::Bits { .. }
+            | Self::Binary(_)
+            | Self::Closure(_) => false,
+        }
+    }
+
     /// Calls `found` with each text in which placeholders may stand.
     fn each_text(&self, found: &mut dyn FnMut(&str)) {
         match self {
@@ -401,9 +483,18 @@ impl Matcher {
                 matchers.iter().for_each(|matcher| matcher.each_text(found));
             }
             Self::Not(matcher) => matcher.each_text(found),
-            Self::Exists { .. } | Self::Binary(_) | Self::Closure(_) => {}
+            Self::Exists { .. } | Self::Bits { .. } | Self::Binary(_) | Self::Closure(_) => {}
         }
     }
+}
+
+/// Whether the raw text of a value is that of a whole number with these bits.
+pub(in crate::dialect) fn has_bits(raw: &[u8], bits: u64) -> bool {
+    let number = match Scalar::parse(raw) {
+        Some(Scalar::Number(Number::Int(number))) => u64::try_from(number).ok(),
+        _ => None,
+    };
+    number.is_some_and(|number| number & bits == bits)
 }
 
 const NO_SCALAR: &str = "is an object or array: give a string, number, boolean or null and a pointer that leads to \
@@ -435,6 +526,17 @@ fn check_pointer(text: &str, whole: bool) -> Result<(), (String, String)> {
     }
 }
 
+/// Whether the name of a member has a placeholder.
+fn has_named_placeholder(value: &Value) -> bool {
+    match value {
+        Value::Array(items) => items.iter().any(has_named_placeholder),
+        Value::Object(members) => {
+            members.iter().any(|(key, member)| !placeholder::is_plain(key) || has_named_placeholder(member))
+        }
+        _ => false,
+    }
+}
+
 /// Whether a placeholder may stand for the value.
 fn is_placeholder(value: &Value) -> bool {
     value.as_str().is_some_and(|text| !placeholder::is_plain(text))
@@ -446,6 +548,17 @@ fn each_string(value: &Value, found: &mut dyn FnMut(&str)) {
         Value::Array(items) => items.iter().for_each(|item| each_string(item, found)),
         Value::Object(members) => members.values().for_each(|member| each_string(member, found)),
         Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+/// With other values in the place of some.
+fn replaced(value: &Value, other: &dyn Fn(&Value) -> Option<Value>) -> Value {
+    match value {
+        Value::Array(items) => items.iter().map(|item| replaced(item, other)).collect(),
+        Value::Object(members) => Value::Object(
+            members.iter().map(|(key, member)| (key.clone(), replaced(member, other))).collect(),
+        ),
+        leaf => other(leaf).unwrap_or_else(|| leaf.clone()),
     }
 }
 

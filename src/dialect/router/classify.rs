@@ -6,7 +6,7 @@ use crate::dialect::json::trie::Slot;
 use crate::dialect::router::conditions::{By, Test};
 use crate::dialect::router::evaluate::{View, meets};
 use crate::dialect::router::shape::{Field, FieldKind, Shape};
-use crate::dialect::router::{Entry, Hit, Owner, Router, Target};
+use crate::dialect::router::{Entry, Hit, Owner, Router, Target, Together};
 use crate::message::{Names, Payload};
 
 /// Equality is more exact than any beginning.
@@ -27,12 +27,26 @@ pub(in crate::dialect) struct Scratch {
     slots: Vec<Slot>,
     /// The last keys that came from several targets, and their names.
     joined: Option<(Vec<u64>, Option<Names>)>,
+    named: Named,
+}
+
+/// Where the names are of the subscriptions that the last message is data of.
+#[derive(Debug, Default)]
+enum Named {
+    #[default]
+    Nowhere,
+    /// They are all of a target.
+    Target(usize),
+    /// It is one alone.
+    Alone(u64),
+    Joined,
 }
 
 impl Scratch {
     /// Forgets what belongs to owners.
     pub(in crate::dialect) fn forget(&mut self) {
         self.joined = None;
+        self.named = Named::Nowhere;
     }
 }
 
@@ -40,6 +54,7 @@ impl Router {
     /// Says what a message is and whose. Closures of the application are called here.
     pub(crate) fn classify(&mut self, payload: Payload<'_>, hit: &mut Hit) {
         hit.clear();
+        self.scratch.named = Named::Nowhere;
         if self.is_trivial() {
             return;
         }
@@ -49,6 +64,17 @@ impl Router {
         self.look_up(payload);
         if self.scratch.control.is_empty() || !self.find_control(payload, hit) {
             self.find_data(payload, hit);
+        }
+    }
+
+    /// The names of the subscriptions that the last message was data of; `None` if there are none, or owners have
+    /// changed since.
+    pub(crate) fn names(&self) -> Option<&Names> {
+        match self.scratch.named {
+            Named::Nowhere => None,
+            Named::Target(number) => self.targets[number].together.as_ref()?.names.as_ref(),
+            Named::Alone(key) => self.owners.get(&Owner::Data(key))?.alone.as_ref(),
+            Named::Joined => self.scratch.joined.as_ref()?.1.as_ref(),
         }
     }
 
@@ -63,7 +89,9 @@ impl Router {
             let target = &mut all[number];
             if target.message != *message {
                 target.message = *message;
-                control.extend_from_slice(&target.control);
+                if !target.control.is_empty() {
+                    control.extend_from_slice(&target.control);
+                }
                 if !target.data.is_empty() {
                     targets.push(number);
                 }
@@ -109,6 +137,12 @@ impl Router {
     }
 
     fn find_data(&mut self, payload: Payload<'_>, hit: &mut Hit) {
+        if let [number] = self.scratch.targets[..]
+            && self.targets[number].partial == 0
+        {
+            // There is nothing that could be more exact.
+            return self.take_all(number, hit);
+        }
         let mut exactness = false;
         for number in &self.scratch.targets {
             let target = &mut self.targets[*number];
@@ -210,26 +244,36 @@ impl Router {
         }
     }
 
+    /// Keys and names of all data of a target.
+    fn take_all(&mut self, number: usize, hit: &mut Hit) {
+        let target = &mut self.targets[number];
+        if target.together.is_none() {
+            let mut keys: Vec<u64> = target.data.iter().map(|(key, _)| *key).collect();
+            keys.dedup();
+            let names = names(&self.owners, &keys);
+            let mut keys = keys.into_iter();
+            target.together = keys.next().map(|first| Together { first, others: keys.collect(), names });
+        }
+        if let Some(together) = &target.together {
+            hit.keys.push(together.first);
+            if !together.others.is_empty() {
+                hit.keys.extend_from_slice(&together.others);
+            }
+        }
+        self.scratch.named = Named::Target(number);
+    }
+
     /// Keys and names of what is left.
     fn collect(&mut self, hit: &mut Hit) {
-        let Scratch { message, targets, joined, .. } = &mut self.scratch;
+        let Scratch { message, targets, joined, named, .. } = &mut self.scratch;
         targets.retain(|number| {
             let target = &self.targets[*number];
             target.alive && target.matched > 0
         });
-        if let [number] = targets[..] {
-            let target = &mut self.targets[number];
-            if target.matched == target.data.len() {
-                let (keys, names) = target.together.get_or_insert_with(|| {
-                    let mut keys: Vec<u64> = target.data.iter().map(|(key, _)| *key).collect();
-                    keys.dedup();
-                    let names = names(&self.owners, &keys);
-                    (keys, names)
-                });
-                hit.keys.extend_from_slice(keys);
-                hit.names.clone_from(names);
-                return;
-            }
+        if let [number] = targets[..]
+            && self.targets[number].matched == self.targets[number].data.len()
+        {
+            return self.take_all(number, hit);
         }
         for number in targets.iter() {
             let target = &self.targets[*number];
@@ -242,14 +286,14 @@ impl Router {
         }
         hit.keys.sort_unstable();
         hit.keys.dedup();
-        hit.names = match (&hit.keys[..], &joined) {
-            ([], _) => None,
-            ([key], _) => self.owners.get(&Owner::Data(*key)).and_then(|state| state.alone.clone()),
-            (keys, Some((own, names))) if own == keys => names.clone(),
-            (keys, _) => {
-                let names = names(&self.owners, keys);
-                *joined = Some((keys.to_vec(), names.clone()));
-                names
+        *named = match &hit.keys[..] {
+            [] => Named::Nowhere,
+            [key] => Named::Alone(*key),
+            keys => {
+                if joined.as_ref().is_none_or(|(own, _)| own != keys) {
+                    *joined = Some((keys.to_vec(), names(&self.owners, keys)));
+                }
+                Named::Joined
             }
         };
     }

@@ -31,6 +31,7 @@ pub(in crate::dialect) enum Expr {
     Test(Test),
     Leaf(Slot, Leaf),
     Contained(Slot, Contained),
+    Bits(Slot, u64),
     Not(Box<Self>),
     All(Vec<Self>),
     Any(Vec<Self>),
@@ -82,6 +83,7 @@ impl Compiler<'_> {
             Matcher::Pointer { .. }
             | Matcher::Exists { .. }
             | Matcher::StartsWith { .. }
+            | Matcher::Bits { .. }
             | Matcher::Text(_)
             | Matcher::Prefix(_)
             | Matcher::Binary(_)
@@ -107,6 +109,9 @@ impl Compiler<'_> {
             }
             Matcher::StartsWith { pointer, starts_with } => {
                 (self.pointer(pointer, false)?, By::Prefix(starts_with.as_bytes().into()))
+            }
+            Matcher::Bits { pointer, bits } => {
+                return Some(Expr::Bits(self.pointer(pointer, false)?, *bits).into());
             }
             Matcher::Text(text) => {
                 (self.whole(TEXT), By::Equal(Scalar::Text(Cow::Owned(text.clone().into_bytes()))))

@@ -2,7 +2,7 @@
 
 use crate::dialect::json::pass::Pass;
 use crate::dialect::json::scalar::Scalar;
-use crate::dialect::matcher::MatchFn;
+use crate::dialect::matcher::{MatchFn, has_bits};
 use crate::dialect::router::conditions::{By, Expr, Test};
 use crate::message::Payload;
 use crate::panics::caught;
@@ -51,6 +51,9 @@ impl View<'_> {
             }
             Expr::Contained(slot, contained) => {
                 self.pass.values(*slot).any(|place| contained.is_in(self.pass.raw(json, place)))
+            }
+            Expr::Bits(slot, bits) => {
+                self.pass.values(*slot).any(|place| has_bits(self.pass.raw(json, place), *bits))
             }
             Expr::Not(inner) => !self.holds(inner)?,
             Expr::All(all) => {

@@ -35,6 +35,7 @@ fn router() -> Router {
         let matchers = [
             Matcher::pointer(*pointer, "none"),
             Matcher::starts_with(*pointer, "none"),
+            Matcher::bits(*pointer, 1 << 63),
             Matcher::contains(*pointer, json!({"none": 1, "more": [2]})),
             Matcher::all([Matcher::pointer("/*/x", 1), Matcher::pointer(*pointer, 1e300)]),
             Matcher::text(*pointer),

@@ -37,10 +37,8 @@ pub(crate) struct Hit {
     pub(crate) rule: Option<u32>,
     /// Else the first request that matches; then there are no keys.
     pub(crate) request: Option<u64>,
-    /// Else the keys of the subscriptions it is data of, ascending.
+    /// Else the keys of the subscriptions it is data of, ascending. [`Router::names`] has their names.
     pub(crate) keys: Vec<u64>,
-    /// Their names; `None` if there are none.
-    pub(crate) names: Option<Names>,
     /// What a closure said that panicked; the first, if several did.
     pub(crate) panicked: Option<String>,
 }
@@ -50,7 +48,6 @@ impl Hit {
         self.rule = None;
         self.request = None;
         self.keys.clear();
-        self.names = None;
         self.panicked = None;
     }
 }
@@ -103,13 +100,22 @@ pub(in crate::dialect) struct Target {
     pub(in crate::dialect) data: Vec<(u64, usize)>,
     /// How many data entries ask for more than the key.
     pub(in crate::dialect) partial: usize,
-    /// Keys and names of all data, if they have been put together.
-    pub(in crate::dialect) together: Option<(Vec<u64>, Option<Names>)>,
+    /// All data, if it has been put together.
+    pub(in crate::dialect) together: Option<Together>,
     /// The last message that led here.
     pub(in crate::dialect) message: u64,
     pub(in crate::dialect) matched: usize,
     /// No more exact condition stands in its way.
     pub(in crate::dialect) alive: bool,
+}
+
+/// Keys and names of all data of a target.
+#[derive(Debug)]
+pub(in crate::dialect) struct Together {
+    /// The first key, mostly the only one, stands here: the next place in memory is far.
+    pub(in crate::dialect) first: u64,
+    pub(in crate::dialect) others: Vec<u64>,
+    pub(in crate::dialect) names: Option<Names>,
 }
 
 /// An alternative of an owner's matcher.

@@ -35,7 +35,8 @@ pub(in crate::dialect) struct Shape {
     table: Table,
     /// Where one field alone is looked up: strings as they are, so that nothing has to be put together.
     texts: Table,
-    alone: bool,
+    /// The field that is looked up alone; the others, if there are any, only have to be there.
+    alone: Option<Field>,
 }
 
 type Table = HashMap<Box<[u8]>, usize, BuildHasherDefault<Fold>>;
@@ -46,8 +47,8 @@ struct Fold(u64);
 
 impl Fold {
     #[inline]
-    fn add(&mut self, word: u64) {
-        let product = u128::from(self.0 ^ word ^ 0x9E37_79B9_7F4A_7C15) * 0xD6E8_FEB8_6659_FD93;
+    fn add(&mut self, a: u64, b: u64) {
+        let product = u128::from(self.0 ^ a ^ 0x9E37_79B9_7F4A_7C15) * u128::from(b ^ 0xD6E8_FEB8_6659_FD93);
         self.0 = (product ^ (product >> 64)) as u64;
     }
 }
@@ -55,20 +56,25 @@ impl Fold {
 impl Hasher for Fold {
     #[inline]
     fn write(&mut self, bytes: &[u8]) {
-        let (words, rest) = bytes.as_chunks();
-        words.iter().for_each(|word| self.add(u64::from_le_bytes(*word)));
-        if let Some(last) = bytes.last_chunk() {
-            if !rest.is_empty() {
-                self.add(u64::from_le_bytes(*last));
+        let word = u64::from_le_bytes;
+        let (pairs, rest) = bytes.as_chunks::<16>();
+        for pair in pairs {
+            if let (Some(a), Some(b)) = (pair.first_chunk(), pair.last_chunk()) {
+                self.add(word(*a), word(*b));
             }
-        } else {
-            self.add(rest.iter().fold(0, |word, byte| word << 8 | u64::from(*byte)));
+        }
+        match (rest.first_chunk(), rest.last_chunk(), bytes.last_chunk()) {
+            (Some(a), Some(b), _) => self.add(word(*a), word(*b)),
+            (_, _, Some(last)) if !rest.is_empty() => self.add(word(*last), 0),
+            (_, _, Some(_)) => {}
+            (_, _, None) => self.add(rest.iter().fold(0, |word, byte| word << 8 | u64::from(*byte)), 0),
         }
     }
 
     #[inline]
     fn write_usize(&mut self, number: usize) {
-        self.add(number as u64);
+        // The length, which the bytes follow.
+        self.0 ^= number as u64;
     }
 
     #[inline]
@@ -79,13 +85,14 @@ impl Hasher for Fold {
 
 impl Shape {
     pub(in crate::dialect) fn new(fields: Vec<Field>) -> Self {
-        let alone = fields.iter().filter(|field| field.kind != FieldKind::Exists).count() == 1;
+        let mut compared = fields.iter().filter(|field| field.kind != FieldKind::Exists);
+        let alone = compared.next().filter(|_| compared.next().is_none()).copied();
         Self { fields, alone, ..Self::default() }
     }
 
     /// The table for a key, and the key in it.
     fn table<'a>(&mut self, key: &'a [u8]) -> (&mut Table, &'a [u8]) {
-        if self.alone {
+        if self.alone.is_some() {
             if self.prefix().is_some() {
                 return (&mut self.texts, key);
             }
@@ -130,26 +137,40 @@ impl Shape {
         mut found: impl FnMut(usize, usize),
     ) {
         key.clear();
+        if let Some(field) = &self.alone {
+            if self.fields.len() > 1 && self.fields.iter().any(|field| pass.first(field.slot).is_none()) {
+                return;
+            }
+            if !field.each {
+                if let Some(place) = pass.first(field.slot)
+                    && let Some(target) = self.find_alone(pass, json, field.kind, place, key)
+                {
+                    found(target, usize::MAX);
+                }
+                return;
+            }
+            for place in pass.values(field.slot) {
+                key.clear();
+                if let Some(target) = self.find_alone(pass, json, field.kind, place, key) {
+                    found(target, place);
+                }
+            }
+            return;
+        }
         for field in &self.fields {
             if field.each {
                 let start = key.len();
                 for place in pass.values(field.slot) {
                     key.truncate(start);
-                    if let Some(target) = self.last(pass, json, field.kind, place, key) {
-                        found(target, place);
+                    if self.write(pass, json, field.kind, place, key)
+                        && let Some(target) = self.table.get(&**key)
+                    {
+                        found(*target, place);
                     }
                 }
                 return;
             }
             let Some(place) = pass.first(field.slot) else { return };
-            if self.alone && field.kind != FieldKind::Exists {
-                // Of the others it is enough that they are there.
-                let others = self.fields.iter().all(|field| pass.first(field.slot).is_some());
-                if let Some(target) = self.last(pass, json, field.kind, place, key).filter(|_| others) {
-                    found(target, usize::MAX);
-                }
-                return;
-            }
             if !self.write(pass, json, field.kind, place, key) {
                 return;
             }
@@ -159,9 +180,9 @@ impl Shape {
         }
     }
 
-    /// The target, once the last part of the key is known.
+    /// The target of a value that is looked up alone.
     #[inline]
-    fn last(
+    fn find_alone(
         &self,
         pass: &Pass,
         json: &[u8],
@@ -169,9 +190,7 @@ impl Shape {
         place: usize,
         key: &mut Vec<u8>,
     ) -> Option<usize> {
-        if self.alone
-            && let Some(text) = pass.plain(json, place)
-        {
+        if let Some(text) = pass.plain(json, place) {
             return match kind {
                 FieldKind::Prefix(length) => self.texts.get(text.get(..length)?),
                 _ if text.len() > self.longest => None,
@@ -179,18 +198,28 @@ impl Shape {
             }
             .copied();
         }
+        self.find_written(pass, json, kind, place, key)
+    }
+
+    #[inline(never)]
+    fn find_written(
+        &self,
+        pass: &Pass,
+        json: &[u8],
+        kind: FieldKind,
+        place: usize,
+        key: &mut Vec<u8>,
+    ) -> Option<usize> {
         if !self.write(pass, json, kind, place, key) {
             return None;
         }
-        if self.alone {
-            if let FieldKind::Prefix(_) = kind {
-                return self.texts.get(&**key).copied();
-            }
-            if let Some(text) = read_text(key) {
-                return self.texts.get(text).copied();
-            }
+        if let FieldKind::Prefix(_) = kind {
+            return self.texts.get(&**key).copied();
         }
-        self.table.get(&**key).copied()
+        match read_text(key) {
+            Some(text) => self.texts.get(text).copied(),
+            None => self.table.get(&**key).copied(),
+        }
     }
 
     #[inline]

@@ -31,6 +31,9 @@ use std::sync::Arc;
 /// doubled message, and no gap: nothing is missing. Only when the next message goes on from it, the server has begun
 /// to count anew without saying so, which is a gap. A range that overlaps with what was there is no gap.
 ///
+/// A rule whose pointers find nothing is not met in silence: when none of the first 50 data messages of a connection
+/// has a number that can be followed, an alert says so ([`NothingFound`](crate::AlertKind::NothingFound)), once.
+///
 /// The numbers are looked for with one scan each, of about 1 ns for each byte in front of the field.
 ///
 /// ```
@@ -71,7 +74,8 @@ pub struct SequenceRule {
 
 /// Where the numbers of a [`SequenceRule`] are, as JSON pointers (RFC 6901).
 ///
-/// The token `-1` stands for the last element of an array: `/-1` is the last of a message that is an array.
+/// The token `-1` stands for the last element of an array: `/-1` is the last of a message that is an array. There is no
+/// `*` here, nor in `per`: one number is meant.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum SequenceNumbers {
@@ -208,7 +212,12 @@ impl SequenceRule {
             SequenceNumbers::Closure(_) => &[],
         };
         for (field, pointer) in places.iter().copied().chain(self.per.as_ref().map(|per| ("per", per))) {
-            Place::parse(pointer).map_err(|problem| (field.to_owned(), problem))?;
+            let place = Place::parse(pointer).map_err(|problem| (field.to_owned(), problem))?;
+            if place.is_wild() {
+                let problem = "has a \"*\", which may be many values, where one is meant: name it, such as \"/0/seq\", or \
+                               \"/-1/seq\" for that of the last element";
+                return Err((field.to_owned(), problem.into()));
+            }
         }
         if let Some(reset) = &self.reset {
             reset.check().map_err(|(field, problem)| (format!("reset.{field}"), problem))?;

@@ -12,6 +12,9 @@ use std::collections::HashMap;
 /// Half of the counters that are kept at most.
 const GENERATION: usize = 32_768;
 
+/// So much data without a number that can be followed, from the first on, is said.
+const BLIND: u32 = 50;
+
 /// Values that are longer are not counted for.
 const MAX_KEY: usize = 256;
 
@@ -42,6 +45,21 @@ pub(crate) struct Tracker {
     reset: Option<Matcher>,
     counters: Counters,
     panicked: Option<String>,
+    sight: Sight,
+    /// The pointers as they were written: to the number, and to what it is counted for.
+    pointers: [Option<Box<str>>; 2],
+}
+
+/// Whether the numbers were ever found.
+#[derive(Debug, Clone, Copy)]
+enum Sight {
+    /// Not in so much data.
+    Blind(u32),
+    /// At `per`, not at the number.
+    Half(u32),
+    Seen,
+    /// It was said that they are not.
+    Told,
 }
 
 impl Tracker {
@@ -60,18 +78,21 @@ impl Tracker {
             reset: rule.reset.clone(),
             counters: Counters::default(),
             panicked: None,
+            sight: Sight::Blind(0),
+            pointers: [rule.number(), rule.per.as_deref()].map(|pointer| pointer.map(Box::from)),
         }
     }
 
     /// Says what a message is in its sequence. Closures of the application are called here.
     pub(crate) fn check(&mut self, payload: Payload<'_>) -> Seq {
         let json = payload.as_bytes();
-        let Self { numbers, per, repeats, reset, counters, panicked } = self;
+        let Self { numbers, per, repeats, reset, counters, panicked, sight, .. } = self;
         let key = match per {
             None => Key::Only,
             Some(per) => per.read(json).map_or(Key::Missing, Key::of),
         };
         if let Numbers::Closure(decide) = numbers {
+            *sight = Sight::Seen; // only the closure knows
             return counters.slot(&key).map_or(Seq::None, |at| ask(decide, payload, at, panicked));
         }
         let mut is_reset = || {
@@ -85,6 +106,13 @@ impl Tracker {
             Key::Missing => None,
             Key::Only | Key::Value(_) => numbers.span(json),
         };
+        if let Sight::Blind(count) | Sight::Half(count) = *sight {
+            *sight = match (&key, &span) {
+                (_, Some(_)) => Sight::Seen,
+                (Key::Missing, None) => Sight::Blind(count),
+                (Key::Only | Key::Value(_), None) => Sight::Half(count),
+            };
+        }
         let Some(span) = span else {
             return if is_reset() && counters.forget(&key) { Seq::Reset } else { Seq::None };
         };
@@ -101,6 +129,25 @@ impl Tracker {
     /// The next numbers are taken as they are: a new connection, or subscribed anew.
     pub(crate) fn restart(&mut self) {
         self.counters = Counters { forgotten: self.counters.forgotten, ..Counters::default() };
+        if matches!(self.sight, Sight::Seen) {
+            self.sight = Sight::Blind(0); // it may be another server
+        }
+    }
+
+    /// What was looked at last is data. After so much of it in which nothing was found it gives the pointer that leads
+    /// nowhere, once, and how much it was.
+    pub(crate) fn note_data(&mut self) -> Option<(&str, u32)> {
+        let (Sight::Blind(count) | Sight::Half(count)) = &mut self.sight else { return None };
+        *count += 1;
+        let count = *count;
+        if count < BLIND {
+            return None;
+        }
+        let [number, per] = &self.pointers;
+        let missing =
+            if matches!(self.sight, Sight::Half(_)) { number } else { per.as_ref().map_or(number, |_| per) };
+        self.sight = Sight::Told;
+        missing.as_deref().map(|pointer| (pointer, count))
     }
 
     /// How many counters were forgotten since the last call, because there were too many. Gaps of those go unseen.

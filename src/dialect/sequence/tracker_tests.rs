@@ -25,6 +25,50 @@ fn run_numbers(rule: &SequenceRule, numbers: &[(u64, Seq)]) {
     }
 }
 
+/// What is said of these messages, all of them data, each sent so often.
+fn blind(rule: &SequenceRule, messages: &[(&str, u32)]) -> Vec<String> {
+    let mut tracker = Tracker::new(rule);
+    let mut said = Vec::new();
+    for (message, count) in messages {
+        for _ in 0..*count {
+            tracker.check(Payload::Text(message));
+            said.extend(tracker.note_data().map(|(pointer, count)| format!("{pointer} {count}")));
+        }
+    }
+    said
+}
+
+#[test]
+fn a_rule_that_finds_nothing_says_so_once() {
+    let (odd, good, other) = (r#"{"n":"x","s":"a"}"#, r#"{"n":7,"s":"a"}"#, r#"{"m":1}"#);
+    let rule = SequenceRule::contiguous("/n");
+    for (messages, said) in [
+        (&[(odd, 49)][..], &[][..]),
+        (&[(odd, 500)], &["/n 50"]),
+        (&[(other, 500)], &["/n 50"]),
+        (&[(odd, 49), (good, 1), (odd, 500)], &[]),
+    ] {
+        assert_eq!(blind(&rule, messages), said);
+    }
+    let per = || SequenceRule::contiguous("/n").per("/s");
+    assert_eq!(blind(&per(), &[(other, 500)]), ["/s 50"]);
+    assert_eq!(blind(&per(), &[(other, 30), (odd, 30)]), ["/n 50"], "that is there");
+    assert!(blind(&per(), &[(other, 30), (good, 1), (other, 99)]).is_empty());
+    let linked = SequenceRule::linked("/n", "/p");
+    assert_eq!(blind(&linked, &[(odd, 50)]), ["/n 50"]);
+    assert!(blind(&SequenceRule::with(|_, _| Sequenced::None), &[(odd, 500)]).is_empty());
+    // A new connection may be to another server.
+    let mut tracker = Tracker::new(&rule);
+    tracker.check(Payload::Text(good));
+    assert!(tracker.note_data().is_none());
+    tracker.restart();
+    let told = (0..50).filter_map(|_| {
+        tracker.check(Payload::Text(odd));
+        tracker.note_data().map(|(pointer, _)| pointer.to_owned())
+    });
+    assert_eq!(told.collect::<Vec<_>>(), ["/n"]);
+}
+
 #[test]
 fn contiguous_numbers_are_followed() {
     run_numbers(

@@ -29,6 +29,8 @@ pub enum Interval {
 }
 
 const SHORTEST: Duration = Duration::from_millis(1);
+/// What comes out as no time at all counts as this long, where something is done again and again.
+const LEAST_PERIOD: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 impl Interval {
@@ -39,17 +41,31 @@ impl Interval {
 
     /// The duration, with what is known on this connection. The error says what is wrong.
     pub(crate) fn render(&self, vars: &dyn Vars) -> Result<Duration, String> {
-        let duration = match self {
-            Self::Fixed(duration) => *duration,
+        in_range(self.filled_in(vars, duration::parse)?)
+    }
+
+    /// The same for something that is done again and again: what comes out as zero or less is a second.
+    pub(crate) fn render_period(&self, vars: &dyn Vars) -> Result<Duration, String> {
+        let parse = |text: &str| match text.strip_prefix('-') {
+            Some(rest) => duration::parse(rest).map(|_| Duration::ZERO),
+            None => duration::parse(text),
+        };
+        let period = self.filled_in(vars, parse)?;
+        if period.is_zero() { Ok(LEAST_PERIOD) } else { in_range(period) }
+    }
+
+    fn filled_in(
+        &self,
+        vars: &dyn Vars,
+        parse: impl Fn(&str) -> Option<Duration>,
+    ) -> Result<Duration, String> {
+        match self {
+            Self::Fixed(duration) => Ok(*duration),
             Self::Text(text) => {
                 let text = placeholder::text(text, vars).map_err(|missing| missing.to_string())?;
-                duration::parse(text.trim()).ok_or_else(|| "it is no duration such as \"15s\"".to_owned())?
+                parse(text.trim()).ok_or_else(|| "it is no duration such as \"15s\"".to_owned())
             }
-        };
-        if (SHORTEST..=LONGEST).contains(&duration) {
-            return Ok(duration);
         }
-        Err("it must be from 1ms to 365days".to_owned())
     }
 
     /// Calls `found` with the name of each placeholder, and whether it has a default.
@@ -58,6 +74,13 @@ impl Interval {
             placeholder::each_name(text, found);
         }
     }
+}
+
+fn in_range(duration: Duration) -> Result<Duration, String> {
+    if (SHORTEST..=LONGEST).contains(&duration) {
+        return Ok(duration);
+    }
+    Err("it must be from 1ms to 365days".to_owned())
 }
 
 impl From<Duration> for Interval {
@@ -127,6 +150,17 @@ mod tests {
             assert_eq!(serde_json::to_value(&interval).unwrap(), json!(data));
         }
         assert!(Interval::from(secs(1 << 40)).render(&vars).is_err());
+        for (data, expected) in [
+            ("${ms - 17000}ms", Some(secs(1))),
+            ("${ms - 18000}ms", Some(secs(1))),
+            ("${ms - 99000}ms", Some(secs(1))),
+            ("${ms - 17999}ms", Some(Duration::from_millis(1))),
+            ("${zero}s", Some(secs(1))),
+            ("-${word}", None),
+            ("${ms - 99000}0000", None),
+        ] {
+            assert_eq!(Interval::text(data).render_period(&vars).ok(), expected, "{data}");
+        }
         for wrong in [json!("soon"), json!(5), json!(null), json!("5")] {
             assert!(serde_json::from_value::<Interval>(wrong).is_err());
         }

@@ -3,6 +3,7 @@
 mod batch;
 pub(in crate::dialect) mod interval;
 pub(crate) mod placeholder;
+pub(crate) mod url;
 
 use crate::dialect::captures::value_at;
 use crate::dialect::json::pointer::Pointer;
@@ -10,7 +11,7 @@ use crate::dialect::matcher::Matcher;
 use crate::message::{Content, Message, Payload, Sendable, SubscriptionId};
 use crate::panics::caught;
 use crate::secret::Secret;
-use batch::{batch, check_batches, each_shared_name, has_batch, has_form};
+use batch::{batch, check_batches, check_words, each_shared_name, has_batch, has_form, is_text};
 use placeholder::{MissingVar, Vars};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
@@ -33,9 +34,13 @@ pub(crate) type Variables = BTreeMap<String, Value>;
 /// # Placeholders
 ///
 /// `${name}` stands for the value of a variable, `${name|default}` has a value for where there is none, and
-/// `$${` is a literal `${`. A JSON string that is one placeholder and nothing else becomes the value with its
-/// type (a number stays a number); in a longer text the value is put in as text. `{"$text": "${id}"}` is a string in
-/// any case, for servers that want `"id": "17"`. The names, in the order they are looked up:
+/// `$${` is a literal `${`. `${name + 5}` and `${name - 5}`, with the spaces, stand for a whole number so much further
+/// on or back; a value that is none counts as missing. A JSON string that is one placeholder and nothing else becomes the value with its
+/// type (a number stays a number), and a default that is a number, `true`, `false` or `null` is one: `"${cursor|0}"`
+/// becomes `0`. In a longer text the value is put in as text. `{"$text": "${id}"}` is a string in
+/// any case, for servers that want `"id": "17"`; as the whole of what is sent it is that text, with no quotes. It may be
+/// put together of parts, and a part may be JSON: `{"$text": ["42${id}", {"$json": ["join", "${room}"]}]}` sends
+/// `427["join","btc"]`, with what is in `room` escaped as JSON wants it. The names, in the order they are looked up:
 ///
 /// | name | value | where |
 /// |---|---|---|
@@ -44,8 +49,8 @@ pub(crate) type Variables = BTreeMap<String, Value>;
 /// | any | the subscription's variables, then what its acknowledgement bound | subscriptions |
 /// | `id` | the number of this frame: it counts up over the feed's life and is never used again | not in replies |
 /// | `subscribe_id` | the `id` of the subscription's latest subscribe message on this connection | subscriptions: `unsubscribe`, `probe`, matchers |
-/// | `cursor` | how far the subscription's data has come | subscriptions |
-/// | any | what rules and the login captured from this connection | everywhere |
+/// | `cursor` | how far the subscription's data has come; in the login and the URL, that of the whole feed | subscriptions, the login, the URL |
+/// | any | what rules, the login and keepalives captured from this connection, and of what `keep` names from earlier ones | everywhere |
 /// | `epoch`, `attempt` | the connection, and the attempt that made it, each counted from 1 | everywhere |
 /// | `time_s`, `time_ms`, `time_us` | the wall clock, in whole seconds, milliseconds or microseconds since 1970 | everywhere |
 /// | `time_iso` | the same as `2026-11-21T10:00:00.000Z` | everywhere |
@@ -55,7 +60,7 @@ pub(crate) type Variables = BTreeMap<String, Value>;
 /// In JSON `{"$each": T}` becomes an array with `T` for each subscription of a batch, and
 /// `{"$join": "T.${symbol}", "with": ","}` a string of all of them (`with` is `,` if left out). Outside of them
 /// the subscriptions of a batch agree: those whose variables differ there do not share a message. A template with neither
-/// is for one subscription, and so is a closure. `{"$text": ["/market/ticker:", {"$join": "${symbol}"}]}` puts texts and joined ones together.
+/// is for one subscription, and so is a closure. They are for `subscribe` and `unsubscribe`, and refused where nothing is sent for subscriptions. `{"$text": ["/market/ticker:", {"$join": "${symbol}"}]}` puts texts and joined ones together.
 ///
 /// ```
 /// use livefeed::Template;
@@ -110,6 +115,18 @@ impl Template {
             Form::Json(value) => has_batch(value),
             Form::Text(_) | Form::Closure(_) => false,
         }
+    }
+
+    /// Whether it is a closure, of which nothing is known.
+    pub(crate) fn is_closure(&self) -> bool {
+        matches!(self.0, Form::Closure(_))
+    }
+
+    /// Whether it may have a placeholder of one of these names; of a closure that can't be told.
+    pub(crate) fn may_use(&self, is_meant: impl Fn(&str) -> bool) -> bool {
+        let mut uses = self.is_closure();
+        self.each_placeholder(&mut |name, _| uses |= is_meant(name));
+        uses
     }
 
     fn is_unclosed(&self) -> bool {
@@ -168,6 +185,7 @@ impl Template {
     /// Checks what the types can't; `known` says whether a variable can have a value here.
     pub(crate) fn check(&self, known: &dyn Fn(&str) -> bool) -> Result<(), String> {
         if let Form::Json(value) = &self.0 {
+            check_words(value)?;
             check_batches(value, false)?;
         }
         if self.is_unclosed() {
@@ -179,6 +197,16 @@ impl Template {
             problem = problem.take().or(wrong);
         });
         problem.map_or(Ok(()), Err)
+    }
+
+    /// The same where it is not for subscriptions.
+    pub(crate) fn check_single(&self, known: &dyn Fn(&str) -> bool) -> Result<(), String> {
+        if self.is_batchable() {
+            let problem = "has an \"$each\" or a \"$join\", which stand for the subscriptions of a message, where there are none: \
+                           they are for `subscribe` and `unsubscribe`";
+            return Err(problem.into());
+        }
+        self.check(known)
     }
 
     /// The message for these members; for none, that of the connection alone. The error names what is missing and
@@ -210,10 +238,12 @@ impl Template {
                 let text = placeholder::text(text.expose(), &vars(first)).map_err(missing)?;
                 Ok(Content::Text(text.into()))
             }
-            Form::Json(value) => {
+            Form::Json(template) => {
                 let all: Vec<_> = members.iter().map(|member| vars(Some(member))).collect();
-                let value = batch(value, &vars(first), &all)?;
-                Ok(Content::Text(value.to_string().into()))
+                match batch(template, &vars(first), &all)? {
+                    Value::String(text) if is_text(template) => Ok(Content::Text(text.into())),
+                    value => Ok(Content::Text(value.to_string().into())),
+                }
             }
             Form::Closure(make) => {
                 let context = TemplateContext::new(frame, first, message);
@@ -282,12 +312,14 @@ pub(crate) struct FrameVars {
     pub(crate) id: Option<u64>,
     /// What was captured from this connection.
     pub(crate) captures: Arc<Variables>,
+    /// How far the data of the feed has come, where an attempt is made from that.
+    pub(crate) cursor: Option<Value>,
 }
 
 impl FrameVars {
     /// Those of a connection on which nothing was captured yet, for a frame without a number.
     pub(crate) fn new(epoch: u64, attempt: u32, time: SystemTime) -> Self {
-        Self { epoch, attempt, time, id: None, captures: Arc::default() }
+        Self { epoch, attempt, time, id: None, captures: Arc::default(), cursor: None }
     }
 }
 
@@ -307,6 +339,9 @@ impl Vars for FrameVars {
         let since = || self.time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
         if name == "id" {
             return self.id.map(Value::from);
+        }
+        if name == "cursor" {
+            return self.cursor.clone();
         }
         if let Some(value) = self.captures.get(name) {
             return Some(value.clone());
@@ -409,8 +444,10 @@ impl Vars for Scope<'_> {
         if let Some(value) = self.member.and_then(|member| member.own(name)) {
             return Some(value);
         }
-        if name == "cursor" {
-            return self.member.and_then(|member| member.cursor.clone());
+        if name == "cursor"
+            && let Some(cursor) = self.member.and_then(|member| member.cursor.clone())
+        {
+            return Some(cursor);
         }
         self.frame.var(name)
     }
@@ -459,7 +496,8 @@ impl TemplateContext {
         Scope { frame: &self.frame, member: self.member.as_ref(), message }.var(name)
     }
 
-    /// The last message of the subscription's data, from an earlier connection too; `None` if there was none.
+    /// The last message of the subscription's data, from an earlier connection too; `None` if there was none, and in
+    /// what is not sent for a subscription. It is kept for subscriptions with a closure among their templates.
     pub fn last_message(&self) -> Option<&Message> {
         self.member.as_ref()?.last.as_ref()
     }

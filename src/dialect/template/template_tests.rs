@@ -163,6 +163,33 @@ fn what_can_t_be_is_found_before() {
 }
 
 #[test]
+fn words_that_are_not_ours_are_refused_where_they_were_meant_to_be() {
+    for (template, problem) in [
+        (json!({"a": {"$env": "TOKEN"}}), "has a {\"$env\": ..}, which is for the files of the command line"),
+        (json!([{"$file": "token"}]), "has a {\"$file\": ..}"),
+        (json!({"a": {"$evn": "TOKEN"}}), "has a \"$evn\": did you mean \"$env\"?"),
+        (json!({"a": {"$eahc": "x"}}), "has a \"$eahc\": did you mean \"$each\"?"),
+        (json!({"a": {"$jion": "x"}}), "did you mean \"$join\"?"),
+        (json!({"a": {"$Each": "x"}}), "did you mean \"$each\"?"),
+        (json!({"a": {"$joins": "x"}}), "did you mean \"$join\"?"),
+        (json!({"a": {"$ech": "x"}}), "did you mean \"$each\"?"),
+    ] {
+        let template = Template::json(template);
+        let found = template.check(&|_| true).unwrap_err();
+        assert!(found.starts_with(problem) || found.ends_with(problem), "{found}");
+    }
+    for fine in ["$set", "$in", "$eq", "$ne", "$next", "$secret", "$é", "each", "env", "$"] {
+        assert_eq!(Template::json(json!({fine: {"a": 1}})).check(&|_| true), Ok(()), "{fine}");
+    }
+    // Nobody is there to stand for.
+    for single in [json!({"a": {"$each": "x"}}), json!({"a": {"$join": "x"}})] {
+        let single = Template::json(single);
+        assert_eq!(single.check(&|_| true), Ok(()));
+        assert!(single.check_single(&|_| true).unwrap_err().contains("`subscribe`"));
+    }
+}
+
+#[test]
 fn sizes_are_known_where_nothing_is_filled_in() {
     for (template, len) in [
         (json!("12345"), Some(5)),
@@ -244,6 +271,14 @@ fn a_text_stays_a_text_and_may_be_put_together() {
             json!({"$each": {"of": {"$text": "${depth}"}, "as": "${depth}"}}),
             r#"[{"as":5,"of":"5"},{"as":null,"of":"null"}]"#,
         ),
+        (json!({"$text": "${id}"}), "7"),
+        (
+            json!({"$text": ["42${id}", {"$json": ["sub", "${depth}", "a\"${symbol}"]}]}),
+            r#"427["sub",5,"a\"BTC"]"#,
+        ),
+        (json!({"a": {"$text": {"$json": {"b": "${id}"}}}}), r#"{"a":"{\"b\":7}"}"#),
+        (json!({"$text": ["1 ", {"$json": {"$each": "${symbol}"}}]}), r#"1 ["BTC","ETH"]"#),
+        (json!({"$each": {"$text": [{"$json": ["${symbol}"]}]}}), r#"["[\"BTC\"]","[\"ETH\"]"]"#),
     ] {
         let template = Template::json(template);
         assert_eq!(template.check(&|_| true), Ok(()));
@@ -257,6 +292,11 @@ fn a_text_stays_a_text_and_may_be_put_together() {
         json!({"$text": "a", "with": ","}),
         json!({"$text": [1]}),
         json!({"$text": [{"$each": "a"}]}),
+        json!({"$json": [1]}),
+        json!([{"$json": [1]}]),
+        json!({"$text": {"$json": 1, "b": 2}}),
+        json!({"$text": {"$json": [{"$json": 1}]}}),
+        json!({"$each": {"$text": {"$json": {"$each": "a"}}}}),
         json!({"$each": {"$text": [{"$join": "a"}]}}),
     ] {
         assert!(Template::json(wrong.clone()).check(&|_| true).is_err(), "{wrong}");

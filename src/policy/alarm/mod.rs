@@ -58,6 +58,8 @@ enum Topic {
     NoData(usize),
     Unmatched,
     Refused(SubscriptionId),
+    Failed(SubscriptionId),
+    Stale(SubscriptionId),
     Quarantined(SubscriptionId),
     Ceiling(Option<SubscriptionId>),
 }
@@ -223,11 +225,42 @@ impl Alarms {
         }
     }
 
+    /// The subscribe message of a subscription can't be made.
+    pub(crate) fn handle_failed(&mut self, at: Moment, subscription: SubscriptionId, detail: String) {
+        let topic = Topic::Failed(subscription.clone());
+        self.set(at.now, topic, true, AlertKind::SubscribeFailed { subscription, detail });
+    }
+
+    /// It could be made.
+    pub(crate) fn handle_made(&mut self, at: Moment, subscription: &SubscriptionId) {
+        if !self.standing.is_empty() {
+            self.clear(at.now, &Topic::Failed(subscription.clone()));
+        }
+    }
+
+    /// A subscription stays stale.
+    pub(crate) fn handle_stale(
+        &mut self,
+        at: Moment,
+        subscription: SubscriptionId,
+        age: Duration,
+        limit: Duration,
+    ) {
+        let topic = Topic::Stale(subscription.clone());
+        self.set(at.now, topic, true, AlertKind::SubscriptionStale { subscription, age, limit });
+    }
+
+    /// It does so no longer.
+    pub(crate) fn handle_healed(&mut self, at: Moment, subscription: &SubscriptionId) {
+        self.clear(at.now, &Topic::Stale(subscription.clone()));
+    }
+
     /// The server granted a subscription, or sent data for it.
     pub(crate) fn handle_granted(&mut self, at: Moment, subscription: &SubscriptionId) {
         if !self.standing.is_empty() {
             self.clear(at.now, &Topic::Refused(subscription.clone()));
             self.clear(at.now, &Topic::Quarantined(subscription.clone()));
+            self.clear(at.now, &Topic::Failed(subscription.clone()));
         }
     }
 
@@ -239,6 +272,7 @@ impl Alarms {
     /// It is wanted no more.
     pub(crate) fn handle_withdrawn(&mut self, at: Moment, subscription: &SubscriptionId) {
         self.handle_granted(at, subscription);
+        self.handle_healed(at, subscription);
         self.clear(at.now, &Topic::Ceiling(Some(subscription.clone())));
     }
 

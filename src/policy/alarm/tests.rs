@@ -47,6 +47,9 @@ impl World {
     /// Time passes, and is told of at each deadline on the way.
     fn pass(&mut self, time: Duration) {
         let end = self.at.now + time;
+        // A deadline may have come while nobody looked.
+        self.alarms.handle_timeout(self.at);
+        self.collect();
         loop {
             let next = self.alarms.next_deadline().filter(|next| *next <= end);
             let read = self.alarms.unmatched_over().map(|over| self.at.now + (over - self.at.read));

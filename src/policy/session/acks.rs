@@ -1,27 +1,19 @@
 //! The machine and the server's answers: acknowledgements, refusals, ends of subscriptions, and their absence.
 //!
-//! Late answers do no harm: what is wanted no more, or was asked for anew since, stands in no message that an answer
-//! could be for.
+//! Late answers do no harm: what is wanted no more, or was ended since to be asked for anew, stands in no message that an
+//! answer could be for. But the answer to any message counts that was written again only for want of an answer, and one
+//! that grants what was refused has it in force all the same.
 
 use super::{Action, Phase, Session};
-use crate::class::{ErrorClass, OnAckTimeout};
+use crate::class::ErrorClass;
 use crate::clock::Stamp;
 use crate::error::EndReason;
-use crate::event::{Ended, Event, Refused};
 use crate::health::SubscriptionState;
 use crate::policy::freshness::Key;
+use crate::policy::ledger::Grant;
 use crate::policy::subscriptions::{AckPolicy, Entry};
 use std::collections::HashSet;
 use std::time::Duration;
-
-/// After which delay a refused subscription is tried again, if the server does not say.
-const RETRY: Duration = Duration::from_secs(30);
-
-/// The same for one that the server ended, and for the halves of a message that it refused.
-const AGAIN: Duration = Duration::from_secs(1);
-
-/// How often a subscribe message is written without an answer before the connection is given up.
-const TRIES: u32 = 3;
 
 /// The server's words are cut to so many characters.
 const WORDS: usize = 256;
@@ -50,58 +42,150 @@ pub(super) fn cut(mut detail: String) -> String {
     detail
 }
 
+/// What an acknowledgement was understood to be for.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Granted {
+    /// The subscriptions, those that are wanted no more included.
+    pub(crate) keys: Vec<Key>,
+    /// It is for an older subscription of a name, and says nothing of those that there are.
+    pub(crate) late: bool,
+    /// Those of the keys for which it is one of several answers that count.
+    pub(crate) grants: Vec<(Key, Grant)>,
+}
+
+impl Granted {
+    /// Whether nothing is known that it could be for.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.keys.is_empty() && !self.late
+    }
+}
+
 impl Session {
-    /// The server granted something. Gives the subscriptions it is about, those that are wanted no more included;
-    /// none: nothing is known that it could be for.
-    pub(crate) fn handle_ack(&mut self, now: Stamp, about: About<'_>) -> Vec<Key> {
-        let Phase::Up(up) = &mut self.phase else { return Vec::new() };
-        let meant = match about {
+    /// The server granted something, and said whether nothing was missed before it.
+    pub(crate) fn handle_ack_with(&mut self, now: Stamp, about: About<'_>, resumed: Option<bool>) -> Granted {
+        self.resumed = resumed;
+        let granted = self.handle_ack(now, about);
+        self.resumed = None;
+        granted
+    }
+
+    /// The server granted something.
+    pub(crate) fn handle_ack(&mut self, now: Stamp, about: About<'_>) -> Granted {
+        let Phase::Up(up) = &mut self.phase else { return Granted::default() };
+        let mut late = false;
+        let mut grants = Vec::new();
+        let keys = match about {
             About::Frame(frame) => match up.ledger.take_unsubscribe(frame) {
                 Some(key) => vec![key],
-                None => self.granted(now, Some(frame)),
+                None => self.granted(now, Some(frame), &mut grants),
             },
             About::Oldest => {
                 let oldest = up.ledger.oldest();
-                self.granted(now, oldest)
+                self.granted(now, oldest, &mut grants)
             }
             About::All => {
-                let keys = up.ledger.take_all();
+                let mut keys = up.ledger.take_all();
+                keys.sort_unstable();
+                keys.dedup();
                 for key in &keys {
                     self.confirm(now, *key, false);
                 }
+                keys.extend(self.parted(now, about));
                 keys
             }
             About::Keys(keys) => {
-                let keys: Vec<_> =
-                    keys.iter().copied().filter(|key| self.subscriptions.get(*key).is_some()).collect();
-                for key in &keys {
-                    if !self.is_late(now, *key) {
-                        self.granted_one(now, *key);
+                let mut meant = Vec::new();
+                let wanted = self.without_blocked(keys);
+                for key in self.parting_of(about) {
+                    if self.is_late_for_parting(now, key) {
+                        late = true;
+                    } else {
+                        self.part(now, key);
+                        meant.push(key);
                     }
                 }
-                keys
+                for key in wanted {
+                    if self.is_late(now, key) {
+                        late = true;
+                    } else {
+                        self.granted_one(now, key, None, &mut grants);
+                        meant.push(key);
+                    }
+                }
+                meant
             }
-            About::Listed { frame, listed, complete } => self.granted_list(now, frame, listed, complete),
+            About::Listed { frame, listed, complete } => {
+                self.granted_list(now, frame, listed, complete, &mut grants)
+            }
         };
         self.let_out(now);
-        meant
+        Granted { keys, late, grants }
+    }
+
+    /// Those whose end waited that were granted.
+    fn parted(&mut self, now: Stamp, about: About<'_>) -> Vec<Key> {
+        let keys = self.parting_of(about);
+        keys.iter().for_each(|key| self.part(now, *key));
+        keys
     }
 
     /// The message of this number is granted.
-    fn granted(&mut self, now: Stamp, frame: Option<u64>) -> Vec<Key> {
+    fn granted(&mut self, now: Stamp, frame: Option<u64>, grants: &mut Vec<(Key, Grant)>) -> Vec<Key> {
         let Phase::Up(up) = &mut self.phase else { return Vec::new() };
-        let Some(asked) = frame.and_then(|frame| up.ledger.take(frame)) else { return Vec::new() };
+        let Some(frame) = frame else { return Vec::new() };
+        let Some(asked) = up.ledger.take(frame) else {
+            // It was answered before: one that it refused is granted all the same.
+            let Some(key) = up.ledger.take_refused(frame) else { return Vec::new() };
+            let waits = |entry: &Entry| entry.is_pending() || entry.state == SubscriptionState::Refused;
+            if !self.subscriptions.get(key).is_some_and(waits) {
+                return Vec::new();
+            }
+            self.subscriptions.set_frame(key, frame);
+            self.confirm(now, key, false);
+            grants.push((key, Grant::First));
+            return vec![key];
+        };
+        self.note_answer(now, frame);
         for key in &asked.keys {
+            self.note_grant(frame, *key, grants);
             self.confirm(now, *key, false);
+        }
+        for key in &asked.gone {
+            self.note_grant(frame, *key, grants);
+            self.part_by(now, frame, *key);
         }
         [asked.keys, asked.gone].concat()
     }
 
-    /// One subscription is granted, if it was asked for.
-    fn granted_one(&mut self, now: Stamp, key: Key) {
+    fn note_answer(&mut self, now: Stamp, frame: u64) {
+        if let Phase::Up(up) = &mut self.phase {
+            let at = up.attention.attended(now.mono);
+            up.ledger.note_answer(frame, at);
+        }
+    }
+
+    fn note_grant(&mut self, frame: u64, key: Key, grants: &mut Vec<(Key, Grant)>) {
+        let Phase::Up(up) = &mut self.phase else { return };
+        let Some(grant) = up.ledger.grant(frame, key) else { return };
+        grants.push((key, grant));
+        let latest = self.subscriptions.get(key).map_or(frame, Entry::frame);
+        if grant != Grant::Older && latest != frame {
+            // What the server says of this message is about what is in force.
+            up.ledger.retry(latest, key);
+            self.subscriptions.set_frame(key, frame);
+        }
+    }
+
+    /// One subscription is granted, if it was asked for; by a message that is known, or by the oldest of its.
+    fn granted_one(&mut self, now: Stamp, key: Key, frame: Option<u64>, grants: &mut Vec<(Key, Grant)>) {
         let Phase::Up(up) = &mut self.phase else { return };
         let Some(entry) = self.subscriptions.get(key) else { return };
-        if up.ledger.strike(entry.frame, key) {
+        let frame = frame.unwrap_or_else(|| up.ledger.oldest_open(entry.frame(), key));
+        if up.ledger.strike(frame, key) {
+            self.note_answer(now, frame);
+            self.note_grant(frame, key, grants);
+            self.confirm(now, key, false);
+        } else if entry.state == SubscriptionState::Refused {
             self.confirm(now, key, false);
         }
     }
@@ -119,7 +203,9 @@ impl Session {
         frame: Option<u64>,
         listed: &[String],
         complete: bool,
+        grants: &mut Vec<(Key, Grant)>,
     ) -> Vec<Key> {
+        let about = About::Listed { frame, listed, complete };
         let named = self.subscriptions.listed(listed);
         let listed: HashSet<&str> = listed.iter().map(String::as_str).collect();
         let Phase::Up(up) = &mut self.phase else { return Vec::new() };
@@ -131,35 +217,48 @@ impl Session {
             }
             if complete {
                 let Some(asked) = up.ledger.take(frame) else { return meant };
+                self.note_answer(now, frame);
                 for key in asked.keys {
                     if self.subscriptions.get(key).is_some_and(is_listed) {
+                        self.note_grant(frame, key, grants);
                         self.confirm(now, key, false);
                         meant.push(key);
                     } else {
                         let detail = "not among what was granted".to_owned();
-                        self.refuse(now, key, ErrorClass::Refused, None, detail);
+                        self.refuse_by(now, frame, key, ErrorClass::Refused, None, detail);
                     }
                 }
-                meant.extend(asked.gone);
+                for key in asked.gone {
+                    self.note_grant(frame, key, grants);
+                    self.part_by(now, frame, key);
+                    meant.push(key);
+                }
             } else {
                 let asked = up.ledger.get(frame).map_or(&[][..], |asked| asked.keys.as_slice());
                 let is_meant = |key: &Key| self.subscriptions.get(*key).is_some_and(is_listed);
                 let granted: Vec<Key> = asked.iter().copied().filter(is_meant).collect();
                 for key in &granted {
-                    self.granted_one(now, *key);
+                    self.granted_one(now, *key, Some(frame), grants);
                 }
                 meant.extend(granted);
+                meant.extend(self.parted(now, about));
             }
             return meant;
         }
-        let in_force = |key: &Key| self.subscriptions.get(*key).is_some_and(|entry| entry.in_force);
-        meant = named.into_iter().filter(in_force).collect();
+        let held = |entry: &Entry| entry.in_force || entry.state == SubscriptionState::Refused;
+        meant = named.into_iter().filter(|key| self.subscriptions.get(*key).is_some_and(held)).collect();
         for key in &meant {
-            self.granted_one(now, *key);
+            self.granted_one(now, *key, None, grants);
         }
+        meant.extend(self.parted(now, about));
         if complete {
+            // It may have been made before the server had read the message.
+            for entry in self.subscriptions.values_mut().filter(|entry| entry.is_pending()) {
+                entry.unlisted |= !listed.contains(entry.topic());
+            }
             let is_missing = |entry: &Entry| {
-                let proven = entry.in_force && !entry.assumed && !entry.is_pending();
+                // What counts as refused was never in force, as far as anybody knows: it has no end.
+                let proven = entry.in_force && !entry.assumed && !entry.is_pending() && !entry.is_off();
                 proven && entry.want.payload && entry.state != SubscriptionState::Queued && !is_listed(entry)
             };
             let of = |(key, entry): (Key, &Entry)| is_missing(entry).then_some(key);
@@ -213,10 +312,25 @@ impl Session {
             About::Frame(_) | About::Oldest => {
                 let Some(frame) = frame else { return false };
                 match up.ledger.take(frame) {
-                    Some(asked) => match asked.keys.as_slice() {
-                        [one] if asked.members == 1 => self.refuse(now, *one, class, retry_after, detail),
-                        keys => self.bisect(now, keys, class, retry_after),
-                    },
+                    Some(mut asked) => {
+                        // Another message for it was granted: it refuses the second, and holds the first.
+                        asked.keys.retain(|key| !up.ledger.is_granted(*key));
+                        // Nor is one asked for again in parts that counts as refused already.
+                        if asked.members > 1 {
+                            let off = |key: &Key| self.subscriptions.get(*key).is_some_and(Entry::is_off);
+                            asked.keys.retain(|key| !off(key));
+                        }
+                        self.note_answer(now, frame);
+                        for key in &asked.gone {
+                            self.part_refused(now, frame, *key);
+                        }
+                        match asked.keys.as_slice() {
+                            [one] if asked.members == 1 => {
+                                self.refuse_by(now, frame, *one, class, retry_after, detail);
+                            }
+                            keys => self.bisect(now, keys, class, retry_after),
+                        }
+                    }
                     None if up.ledger.was_answered(frame) => {
                         self.revoke(now, frame, class, retry_after, detail);
                     }
@@ -225,26 +339,41 @@ impl Session {
                 true
             }
             About::All => {
-                let keys = up.ledger.take_all();
-                for key in &keys {
+                let mut keys = up.ledger.take_all();
+                keys.sort_unstable();
+                keys.dedup();
+                let granted = |key: &Key| up.ledger.is_granted(*key);
+                let refused: Vec<Key> = keys.iter().copied().filter(|key| !granted(key)).collect();
+                for key in &refused {
                     self.refuse(now, *key, class, retry_after, detail.clone());
                 }
-                !keys.is_empty()
+                let parting = self.parting_of(about);
+                for key in &parting {
+                    self.part_without_a_word(now, *key);
+                }
+                !keys.is_empty() || !parting.is_empty()
             }
             About::Keys(_) | About::Listed { .. } => {
-                let keys = self.resolve(about);
+                let parting = self.parting_of(about);
+                let keys = self.without_blocked(&self.resolve(about));
                 let by_name = matches!(about, About::Keys(_));
+                for key in &parting {
+                    if !(by_name && self.is_late_for_parting(now, *key)) {
+                        self.part_without_a_word(now, *key);
+                    }
+                }
                 for key in &keys {
                     if by_name && self.is_late(now, *key) {
                         continue;
                     }
                     let Phase::Up(up) = &mut self.phase else { break };
-                    let frame = self.subscriptions.get(*key).map_or(0, |entry| entry.frame);
-                    if up.ledger.strike(frame, *key) {
-                        self.refuse(now, *key, class, retry_after, detail.clone());
+                    let frame = self.subscriptions.get(*key).map_or(0, Entry::frame);
+                    let frame = up.ledger.oldest_open(frame, *key);
+                    if up.ledger.strike(frame, *key) && !up.ledger.is_granted(*key) {
+                        self.refuse_by(now, frame, *key, class, retry_after, detail.clone());
                     }
                 }
-                !keys.is_empty()
+                !keys.is_empty() || !parting.is_empty()
             }
         };
         self.let_out(now);
@@ -291,8 +420,14 @@ impl Session {
         {
             return true;
         }
-        let keys = self.resolve(about);
+        let parting = self.parting_of(about);
+        let keys = self.without_blocked(&self.resolve(about));
         let by_name = matches!(about, About::Keys(_) | About::Listed { frame: None, .. });
+        for key in &parting {
+            if !(by_name && self.is_own_end_of_parting(now, *key)) {
+                self.part_without_a_word(now, *key);
+            }
+        }
         for key in &keys {
             let Phase::Up(up) = &mut self.phase else { break };
             let Some(entry) = self.subscriptions.get(*key) else { continue };
@@ -301,7 +436,7 @@ impl Session {
                 continue;
             }
             let refused = entry.is_pending() && entry.want.ack != AckPolicy::None;
-            up.ledger.strike(entry.frame, *key);
+            up.ledger.strike(entry.frame(), *key);
             if refused && class != ErrorClass::Benign {
                 // What was never granted does not end: this is the answer that it waited for.
                 self.refuse(now, *key, class, retry_after, detail.clone());
@@ -310,7 +445,7 @@ impl Session {
             }
         }
         self.let_out(now);
-        !keys.is_empty()
+        !keys.is_empty() || !parting.is_empty()
     }
 
     /// The wanted subscriptions that are meant, each by itself.
@@ -321,7 +456,10 @@ impl Session {
             self.subscriptions.iter().filter_map(of).collect()
         };
         match about {
-            About::Frame(frame) => all(&|entry| entry.frame == frame),
+            About::Frame(frame) => {
+                let in_force = |key: &Key| self.subscriptions.get(*key).is_some_and(|entry| entry.in_force);
+                self.subscriptions.of_frame(frame).filter(in_force).collect()
+            }
             About::Oldest => {
                 let oldest = up.ledger.oldest();
                 oldest.and_then(|frame| up.ledger.get(frame)).map_or(Vec::new(), |asked| asked.keys.clone())
@@ -332,7 +470,7 @@ impl Session {
             }
             About::Listed { frame, listed, .. } => {
                 let is_meant =
-                    |entry: &Entry| entry.in_force && frame.is_none_or(|frame| entry.frame == frame);
+                    |entry: &Entry| entry.in_force && frame.is_none_or(|frame| entry.frame() == frame);
                 let named = self.subscriptions.listed(listed).into_iter();
                 named.filter(|key| self.subscriptions.get(*key).is_some_and(is_meant)).collect()
             }
@@ -340,7 +478,7 @@ impl Session {
     }
 
     /// The connection, or the feed, is of no use any more.
-    fn server_error(&mut self, fatal: bool, detail: String) -> bool {
+    pub(super) fn server_error(&mut self, fatal: bool, detail: String) -> bool {
         let Phase::Up(up) = &mut self.phase else { return false };
         if up.is_open() {
             up.fatal = fatal;
@@ -348,151 +486,5 @@ impl Session {
             self.actions.push_back(Action::Abort);
         }
         true
-    }
-
-    /// The server refused one subscription.
-    fn refuse(
-        &mut self,
-        now: Stamp,
-        key: Key,
-        class: ErrorClass,
-        retry_after: Option<Duration>,
-        detail: String,
-    ) {
-        let retry_in = match class {
-            ErrorClass::RetryLater => Some(self.at_least_floor(retry_after.unwrap_or(RETRY))),
-            _ => None,
-        };
-        let Some(subscription) = self.put_off(now, key, SubscriptionState::Refused) else { return };
-        self.totals.refused += 1;
-        let (time, epoch) = (now.wall, self.epoch);
-        let (id, words) = (subscription.clone(), detail.clone());
-        let event = Refused { time, epoch, subscription, class, detail, retry_in };
-        self.events.push_back(Event::Refused(Box::new(event)));
-        match retry_in {
-            Some(delay) => self.queue_later(key, now.mono + delay, None),
-            None => self.alarms_refused(now, id, words),
-        }
-    }
-
-    /// The server ended one subscription, if it was in force.
-    fn drop_one(
-        &mut self,
-        now: Stamp,
-        key: Key,
-        class: ErrorClass,
-        retry_after: Option<Duration>,
-        detail: String,
-    ) {
-        if !self.subscriptions.get(key).is_some_and(|entry| entry.in_force) {
-            return;
-        }
-        let retry_in = match class {
-            ErrorClass::Benign | ErrorClass::RetryLater => {
-                Some(self.at_least_floor(retry_after.unwrap_or(AGAIN)))
-            }
-            _ => None,
-        };
-        let Some(subscription) = self.put_off(now, key, SubscriptionState::Ended) else { return };
-        if let Some(entry) = self.subscriptions.get_mut(key) {
-            entry.gap = true;
-        }
-        self.totals.ended += 1;
-        let (time, epoch) = (now.wall, self.epoch);
-        let (id, words) = (subscription.clone(), detail.clone());
-        let event = Ended { time, epoch, subscription, class, detail, retry_in };
-        self.events.push_back(Event::Ended(Box::new(event)));
-        match retry_in {
-            Some(delay) => self.queue_later(key, now.mono + delay, None),
-            None => self.alarms_refused(now, id, words),
-        }
-    }
-
-    /// It is in force no more: nothing is owed for it.
-    fn put_off(
-        &mut self,
-        now: Stamp,
-        key: Key,
-        state: SubscriptionState,
-    ) -> Option<crate::message::SubscriptionId> {
-        self.quarantine.settled(key);
-        let Phase::Up(up) = &mut self.phase else { return None };
-        let entry = self.subscriptions.get_mut(key)?;
-        if entry.state == SubscriptionState::Queued {
-            self.outbox.cancel_subscribe(key);
-        }
-        if state != SubscriptionState::Queued {
-            entry.stale = None; // nor is it repaired
-        }
-        entry.state = state; // what it waited for has come
-        up.let_go(now.mono, key, entry);
-        entry.later = None;
-        entry.in_force = false;
-        entry.frame = 0; // the report that it was written may still come
-        entry.assumed = false;
-        entry.announced = false;
-        entry.tries = 0;
-        entry.patience = None;
-        Some(entry.want.id.clone())
-    }
-
-    /// A message for several was refused, and one of them may be the reason: they are asked for again in two parts, until
-    /// the one that is refused is alone.
-    fn bisect(&mut self, now: Stamp, keys: &[Key], class: ErrorClass, retry_after: Option<Duration>) {
-        let (first, second) = keys.split_at(keys.len() / 2);
-        for part in [first, second] {
-            let lot = Some(self.outbox.next_lot());
-            for key in part {
-                self.put_off(now, *key, SubscriptionState::Queued);
-                if class == ErrorClass::RetryLater {
-                    let delay = self.at_least_floor(retry_after.unwrap_or(AGAIN));
-                    self.queue_later(*key, now.mono + delay, lot);
-                } else {
-                    self.queue_again(*key, lot);
-                }
-            }
-        }
-    }
-
-    /// The socket was empty: whose answer is over its time?
-    pub(super) fn judge_acks(&mut self, now: Stamp) {
-        loop {
-            let Phase::Up(up) = &mut self.phase else { return };
-            if !up.is_open() {
-                return;
-            }
-            let at = up.attention.attended(now.mono);
-            let Some((key, since)) = up.acks.take_due(at) else { return };
-            let waited = at.saturating_duration_since(since);
-            let Some(entry) = self.subscriptions.get_mut(key).filter(|entry| entry.is_pending()) else {
-                continue;
-            };
-            let (AckPolicy::Awaited { then, .. } | AckPolicy::FirstData { then, .. }) = entry.want.ack else {
-                continue;
-            };
-            entry.tries += 1;
-            let subscription = entry.want.id.clone();
-            match then {
-                OnAckTimeout::Accept => self.confirm(now, key, true),
-                OnAckTimeout::Refuse => {
-                    up.ledger.strike(entry.frame, key);
-                    let detail = format!("no answer within {:.3} s", waited.as_secs_f64());
-                    self.refuse(now, key, ErrorClass::Refused, None, detail);
-                    // The server may hold it all the same: its end is told to it.
-                    if let Some(entry) = self.subscriptions.get_mut(key) {
-                        entry.in_force = true;
-                    }
-                }
-                OnAckTimeout::Retry if entry.tries < TRIES => {
-                    up.ledger.strike(entry.frame, key);
-                    entry.frame = 0;
-                    self.queue_again(key, None);
-                }
-                OnAckTimeout::Retry | OnAckTimeout::Reconnect => {
-                    up.end(EndReason::AckOverdue { subscription, waited });
-                    self.actions.push_back(Action::Abort);
-                }
-            }
-        }
     }
 }

@@ -99,6 +99,30 @@ impl Session {
         }
     }
 
+    /// A subscription stays stale, though a new connection was made, or because none is to be made.
+    pub(super) fn alarms_stale(&mut self, now: Stamp, id: SubscriptionId, age: Duration, limit: Duration) {
+        self.alarm(now, |alarms, at| alarms.handle_stale(at, id, age, limit));
+    }
+
+    /// Its data has come for as long as its limit.
+    pub(super) fn alarms_healed(&mut self, now: Stamp, key: Key) {
+        if let Some(id) = self.subscriptions.get(key).map(|entry| entry.want.id.clone()) {
+            self.alarm(now, |alarms, at| alarms.handle_healed(at, &id));
+        }
+    }
+
+    /// The message of a subscription can't be made.
+    pub(super) fn alarms_failed(&mut self, now: Stamp, subscription: SubscriptionId, detail: String) {
+        self.alarm(now, |alarms, at| alarms.handle_failed(at, subscription, detail));
+    }
+
+    /// It could be made, and is written.
+    pub(super) fn alarms_made(&mut self, now: Stamp, key: Key) {
+        if let Some(id) = self.subscriptions.get(key).map(|entry| entry.want.id.clone()) {
+            self.alarm(now, |alarms, at| alarms.handle_made(at, &id));
+        }
+    }
+
     /// The server granted a subscription, or sent data for it.
     pub(super) fn alarms_granted(&mut self, now: Stamp, key: Key) {
         if let Some(id) = self.subscriptions.get(key).map(|entry| entry.want.id.clone()) {

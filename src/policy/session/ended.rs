@@ -1,11 +1,11 @@
 //! The machine at the end of a connection or an attempt: what is said, and what comes next.
 
-use super::{Action, Outcome, Phase, Session};
+use super::up::Up;
+use super::{Action, Detour, Outcome, Phase, Session};
 use crate::clock::Stamp;
 use crate::error::{CloseReason, EndReason};
 use crate::event::{AlertKind, Closed, Disconnected, Event};
 use crate::policy::quarantine;
-use crate::policy::subscriptions::Entry;
 use crate::policy::verdict::Decision;
 use std::time::{Duration, Instant};
 
@@ -56,32 +56,49 @@ impl Session {
         for ticket in self.outbox.clear() {
             self.outcomes.push_back((ticket, Outcome::Dropped { epoch }));
         }
-        self.subscriptions.values_mut().for_each(Entry::reset);
+        self.subscriptions.reset();
         self.ladder.handle_ended();
+        let mut found = false;
         if let Some(up) = &up {
             let lasted = now.mono.saturating_duration_since(up.since);
-            let by_server = quarantine::hung_up(&reason)
-                || matches!(reason, EndReason::ServerError { .. } | EndReason::AckOverdue { .. });
+            let by_server = quarantine::hung_up(&reason) || matches!(reason, EndReason::ServerError { .. });
+            if let Some((key, times)) = up.accused
+                && self.quarantine.sentence(key, now.mono, times)
+            {
+                self.alarms_quarantined(now, key, times);
+            }
             // The first time is no pattern: all are replayed at once.
             let pattern = self.hang_ups > 0 || self.quarantine.has_doubts();
             let soon = by_server && lasted < quarantine::PROBATION;
             self.hang_ups = if soon { self.hang_ups.saturating_add(1) } else { 0 };
-            for (key, ends) in self.quarantine.ended(now.mono, by_server && pattern) {
+            let quarantined = self.quarantine.ended(now.mono, by_server && pattern);
+            found = !quarantined.is_empty();
+            for (key, ends) in quarantined {
                 self.alarms_quarantined(now, key, ends);
             }
         }
         let got_data = up.as_ref().is_some_and(|up| up.last_data.is_some());
         let asked_for = matches!(reason, EndReason::Reconnect | EndReason::ServerNotice { .. });
-        if std::mem::take(&mut self.switch) || !(got_data || asked_for) {
+        let detour = self.detour == Detour::Now;
+        if detour {
+            self.detour = Detour::None;
+        }
+        if std::mem::take(&mut self.switch) || !(got_data || asked_for || detour) {
             self.endpoint = (self.endpoint + 1) % self.settings.endpoints.max(1);
         }
-        let decision = if up.as_ref().is_some_and(|up| up.fatal) { Decision::Fatal } else { decision };
+        let decision = match decision {
+            _ if up.as_ref().is_some_and(|up| up.fatal) => Decision::Fatal,
+            // That they want nothing of us there is no reason to keep away from the endpoints.
+            Decision::RetrySlowly if detour && !was_connected => Decision::Retry,
+            decision => decision,
+        };
         let mut good = asked_for;
         if let Some(up) = &up {
             self.down_since = now.mono;
-            let ended_stale = matches!(reason, EndReason::Stale { .. });
-            let lasted = now.mono.saturating_duration_since(up.since);
-            if self.backoff.is_stable(lasted, up.last_data.is_some(), ended_stale) {
+            let ended_stale = matches!(reason, EndReason::Stale { .. }) && !up.witnessed;
+            // Once it is known why the server hangs up, the others need not wait for that. Each time takes longer to come:
+            // what is quarantined is not asked for again before its term is over, and that doubles.
+            if found || self.is_stable(now, up, ended_stale) {
                 self.backoff.reset();
             }
             // Whatever delivered data was no failure; only the delays remember how it ended.
@@ -118,7 +135,8 @@ impl Session {
         };
         // A server that sends everybody away at once, each time, is not hammered.
         let notice = matches!(reason, EndReason::ServerNotice { .. });
-        self.hasty = if notice && !got_data { self.hasty.saturating_add(1) } else { 0 };
+        let hasty = notice && !up.is_some_and(|up| self.is_stable(now, &up, false));
+        self.hasty = if hasty { self.hasty.saturating_add(1) } else { 0 };
         let welcome = notice && self.hasty <= 1;
         let delay = match decision {
             _ if reason == EndReason::Reconnect || welcome => self.backoff.soon(),
@@ -171,6 +189,12 @@ impl Session {
         self.events.push_back(Event::Closed(Box::new(closed)));
         self.phase = Phase::Closed(reason);
         self.actions.push_back(Action::Exit);
+    }
+
+    /// Whether the connection was one to go on from.
+    fn is_stable(&self, now: Stamp, up: &Up, ended_stale: bool) -> bool {
+        let lasted = now.mono.saturating_duration_since(up.since);
+        self.backoff.is_stable(lasted, up.last_data.is_some(), ended_stale)
     }
 
     fn disconnected(

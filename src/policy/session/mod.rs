@@ -8,7 +8,9 @@ mod alarms;
 mod ended;
 mod hours;
 mod notices;
+mod parting;
 mod recv;
+mod refusals;
 mod repair;
 mod replay;
 mod report;
@@ -24,6 +26,8 @@ use super::demand::{self, Demand};
 use super::freshness::Key;
 use super::hours::{Calendar, HourLimit, Timetable};
 use super::ladder::{Ladder, Rung};
+pub(crate) use super::ledger::Grant;
+#[allow(unused_imports, reason = "the engine takes it up next")]
 use super::liveness;
 use super::outbox::Outbox;
 use super::pulse::Pulse;
@@ -35,10 +39,10 @@ use crate::event::{AlertStatus, Connecting, Event};
 use crate::measures::Measures;
 use crate::message::{Content, SubscriptionId};
 #[allow(unused_imports, reason = "the engine takes it up next")]
-pub(crate) use acks::About;
+pub(crate) use acks::{About, Granted};
 use alarms::Watch;
 use report::Totals;
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use up::Up;
@@ -59,6 +63,8 @@ pub(crate) struct Settings {
     pub(crate) max_downtime: Option<Duration>,
     /// How long the peer may take to answer a Close.
     pub(crate) close_wait: Duration,
+    /// What a Close says that leaves one connection for the next.
+    pub(crate) leave_code: u16,
     /// The bound on what the application has waiting to be written, in bytes.
     pub(crate) outbox_bytes: usize,
     /// What is done when the connection as a whole is stale. Empty: a new connection.
@@ -110,6 +116,43 @@ enum Phase {
     Closed(CloseReason),
 }
 
+/// So many names are remembered at the most.
+const LEFT: usize = 16 * 1024;
+
+/// The names that had data and are wanted no more, with when the last came: should one be wanted again, what comes then does
+/// not join up with it.
+#[derive(Debug, Default)]
+struct Left {
+    last: HashMap<SubscriptionId, Option<Stamp>>,
+    /// There were too many: any name may be among them.
+    overflowed: bool,
+}
+
+impl Left {
+    fn insert(&mut self, id: SubscriptionId, last: Option<Stamp>) {
+        if self.last.len() >= LEFT {
+            self.last.clear();
+            self.overflowed = true;
+        }
+        self.last.insert(id, last);
+    }
+
+    /// When this name had its last data, if it was wanted before and is not.
+    fn take(&mut self, id: Option<&SubscriptionId>) -> Option<Option<Stamp>> {
+        self.last.remove(id?).or(self.overflowed.then_some(None))
+    }
+}
+
+/// Where the server sent the feed to is no endpoint: what becomes of it says nothing about those.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Detour {
+    None,
+    /// The next attempt goes there.
+    Next,
+    /// This attempt or connection is the one.
+    Now,
+}
+
 pub(crate) struct Session {
     settings: Settings,
     backoff: Backoff,
@@ -130,12 +173,18 @@ pub(crate) struct Session {
     endpoint: usize,
     /// That of the last connection.
     connected_endpoint: usize,
+    /// The redacted URL that the last attempt went to.
+    place: Option<String>,
+    /// Whether the server sent the feed somewhere else than to the endpoints.
+    detour: Detour,
     /// The next attempt goes to the next endpoint, whatever becomes of this connection.
     switch: bool,
-    /// Connections in a row without data that ended by a notice of the server.
+    /// Connections in a row that ended soon, or without data, by a notice of the server.
     hasty: u32,
     /// Connections in a row that the server ended soon.
     hang_ups: u32,
+    /// Whether nothing was missed before what is acknowledged just now, if that is said.
+    resumed: Option<bool>,
     /// The last epoch that was established.
     epoch: u64,
     /// Attempts since the last connection.
@@ -156,7 +205,10 @@ pub(crate) struct Session {
     events: VecDeque<Event>,
     actions: VecDeque<Action>,
     outcomes: VecDeque<(u64, Outcome)>,
+    /// See [`Self::poll_settled`].
+    settled: VecDeque<Key>,
     last_ticket: u64,
+    left: Left,
 }
 
 impl Session {
@@ -181,9 +233,12 @@ impl Session {
             ladder: Ladder::new(Arc::clone(&settings.repair)),
             endpoint: 0,
             connected_endpoint: 0,
+            place: None,
+            detour: Detour::None,
             switch: false,
             hasty: 0,
             hang_ups: 0,
+            resumed: None,
             settings,
             phase: Phase::Waiting { until: now.mono },
             subscriptions: Subscriptions::default(),
@@ -202,7 +257,9 @@ impl Session {
             events: VecDeque::new(),
             actions: VecDeque::new(),
             outcomes: VecDeque::new(),
+            settled: VecDeque::new(),
             last_ticket: 0,
+            left: Left::default(),
         };
         session.set_hours_deadline(now);
         session
@@ -224,17 +281,28 @@ impl Session {
                 entry.gap = gap;
             }
         }
+        if replaced.is_none()
+            && let Some(last) = self.left.take(self.subscriptions.get(key).map(|entry| &entry.want.id))
+            && let Some(entry) = self.subscriptions.get_mut(key)
+        {
+            entry.last_data = last;
+            entry.gap = matches!(self.phase, Phase::Up(_)); // else the gap of the reconnect is its
+        }
         if self.is_connected() {
             self.enlist(now, key, false);
         }
         (key, replaced.map(|(old, _)| (old, ended)))
     }
 
-    /// Wants a subscription no more. Says its key, and whether something has to be written to end it.
+    /// Wants a subscription no more. Says its key, and whether something has to be written to end it, now or, if it
+    /// [is parting](Self::is_parting), once its answer is here.
     pub(crate) fn handle_unsubscribe(&mut self, now: Stamp, id: &SubscriptionId) -> Option<(Key, bool)> {
         let (key, entry) = self.subscriptions.remove(id)?;
         let to_write = self.withdraw(now.mono, key, &entry);
         self.alarms_withdrawn(now, id);
+        if entry.last_data.is_some() {
+            self.left.insert(id.clone(), entry.last_data);
+        }
         Some((key, to_write))
     }
 
@@ -267,7 +335,7 @@ impl Session {
             Phase::Up(up) if up.is_open() => {
                 let limit = self.settings.close_wait.min(Duration::from_millis(500));
                 up.begin_close(EndReason::Reconnect, now.mono + limit);
-                self.outbox.push_close(Some(1000));
+                self.outbox.push_close(Some(self.settings.leave_code));
             }
             Phase::Up(_) | Phase::Dialing | Phase::Closed(_) => {}
         }
@@ -300,6 +368,7 @@ impl Session {
     pub(crate) fn handle_connecting(&mut self, now: Stamp, endpoint: String) {
         if matches!(self.phase, Phase::Dialing) {
             let (time, epoch, attempt) = (now.wall, self.epoch + 1, self.attempt);
+            self.place = Some(endpoint.clone());
             self.events.push_back(Event::Connecting(Box::new(Connecting { time, epoch, attempt, endpoint })));
         }
     }
@@ -313,6 +382,9 @@ impl Session {
                 if now.mono >= *until {
                     self.attempt += 1;
                     self.phase = Phase::Dialing;
+                    if self.detour == Detour::Next {
+                        self.detour = Detour::Now;
+                    }
                     let (epoch, attempt, endpoint) = (self.epoch + 1, self.attempt, self.endpoint);
                     self.actions.push_back(Action::Dial { epoch, attempt, endpoint });
                 }

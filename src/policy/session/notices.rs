@@ -1,12 +1,13 @@
 //! The machine and what the server announces or asks for: notices, replies, keepalives.
 
 use super::acks::cut;
-use super::{Action, Phase, Session};
+use super::{Action, Detour, Phase, Session};
 use crate::class::NoticeAction;
 use crate::clock::Stamp;
 use crate::error::EndReason;
 use crate::event::AlertKind;
 use crate::message::Content;
+use std::time::Duration;
 
 impl Session {
     /// The server announced something.
@@ -30,6 +31,10 @@ impl Session {
             NoticeAction::ResubscribeAll => {
                 self.resume(now);
                 self.make_all_again(now);
+            }
+            NoticeAction::GoTo(_) => {
+                self.detour = Detour::Next;
+                self.leave(now, EndReason::ServerNotice { detail });
             }
             NoticeAction::NextEndpoint => {
                 self.switch = true;
@@ -59,8 +64,9 @@ impl Session {
         }
     }
 
-    /// What a dialect answers. A server that asks for more and takes none ends the connection by that.
-    pub(crate) fn handle_dialect_reply(&mut self, content: Content) {
+    /// An answer that takes no other's place: to data, or of a dialect. A server that asks for more and takes none ends
+    /// the connection by that.
+    pub(crate) fn handle_answering(&mut self, content: Content) {
         let bound = self.settings.outbox_bytes;
         if let Phase::Up(up) = &mut self.phase
             && up.is_open()
@@ -79,6 +85,20 @@ impl Session {
             if let Some(schedule) = up.keepalives.get_mut(index) {
                 schedule.handle_answer(at);
             }
+        }
+    }
+
+    /// The server refused what the keepalive of an index asked for: the next connection logs in afresh.
+    pub(crate) fn handle_answer_refused(&mut self, detail: String) {
+        self.server_error(false, detail);
+    }
+
+    /// The keepalive of this index is from now on sent so often.
+    pub(crate) fn handle_period(&mut self, index: usize, period: Duration) {
+        if let Phase::Up(up) = &mut self.phase
+            && let Some(schedule) = up.keepalives.get_mut(index)
+        {
+            schedule.set_period(period);
         }
     }
 
@@ -112,13 +132,16 @@ impl Session {
         }
     }
 
-    /// The socket was empty: is an answer to a keepalive overdue?
+    /// The socket was empty: is an answer to a keepalive overdue, or a heartbeat?
     pub(super) fn judge_keepalives(&mut self, now: Stamp) {
         self.queue_keepalives(now); // the controller is late
         let Phase::Up(up) = &mut self.phase else { return };
         let at = up.attention.attended(now.mono);
         if let Some(waited) = up.keepalives.iter().filter_map(|schedule| schedule.overdue(at)).max() {
             up.end(EndReason::KeepaliveOverdue { waited });
+            self.actions.push_back(Action::Abort);
+        } else if let Some(waited) = up.heartbeat.overdue(at) {
+            up.end(EndReason::HeartbeatOverdue { waited });
             self.actions.push_back(Action::Abort);
         }
     }

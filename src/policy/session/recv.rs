@@ -41,7 +41,10 @@ impl Session {
         self.totals.unmatched += cycle.unmatched;
         if cycle.messages > 0 {
             up.last_message = Some(now);
+            up.heartbeat.handle_message(at);
         }
+        // A peer that floods with pings would put it off for ever.
+        let mute = up.heartbeat.flooded(at).filter(|_| up.is_open());
         // Whose limit is another by what was learned from this.
         let mut learned = Vec::new();
         if cycle.data > 0 {
@@ -57,7 +60,9 @@ impl Session {
             self.pulse.handle_data(now.mono, cycle.data);
         }
         for mark in cycle.marks {
-            self.handle_mark(mark, at);
+            if self.handle_mark(mark, at) {
+                self.alarms_healed(now, mark.key);
+            }
         }
         let Phase::Up(up) = &mut self.phase else { return };
         for key in cycle.kept {
@@ -71,6 +76,7 @@ impl Session {
             }
         }
         let mut first = Vec::new();
+        let mut healed = Vec::new();
         for (key, count) in cycle.touched {
             up.freshness.handle_data(*key, StaleCause::Silent, at);
             if let Some(entry) = self.subscriptions.get_mut(*key) {
@@ -80,17 +86,23 @@ impl Session {
                 if entry.demand.handle_data(at) {
                     learned.push(*key);
                 }
-                if !entry.demand.is_particular() {
-                    entry.ladder.handle_data(at, entry.demand.limit().unwrap_or_default());
+                if !entry.demand.is_particular()
+                    && entry.ladder.handle_data(at, entry.demand.limit().unwrap_or_default())
+                {
+                    healed.push(*key);
                 }
                 // Data of one that was not asked for yet is that of another, or of an older one.
-                if entry.in_force && !entry.is_fed() {
+                let in_force = entry.in_force || entry.is_proven_by_data(now.mono);
+                if in_force && !entry.is_fed() {
                     first.push(*key);
                 }
             }
         }
         for key in learned {
             self.handle_learned(now, key);
+        }
+        for key in healed {
+            self.alarms_healed(now, key);
         }
         let Phase::Up(up) = &mut self.phase else { return };
         // A peer that floods with what is no data would put a verdict off for ever. Who has read nothing else for so
@@ -127,6 +139,12 @@ impl Session {
         if unanswered {
             self.judge_acks(now);
         }
+        if let Some(waited) = mute
+            && let Phase::Up(up) = &mut self.phase
+        {
+            up.end(EndReason::HeartbeatOverdue { waited });
+            self.actions.push_back(Action::Abort);
+        }
         if let Some((code, reason)) = &cycle.close {
             self.handle_peer_close(now, *code, reason);
         }
@@ -135,10 +153,14 @@ impl Session {
 
     /// Data of a subscription that had none before, or none for too long.
     fn first_data(&mut self, now: Stamp, key: Key, at: Instant) {
+        if self.subscriptions.get(key).is_none_or(|entry| entry.state == SubscriptionState::Queued) {
+            return; // it is being made again: the data is what is left of before
+        }
+        self.revive(now, key);
         let Phase::Up(up) = &mut self.phase else { return };
         let Some(entry) = self.subscriptions.get_mut(key) else { return };
-        if entry.state == SubscriptionState::Queued {
-            return; // it is being made again: the data is what is left of before
+        if entry.frame() != 0 {
+            up.ledger.note_answer(entry.frame(), at);
         }
         entry.state = if entry.stale.is_some() { SubscriptionState::Stale } else { SubscriptionState::Live };
         let limits = entry.limits();
@@ -167,10 +189,10 @@ impl Session {
         self.alarms_ceiling(now, key, ceiling);
     }
 
-    /// How timely and how new the data of a subscription was.
-    fn handle_mark(&mut self, mark: &Mark, at: Instant) {
-        let Phase::Up(up) = &mut self.phase else { return };
-        let Some(entry) = self.subscriptions.get_mut(mark.key) else { return };
+    /// How timely and how new the data of a subscription was. Says whether what went on for long is over.
+    fn handle_mark(&mut self, mark: &Mark, at: Instant) -> bool {
+        let Phase::Up(up) = &mut self.phase else { return false };
+        let Some(entry) = self.subscriptions.get_mut(mark.key) else { return false };
         if let Some(lag) = mark.lag {
             entry.lag = Some((lag, mark.skew));
         }
@@ -189,9 +211,8 @@ impl Session {
         // A snapshot that is good once is no proof that a repair has helped: only what stays good leads back.
         let good =
             (mark.timely || entry.want.late.is_none()) && (mark.advanced || entry.want.frozen.is_none());
-        if good && entry.stale.is_none() {
-            entry.ladder.handle_data(at, entry.demand.longest().unwrap_or_default());
-        }
+        good && entry.stale.is_none()
+            && entry.ladder.handle_data(at, entry.demand.longest().unwrap_or_default())
     }
 
     /// A look at the socket at `now` found nothing to receive: now, and only now, there may be a verdict.

@@ -9,6 +9,7 @@ use crate::event::{Event, Gap, GapCause, Repair, Stale};
 use crate::health::SubscriptionState;
 use crate::policy::freshness::{CONNECTION, Key, Overdue};
 use crate::policy::ladder::Rung;
+use crate::policy::subscriptions::Entry;
 use std::time::Duration;
 
 /// A subscription is not made again more often than this.
@@ -16,6 +17,14 @@ const APART: Duration = Duration::from_secs(1);
 
 /// How long the server may take to answer a Close of ours before a new connection.
 const LEAVE: Duration = Duration::from_millis(500);
+
+/// Whether the data of this one proves that the connection is well, while that of another is overdue.
+fn is_witness(entry: &Entry, overdue: &Overdue, now: Stamp) -> bool {
+    // One with a limit is live only within it.
+    let recent = |stamp: Stamp| now.mono.saturating_duration_since(stamp.mono) <= overdue.limit;
+    let fresh = || entry.limits().silent.is_some() || entry.last_data.is_some_and(recent);
+    entry.state == SubscriptionState::Live && entry.stale.is_none() && entry.owed.is_none() && fresh()
+}
 
 impl Session {
     /// The verdict on one that is over its limit: it is said, and the next rung of its ladder is taken.
@@ -27,16 +36,29 @@ impl Session {
         let elsewhere = self.settings.endpoints > 1;
         let (key, cause) = (overdue.key, overdue.cause);
         let learned;
-        let (subscription, rung) = match self.subscriptions.get_mut(key) {
+        let mut paused = false;
+        let mut witnessed = false;
+        let (subscription, rung) = match self.subscriptions.get(key) {
             Some(entry) => {
                 let again = entry.want.can_end && entry.want.payload;
                 let probe = entry.want.can_probe;
-                let rung = entry.ladder.next(|rung| match rung {
+                let applies = |rung| match rung {
                     Rung::Probe(_) => probe,
                     Rung::Resubscribe(_) => again,
                     Rung::Reconnect => true,
                     Rung::NextEndpoint => elsewhere,
+                    Rung::Wait(_) => false,
+                };
+                paused = entry.ladder.is_paused();
+                let mut ladder = entry.ladder.clone();
+                let rung = ladder.next(now.mono, applies, || {
+                    let is_witness = |(other, entry)| other != key && is_witness(entry, &overdue, now);
+                    witnessed = self.subscriptions.iter().any(is_witness);
+                    witnessed
                 });
+                paused |= matches!(rung, Rung::Wait(_));
+                let Some(entry) = self.subscriptions.get_mut(key) else { return };
+                entry.ladder = ladder;
                 if entry.in_force {
                     entry.state = SubscriptionState::Stale;
                 }
@@ -46,12 +68,12 @@ impl Session {
             }
             None if key == CONNECTION => {
                 learned = self.demand.handle_stale();
-                let rung = self.ladder.next(|rung| match rung {
-                    Rung::Probe(_) | Rung::Resubscribe(_) => false,
+                let applies = |rung| match rung {
+                    Rung::Probe(_) | Rung::Resubscribe(_) | Rung::Wait(_) => false,
                     Rung::Reconnect => true,
                     Rung::NextEndpoint => elsewhere,
-                });
-                (None, rung)
+                };
+                (None, self.ladder.next(now.mono, applies, || false))
             }
             None => {
                 up.freshness.disarm(key);
@@ -66,6 +88,7 @@ impl Session {
             Rung::Resubscribe(_) => Repair::Resubscribe,
             Rung::Reconnect => Repair::Reconnect,
             Rung::NextEndpoint => Repair::NextEndpoint,
+            Rung::Wait(_) => Repair::Wait,
         };
         let said = subscription.clone();
         let stale = Stale { time: now.wall, epoch: self.epoch, subscription: said, cause, age, limit, next };
@@ -73,11 +96,21 @@ impl Session {
         if learned {
             self.handle_learned(now, key);
         }
+        if let Some(subscription) = subscription.clone().filter(|_| paused) {
+            self.alarms_stale(now, subscription, age, limit);
+        }
+        if rung.is_final() && witnessed {
+            self.share(now, key);
+        }
         let Phase::Up(up) = &mut self.phase else { return };
         match rung {
             Rung::Probe(patience) => {
                 self.outbox.push_probe(key);
                 // Counted from now, should it never be written; and anew once it is.
+                up.grant(key, cause, patience, now.mono);
+                self.be_patient(key, patience);
+            }
+            Rung::Wait(patience) => {
                 up.grant(key, cause, patience, now.mono);
                 self.be_patient(key, patience);
             }
@@ -88,8 +121,19 @@ impl Session {
             }
             Rung::Reconnect | Rung::NextEndpoint => {
                 self.switch |= rung == Rung::NextEndpoint;
+                up.witnessed |= witnessed;
                 up.end(EndReason::Stale { subscription, cause, age, limit });
                 self.actions.push_back(Action::Abort);
+            }
+        }
+    }
+
+    /// A new connection is made for one: it is made for all that have the same to show.
+    fn share(&mut self, now: Stamp, key: Key) {
+        for (other, entry) in self.subscriptions.iter_mut() {
+            let lacks = entry.stale.is_some() || (entry.in_force && !entry.is_fed());
+            if other != key && lacks && !entry.is_off() {
+                entry.ladder.share(now.mono);
             }
         }
     }
@@ -107,8 +151,8 @@ impl Session {
         }
     }
 
-    /// The first half of it. Says whether the other is to follow: not while it waits to be written anyway, nor too
-    /// soon after the last time.
+    /// The first half of it. Says whether the other is to follow now: not while it waits to be written anyway, nor too
+    /// soon after the last time, nor before its end can be told.
     fn end_for_again(&mut self, now: Stamp, key: Key) -> bool {
         let Phase::Up(up) = &mut self.phase else { return false };
         let Some(entry) = self.subscriptions.get_mut(key) else { return false };
@@ -123,22 +167,33 @@ impl Session {
         entry.made_again = Some(now.mono);
         entry.gap |= entry.in_force;
         entry.demand.handle_break();
+        let waits = entry.in_force && up.must_wait(key, &entry.want, entry.frame());
         up.acks.disarm(key);
-        up.expect_late(now.mono, entry);
-        up.ledger.let_go(entry.frame, key);
+        if waits {
+            up.hold(now.mono, key, &entry.want, entry.frame());
+            entry.state = SubscriptionState::Queued;
+        } else {
+            up.expect_late(now.mono, entry);
+            up.ledger.let_go(entry.frame(), key);
+            up.ledger.end_round(key);
+        }
         if entry.patience.is_none() {
             up.freshness.disarm(key);
         }
         if let Some((at, _)) = entry.later.take() {
             up.later.remove(&(at, key));
         }
-        entry.frame = 0;
         entry.tries = 0;
         entry.assumed = false;
-        if entry.in_force && entry.want.can_end && up.leaving.insert(key, entry.want.id.clone()).is_none() {
+        if !waits
+            && entry.in_force
+            && entry.want.can_end
+            && up.leaving.insert(key, entry.want.id.clone()).is_none()
+        {
             self.outbox.push_replay_unsubscribe(key);
         }
-        true
+        self.subscriptions.set_frame(key, 0);
+        !waits
     }
 
     /// All that is in force is made again.
@@ -159,7 +214,8 @@ impl Session {
             && up.is_open()
         {
             up.begin_close(reason, now.mono + limit);
-            self.outbox.push_close(Some(1000));
+            let code = if up.fatal { 1000 } else { self.settings.leave_code };
+            self.outbox.push_close(Some(code));
         }
     }
 
@@ -198,7 +254,11 @@ impl Session {
         match (on_gap, key) {
             (OnGap::Signal, _) => {}
             (OnGap::Resubscribe, Some(key)) if again => {
-                if self.subscriptions.get(key).is_some_and(|entry| entry.in_force && entry.later.is_none()) {
+                let Some(entry) = self.subscriptions.get_mut(key) else { return };
+                // Data is always on its way while a lively one is made again, and does not join up with the new: if that
+                // had it made again, there would be no end of it.
+                let seam = entry.seam.take().is_some_and(|until| now.mono < until);
+                if entry.in_force && entry.later.is_none() && !seam {
                     self.make_again(now, key);
                 }
             }

@@ -1,18 +1,32 @@
 //! The machine and the subscriptions on their way to the wire: queued, handed out, written, confirmed.
 
 use super::{Outcome, Phase, Session, report};
+use crate::class::ErrorClass;
 use crate::clock::Stamp;
-use crate::event::{AlertKind, Event, Subscribed};
+use crate::event::{Event, Refused, Subscribed};
 use crate::health::SubscriptionState;
+use crate::message::SubscriptionId;
 use crate::policy::freshness::Key;
 use crate::policy::outbox::{Out, OutKind};
 use crate::policy::subscriptions::{AckPolicy, Entry};
 use std::time::{Duration, Instant};
 
+/// After which delay a message that could not be made is made again; it doubles up to the longest.
+const REMAKE: Duration = Duration::from_secs(1);
+const LONGEST_REMAKE: Duration = Duration::from_secs(5 * 60);
+
+/// What the server sent before it knew that a subscription is made again is here by then.
+const SEAM: Duration = Duration::from_secs(10);
+
 impl Session {
     /// The number for a message of the engine's own, such as a request: no other message of the feed gets it.
     pub(crate) fn next_frame(&mut self) -> u64 {
         self.outbox.next_frame()
+    }
+
+    /// The subscription of this name.
+    pub(crate) fn key_of(&self, id: &SubscriptionId) -> Option<Key> {
+        self.subscriptions.find(id)
     }
 
     /// What kind of thing is next to be written.
@@ -23,6 +37,16 @@ impl Session {
     /// Whether something waits to be written.
     pub(crate) fn has_out(&self) -> bool {
         self.peek_out().is_some()
+    }
+
+    /// Whether a message of the application waits only for subscriptions that it did not ask for just now.
+    pub(crate) fn has_overtaking(&self) -> bool {
+        self.is_up() && self.outbox.has_overtaking()
+    }
+
+    /// That message is handed to the controller.
+    pub(crate) fn poll_overtaking(&mut self) -> Option<Out> {
+        self.outbox.pop_overtaking().filter(|_| self.is_up())
     }
 
     /// The next thing to write is handed to the controller.
@@ -37,10 +61,12 @@ impl Session {
                     self.mark_gap(now, *key);
                     if let Some(entry) = self.subscriptions.get_mut(*key) {
                         entry.state = SubscriptionState::Sent;
-                        entry.frame = *frame;
                         entry.in_force = true;
                         entry.assumed = false;
+                        entry.unlisted = false;
+                        entry.off_since = None;
                     }
+                    self.subscriptions.set_frame(*key, *frame);
                 }
             }
             Out::Unsubscribe { frame, key } => {
@@ -70,24 +96,25 @@ impl Session {
 
     /// The message of several subscriptions is over the bound: it is divided, and the parts are handed out next.
     /// For at least two; one alone that is too large is a case for [`Self::handle_render_failed`].
-    pub(crate) fn handle_split(&mut self, frame: u64, keys: &[Key]) {
+    pub(crate) fn handle_split(&mut self, now: Stamp, frame: u64, keys: &[Key]) {
         let Phase::Up(up) = &mut self.phase else { return };
-        if up.ledger.take(frame).is_none() {
-            return;
-        }
+        let Some(asked) = up.ledger.take(frame) else { return };
         let mut wanted = Vec::with_capacity(keys.len());
         let mut group = None;
         for key in keys {
-            let Some(entry) = self.subscriptions.get_mut(*key).filter(|entry| entry.frame == frame) else {
+            let Some(entry) = self.subscriptions.get_mut(*key).filter(|entry| entry.frame() == frame) else {
                 continue;
             };
             entry.state = SubscriptionState::Queued;
             entry.in_force = entry.tries > 0;
-            entry.frame = 0;
             group = entry.want.batch;
+            self.subscriptions.set_frame(*key, 0);
             wanted.push(*key);
         }
         self.outbox.push_parts(&wanted, group);
+        for key in asked.gone {
+            self.part_without_a_word(now, key); // it never got there
+        }
     }
 
     /// What `poll_out` handed out was written to the operating system, on the connection of this epoch. A keepalive
@@ -114,7 +141,7 @@ impl Session {
             }
             Out::Subscribe { frame, keys } => {
                 for key in keys {
-                    if self.subscriptions.get(*key).is_some_and(|entry| entry.frame == *frame) {
+                    if self.subscriptions.get(*key).is_some_and(|entry| entry.frame() == *frame) {
                         self.put_in_force(now, *key);
                     }
                 }
@@ -131,17 +158,25 @@ impl Session {
         }
     }
 
-    /// A subscribe payload could not be made; the others of its message are written without it. The subscription is
-    /// watched all the same: with a limit it goes stale, and that is repaired with a payload made afresh.
+    /// A subscribe payload could not be made; the others of its message are written without it. It counts as refused,
+    /// and is tried again after a delay that grows. Until then it is watched all the same: with a limit it goes stale, and
+    /// that is repaired with a payload made afresh.
     pub(crate) fn handle_render_failed(&mut self, now: Stamp, key: Key, detail: String) {
+        if self.part_without_a_word(now, key) {
+            return; // that was the message whose answer its end waited for
+        }
+        let floor = self.backoff.floor();
+        let frame = self.subscriptions.set_frame(key, 0);
         let Some(entry) = self.subscriptions.get_mut(key) else { return };
-        let frame = std::mem::take(&mut entry.frame);
-        entry.state = SubscriptionState::Desired;
+        entry.state = SubscriptionState::Refused;
         entry.in_force = entry.tries > 0;
-        let kind = AlertKind::SubscribeFailed { subscription: entry.want.id.clone(), detail };
+        entry.announced = false;
+        let growth = 1u32.checked_shl(entry.failures).unwrap_or(u32::MAX);
+        entry.failures = entry.failures.saturating_add(1);
+        let delay = REMAKE.saturating_mul(growth).min(LONGEST_REMAKE).max(floor);
+        let subscription = entry.want.id.clone();
         let limits = entry.limits();
         let (patience, missing) = (entry.patience, entry.missing());
-        self.alert(now, kind);
         self.quarantine.withdrawn(key);
         if let Phase::Up(up) = &mut self.phase {
             up.ledger.strike(frame, key);
@@ -150,6 +185,18 @@ impl Session {
                 None => up.arm(key, limits, now.mono),
             }
         }
+        let (time, epoch, class) = (now.wall, self.epoch, ErrorClass::RetryLater);
+        let event = Refused {
+            time,
+            epoch,
+            subscription: subscription.clone(),
+            class,
+            detail: format!("its message can't be made: {detail}"),
+            retry_in: Some(delay),
+        };
+        self.events.push_back(Event::Refused(Box::new(event)));
+        self.alarms_failed(now, subscription, detail);
+        self.queue_later(key, now.mono + delay, None);
     }
 
     // ---- shared steps ------------------------------------------------------------------------------------
@@ -159,6 +206,15 @@ impl Session {
         self.outbox.cancel_subscribe(key);
         self.quarantine.forget(key);
         let Phase::Up(up) = &mut self.phase else { return false };
+        if up.partings.contains(key) {
+            up.forget(key, entry);
+            return true; // it was to be made again: now only its end is left of that
+        }
+        if entry.in_force && up.must_wait(key, &entry.want, entry.frame()) {
+            up.forget(key, entry);
+            up.hold(now, key, &entry.want, entry.frame());
+            return true;
+        }
         up.let_go(now, key, entry);
         let to_write = up.is_open() && entry.in_force && entry.want.can_end;
         // It may be on its way already, to make the subscription again.
@@ -172,11 +228,14 @@ impl Session {
     pub(super) fn enlist(&mut self, now: Stamp, key: Key, replay: bool) {
         let held = self.quarantine.is_held_back(key);
         let quarantined = self.quarantine.is_quarantined(key);
+        let blocked = self.is_blocked(key);
         let Some(entry) = self.subscriptions.get_mut(key) else { return };
         entry.state = SubscriptionState::Queued;
         if !entry.want.payload {
             self.mark_gap(now, key);
             self.put_in_force(now, key);
+        } else if blocked {
+            // Until the one before it has parted.
         } else if held {
             if quarantined {
                 entry.state = SubscriptionState::Quarantined;
@@ -236,7 +295,8 @@ impl Session {
             up.later.pop_first();
             let Some(entry) = self.subscriptions.get_mut(key) else { continue };
             let lot = entry.later.take().and_then(|(_, lot)| lot);
-            if entry.in_force {
+            // One of a lot is a part of a message that was refused: it was not granted by another one so far.
+            if entry.in_force && lot.is_none() {
                 self.make_again(now, key);
             } else {
                 self.queue_again(key, lot);
@@ -245,10 +305,11 @@ impl Session {
     }
 
     /// Says the gap of a subscription that takes the place of another, before it is put in force.
-    fn mark_gap(&mut self, now: Stamp, key: Key) {
+    pub(super) fn mark_gap(&mut self, now: Stamp, key: Key) {
         if let Some(entry) = self.subscriptions.get_mut(key)
             && std::mem::take(&mut entry.gap)
         {
+            entry.seam = now.mono.checked_add(SEAM);
             let gap = report::resubscribed(now, self.epoch, entry);
             self.totals.gaps += 1;
             self.events.push_back(gap);
@@ -260,9 +321,12 @@ impl Session {
         let Some(entry) = self.subscriptions.get_mut(key) else { return };
         let Phase::Up(up) = &mut self.phase else { return };
         entry.in_force = true;
+        let remade = std::mem::take(&mut entry.failures) > 0;
         let live = entry.state == SubscriptionState::Live;
         match (entry.patience, up.freshness.is_armed(key)) {
             (Some(patience), true) => up.grant(key, entry.missing(), patience, now.mono),
+            // What could not be made before is asked for only now.
+            (None, true) if remade => up.arm(key, entry.limits(), now.mono),
             // One that is written again for want of an answer has owed data all the time.
             (None, true) => {}
             (_, false) => up.arm(key, entry.limits(), now.mono),
@@ -271,38 +335,69 @@ impl Session {
             self.confirm(now, key, true);
             return;
         }
+        let (pending, ack) = (entry.is_pending(), entry.want.ack);
         self.quarantine.written(key, now.mono);
         if live {
             self.quarantine.settled(key);
         }
-        if !entry.is_pending() {
+        if remade {
+            self.alarms_made(now, key);
+        }
+        if !pending {
             self.announce(now, key);
             return;
         }
-        match entry.want.ack {
+        match ack {
             AckPolicy::None => self.confirm(now, key, true),
             AckPolicy::Awaited { timeout, .. } | AckPolicy::FirstData { timeout, .. } => {
-                up.await_ack(key, timeout, now.mono);
+                if let Phase::Up(up) = &mut self.phase {
+                    up.await_ack(key, timeout, now.mono);
+                }
             }
         }
     }
 
     /// It is in force: granted, or, if `assumed`, only not refused. Says `Subscribed`, once a connection.
     pub(super) fn confirm(&mut self, now: Stamp, key: Key, assumed: bool) {
+        self.revive(now, key);
         let Some(entry) = self.subscriptions.get_mut(key) else { return };
+        if entry.state == SubscriptionState::Queued && entry.want.payload {
+            self.outbox.cancel_subscribe(key); // it was to be asked for again for want of this answer
+        }
         if matches!(entry.state, SubscriptionState::Sent | SubscriptionState::Queued) {
             entry.state = SubscriptionState::Confirmed;
         }
         entry.assumed = assumed;
         entry.tries = 0;
+        entry.failures = 0;
         if let Phase::Up(up) = &mut self.phase {
             up.acks.disarm(key);
         }
         if !assumed {
+            entry.overdue = 0;
             self.quarantine.settled(key);
             self.alarms_granted(now, key);
         }
         self.announce(now, key);
+    }
+
+    /// One that was refused or ended is in force after all.
+    pub(super) fn revive(&mut self, now: Stamp, key: Key) {
+        let Phase::Up(up) = &mut self.phase else { return };
+        let Some(entry) = self.subscriptions.get_mut(key) else { return };
+        if !matches!(entry.state, SubscriptionState::Refused | SubscriptionState::Ended) {
+            return;
+        }
+        entry.state = SubscriptionState::Confirmed;
+        entry.in_force = true;
+        entry.off_since = None;
+        if let Some((at, _)) = entry.later.take() {
+            up.later.remove(&(at, key));
+        }
+        if !up.freshness.is_armed(key) {
+            up.arm(key, entry.limits(), now.mono);
+        }
+        self.mark_gap(now, key);
     }
 
     /// Says `Subscribed`, once a connection, and again after it was refused or ended.
@@ -311,7 +406,10 @@ impl Session {
             && !std::mem::replace(&mut entry.announced, true)
         {
             let subscription = entry.want.id.clone();
-            let event = Subscribed { time: now.wall, epoch: self.epoch, subscription };
+            // Before it was in force for the first time nothing can have been missed.
+            let resumed = self.resumed.filter(|_| entry.was_in_force);
+            entry.was_in_force = true;
+            let event = Subscribed { time: now.wall, epoch: self.epoch, subscription, resumed };
             self.events.push_back(Event::Subscribed(Box::new(event)));
         }
     }

@@ -203,6 +203,7 @@ impl Session {
             name: name.to_owned(),
             state: self.state_of(&standing),
             epoch: self.epoch,
+            endpoint: self.place.clone(),
             attempt: self.attempt,
             up: up.map(|up| now.saturating_duration_since(up.since)),
             next_attempt_in: waiting,

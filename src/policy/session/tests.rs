@@ -13,11 +13,17 @@ mod alarms;
 mod answers;
 mod contracts;
 mod doubts;
+mod grammar;
 mod judgement;
+mod late;
 mod measures;
 mod model;
+mod parting;
 mod repairs;
 mod simulation;
+mod spaced;
+mod told;
+mod venue;
 
 const MS: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
@@ -36,6 +42,7 @@ fn settings() -> Settings {
         max_attempts: None,
         max_downtime: None,
         close_wait: 2 * SECOND,
+        leave_code: 1000,
         outbox_bytes: 1000,
         repair: Arc::new([]),
         batch_members: 1,
@@ -69,12 +76,20 @@ fn want(id: &str, limit: Option<Duration>) -> Want {
         by_hours: Arc::new([]),
         payload: true,
         can_end: true,
+        ends_by_answer: false,
         batch: None,
         ack: AckPolicy::None,
         repair: Arc::new([]),
         can_probe: false,
         topic: None,
+        recognised: true,
     }
+}
+
+/// A connection of which the server tells nothing.
+fn established() -> Established {
+    let peer = ([127, 0, 0, 1], 1).into();
+    Established { took: MS, peer, subprotocol: None, schedules: Vec::new(), heartbeat: None }
 }
 
 /// A machine and its clocks; nothing sleeps.
@@ -130,13 +145,7 @@ impl World {
     /// Waits for the next attempt, and lets it succeed.
     fn connect(&mut self) {
         self.dial();
-        let established = Established {
-            took: MS,
-            peer: ([127, 0, 0, 1], 1).into(),
-            subprotocol: None,
-            schedules: Vec::new(),
-        };
-        assert!(self.session.handle_connected(self.now, established, self.suspended));
+        assert!(self.session.handle_connected(self.now, established(), self.suspended));
         self.settle();
     }
 

@@ -9,9 +9,11 @@ use crate::message::SubscriptionId;
 use crate::policy::attention::Attention;
 use crate::policy::deadlines::Deadlines;
 use crate::policy::freshness::{CONNECTION, Freshness, Key, Limits};
+use crate::policy::heartbeat::Heartbeat;
 use crate::policy::ledger::Ledger;
 use crate::policy::liveness::Liveness;
 use crate::policy::mark::Mark;
+use crate::policy::parting::Partings;
 use crate::policy::schedule::{self, Schedule};
 use crate::policy::subscriptions::{AckPolicy, Entry};
 use crate::policy::trip::Trip;
@@ -40,6 +42,8 @@ pub(crate) struct Established {
     pub(crate) subprotocol: Option<String>,
     /// Our keepalives, by their index.
     pub(crate) schedules: Vec<schedule::Times>,
+    /// How long the server may say nothing, if it sends heartbeats.
+    pub(crate) heartbeat: Option<Duration>,
 }
 
 /// One cycle of the reader: what a single `recv` brought.
@@ -104,13 +108,20 @@ pub(super) struct Up {
     pub(super) later: BTreeSet<(Instant, Key)>,
     /// Those whose unsubscribe message waits to be written.
     pub(super) leaving: HashMap<Key, SubscriptionId>,
+    /// Those whose unsubscribe message can't be made yet.
+    pub(super) partings: Partings,
     pub(super) keepalives: Vec<Schedule>,
+    pub(super) heartbeat: Heartbeat,
     /// When a new connection is to be made, and the server's words.
     pub(super) reconnect_at: Option<(Instant, String)>,
     /// The server asked for patience: no verdict on data and answers until then.
     paused: Option<Instant>,
+    /// The subscription whose answer this connection is given up for, and how often in a row that was so.
+    pub(super) accused: Option<(Key, u32)>,
     /// The end of this connection is that of the feed.
     pub(super) fatal: bool,
+    /// It ends for the sake of one that is stale, while the data of others is fresh.
+    pub(super) witnessed: bool,
 }
 
 impl Up {
@@ -162,13 +173,19 @@ impl Up {
     /// Nothing is owed for a subscription any more.
     pub(super) fn let_go(&mut self, now: Instant, key: Key, entry: &Entry) {
         self.expect_late(now, entry);
-        self.freshness.disarm(key);
         self.acks.disarm(key);
         if entry.want.ack == AckPolicy::None {
-            self.ledger.strike(entry.frame, key); // nothing has to come for it
+            self.ledger.strike(entry.frame(), key); // nothing has to come for it
         } else {
-            self.ledger.let_go(entry.frame, key);
+            self.ledger.let_go(entry.frame(), key);
         }
+        self.ledger.end_round(key);
+        self.forget(key, entry);
+    }
+
+    /// No clock runs for it any more but that of its answer.
+    pub(super) fn forget(&mut self, key: Key, entry: &Entry) {
+        self.freshness.disarm(key);
         if let Some((at, _)) = entry.later {
             self.later.remove(&(at, key));
         }
@@ -282,8 +299,10 @@ impl Up {
         }
         let (fresh, acks) =
             if self.may_judge() { (self.freshness.next_deadline(), self.acks.next()) } else { (None, None) };
-        let keepalives = self.keepalives.iter().filter_map(Schedule::deadline).min();
-        let earliest = [self.liveness.deadline(), fresh, acks, keepalives].into_iter().flatten().min();
+        // After a sleep the answer to the probe goes first: nobody judges these, so nobody wakes for them.
+        let keepalives = self.keepalives.iter().filter_map(Schedule::deadline);
+        let spoken = keepalives.chain(self.heartbeat.deadline()).filter(|_| !self.hold).min();
+        let earliest = [self.liveness.deadline(), fresh, acks, spoken].into_iter().flatten().min();
         earliest.map(|at| self.attention.real(at))
     }
 
@@ -316,7 +335,13 @@ impl Session {
         if !matches!(self.phase, Phase::Dialing) || self.closing.is_some() {
             return false;
         }
-        let Established { took, peer, subprotocol, schedules } = established;
+        let Established { took, peer, subprotocol, schedules, heartbeat } = established;
+        let backoff = &mut self.backoff;
+        let schedules = schedules.into_iter().map(|times| {
+            let times = times.drawn(|most| backoff.within(most));
+            Schedule::new(times, now.mono)
+        });
+        let keepalives = schedules.collect();
         self.epoch += 1;
         self.attempt = 0;
         self.totals.connections += 1;
@@ -346,10 +371,14 @@ impl Session {
             acks: Deadlines::default(),
             later: BTreeSet::new(),
             leaving: HashMap::new(),
-            keepalives: schedules.into_iter().map(|times| Schedule::new(times, now.mono)).collect(),
+            partings: Partings::default(),
+            keepalives,
+            heartbeat: Heartbeat::new(heartbeat, now.mono),
             reconnect_at: None,
             paused: None,
+            accused: None,
             fatal: false,
+            witnessed: false,
         }));
         let connected = Connected { time: now.wall, epoch: self.epoch, took, peer, subprotocol };
         self.events.push_back(Event::Connected(Box::new(connected)));

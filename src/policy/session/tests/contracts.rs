@@ -249,8 +249,7 @@ fn c1_the_order_of_a_reconnect() {
     world.end(EndReason::Eof);
     world.dial();
     world.session.handle_connecting(world.now, "ws://h/".into());
-    let established =
-        Established { took: MS, peer: ([127, 0, 0, 1], 1).into(), subprotocol: None, schedules: Vec::new() };
+    let established = established();
     assert!(world.session.handle_connected(world.now, established, world.suspended));
     world.settle();
     let Some(Event::Gap(gap)) = world.events.iter().find(|event| matches!(event, Event::Gap(_))) else {

@@ -456,8 +456,7 @@ fn a_limit_is_learned_kept_over_reconnects_and_explained() {
     world.live(30 * SECOND);
     world.take_dial();
     world.events.clear();
-    let established =
-        Established { took: MS, peer: ([127, 0, 0, 1], 1).into(), subprotocol: None, schedules: Vec::new() };
+    let established = established();
     assert!(world.session.handle_connected(world.now, established, world.suspended));
     world.settle();
     world.feed_for(&[key], 5);

@@ -75,7 +75,8 @@ fn keepalives_are_timed_if_they_are_pings() {
         world.dial();
         let times = Times { mode: Mode::Every, period: 5 * SECOND, first_after: None, within: None, ping };
         let peer = ([127, 0, 0, 1], 1).into();
-        let established = Established { took: MS, peer, subprotocol: None, schedules: vec![times] };
+        let established =
+            Established { took: MS, peer, subprotocol: None, schedules: vec![times], heartbeat: None };
         assert!(world.session.handle_connected(world.now, established, world.suspended));
         world.settle();
         world.idle(5 * SECOND);

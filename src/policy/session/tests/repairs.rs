@@ -216,15 +216,29 @@ fn notices() {
 
 #[test]
 fn r2_a_server_that_sends_everybody_away_is_not_hammered() {
-    let mut world = World::new(settings());
-    let mut longest = Duration::ZERO;
-    for _ in 0..20 {
-        world.connect();
-        world.notice(NoticeAction::Reconnect);
-        world.end(EndReason::Eof);
-        longest = longest.max(world.retry_in().unwrap());
+    for with_data in [false, true] {
+        let mut world = World::new(settings());
+        let mut longest = Duration::ZERO;
+        for _ in 0..20 {
+            world.connect();
+            if with_data {
+                world.data(&[]);
+            }
+            world.notice(NoticeAction::Reconnect);
+            world.end(EndReason::Eof);
+            longest = longest.max(world.retry_in().unwrap());
+        }
+        assert!(longest > 5 * SECOND, "{longest:?}, with data: {with_data}");
+        // One that is good for a while may send its clients elsewhere as often as it likes.
+        for _ in 0..20 {
+            world.connect();
+            world.pass(30 * SECOND);
+            world.data(&[]);
+            world.notice(NoticeAction::Reconnect);
+            world.end(EndReason::Eof);
+            assert!(world.retry_in().unwrap() <= 500 * MS);
+        }
     }
-    assert!(longest > 5 * SECOND, "{longest:?}");
 }
 
 #[test]
@@ -248,7 +262,7 @@ fn a_pause_ends_when_the_server_says_that_all_goes_on() {
         world.connect();
         world.notice(NoticeAction::Pause(120 * SECOND));
         world.idle(20 * SECOND);
-        world.notice(action);
+        world.notice(action.clone());
         world.idle(5 * SECOND - MS);
         assert!(world.stale().is_none(), "{action:?}");
         world.idle(MS);
@@ -284,8 +298,13 @@ fn keepalives_are_written_and_their_answers_awaited() {
         within: Some(2 * SECOND),
         ping: false,
     };
-    let established =
-        Established { took: MS, peer: ([127, 0, 0, 1], 1).into(), subprotocol: None, schedules: vec![times] };
+    let established = Established {
+        took: MS,
+        peer: ([127, 0, 0, 1], 1).into(),
+        subprotocol: None,
+        schedules: vec![times],
+        heartbeat: None,
+    };
     assert!(world.session.handle_connected(world.now, established, world.suspended));
     for _ in 0..3 {
         world.idle(5 * SECOND);
@@ -295,6 +314,62 @@ fn keepalives_are_written_and_their_answers_awaited() {
     world.idle(5 * SECOND + 2 * SECOND - MS);
     assert!(world.session.is_connected());
     world.idle(MS);
+    let reason = world.session.end_reason(EndReason::Eof);
+    assert_eq!(reason, EndReason::KeepaliveOverdue { waited: 2 * SECOND });
+}
+
+#[test]
+fn a_lively_subscription_is_not_made_again_for_the_seam_of_having_been_made_again() {
+    let mut world = World::new(Settings { stale_after: None, ..settings() });
+    world.connect();
+    let key = world.want(want("a", None));
+    let gap = |world: &mut World| {
+        world.data(&[key]);
+        world.session.handle_sequence_gap(world.now, Some(key), 1, 5, Some(3), OnGap::Resubscribe);
+        world.settle();
+        world.subscribed().len()
+    };
+    assert_eq!(gap(&mut world), 2, "made again");
+    // What was on its way comes, then the first of the new: its number is another.
+    world.pass(100 * MS);
+    assert_eq!(gap(&mut world), 2);
+    for _ in 0..20 {
+        world.idle(SECOND);
+        world.data(&[key]);
+    }
+    assert_eq!(world.subscribed().len(), 2);
+    // Others are repaired: the next one, and one that comes late after the first.
+    assert_eq!(gap(&mut world), 3);
+    world.pass(100 * MS);
+    assert_eq!(gap(&mut world), 3);
+    world.idle(2 * SECOND);
+    assert_eq!(gap(&mut world), 4);
+    world.idle(11 * SECOND);
+    assert_eq!(gap(&mut world), 5);
+}
+
+#[test]
+fn an_answer_that_is_overdue_after_a_sleep_keeps_nobody_busy_while_the_probe_is_under_way() {
+    let mut world = World::new(settings());
+    world.dial();
+    let within = Some(2 * SECOND);
+    let times = Times { mode: Mode::Every, period: 5 * SECOND, first_after: None, within, ping: false };
+    let established = Established {
+        took: MS,
+        peer: ([127, 0, 0, 1], 1).into(),
+        subprotocol: None,
+        schedules: vec![times],
+        heartbeat: None,
+    };
+    assert!(world.session.handle_connected(world.now, established, world.suspended));
+    world.idle(5 * SECOND);
+    world.suspended = Some(3600 * SECOND);
+    world.pass(2 * SECOND);
+    world.empty();
+    assert!(world.session.is_connected(), "the probe goes first");
+    assert!(world.session.recv_deadline().is_some_and(|at| at > world.now.mono), "a reader that spins");
+    world.bytes();
+    world.empty();
     let reason = world.session.end_reason(EndReason::Eof);
     assert_eq!(reason, EndReason::KeepaliveOverdue { waited: 2 * SECOND });
 }
@@ -319,12 +394,7 @@ fn endpoints_take_turns_until_one_delivers() {
         panic!("nothing is scheduled");
     };
     let up = |world: &mut World| {
-        let established = Established {
-            took: MS,
-            peer: ([127, 0, 0, 1], 1).into(),
-            subprotocol: None,
-            schedules: Vec::new(),
-        };
+        let established = established();
         assert!(world.session.handle_connected(world.now, established, world.suspended));
         world.settle();
     };
@@ -442,9 +512,86 @@ fn a_notice_may_say_any_time() {
     world.connect();
     for action in [NoticeAction::ReconnectWithin(Duration::MAX), NoticeAction::Pause(Duration::MAX)] {
         for _ in 0..50 {
-            world.session.handle_notice(world.now, action, "soon".into());
+            world.session.handle_notice(world.now, action.clone(), "soon".into());
         }
     }
     world.settle();
     assert!(world.session.is_connected());
+}
+
+#[test]
+fn a_name_that_is_wanted_again_has_its_gap_before_its_next_message() {
+    let mut world = World::new(settings());
+    world.connect();
+    let key = world.want(want("a", None));
+    world.data(&[key]);
+    let last = world.now.wall;
+    world.pass(SECOND);
+    world.session.handle_unsubscribe(world.now, &"a".into()).unwrap();
+    world.settle();
+    world.names();
+    world.want(want("b", None));
+    assert_eq!(world.names(), ["subscribed"], "nothing was before it");
+    world.want(want("a", None));
+    let Some(Event::Gap(gap)) = world.events.first() else { panic!("{:?}", world.events) };
+    assert_eq!((gap.cause, gap.last_message), (GapCause::Resubscribed, Some(last)));
+    assert_eq!(world.names(), ["gap", "subscribed"]);
+    // On another connection too; and where the gap of the reconnect says it, not twice.
+    for connected in [true, false] {
+        world.data(&[world.session.key_of(&"a".into()).unwrap()]);
+        world.session.handle_unsubscribe(world.now, &"a".into()).unwrap();
+        world.settle();
+        world.end(EndReason::Eof);
+        if connected {
+            world.connect();
+        }
+        world.names();
+        world.want(want("a", None));
+        if !connected {
+            world.connect();
+        }
+        assert_eq!(world.names().iter().filter(|name| **name == "gap").count(), 1, "{connected}");
+    }
+}
+
+#[test]
+fn once_it_is_known_who_makes_the_server_hang_up_the_others_do_not_wait() {
+    let mut world = World::new(Settings { quarantine_after: 2, ..settings() });
+    let awaited = AckPolicy::Awaited { timeout: 10 * SECOND, then: Default::default() };
+    let good = world.want(Want { ack: awaited, ..want("good", None) });
+    let bad = world.want(Want { ack: awaited, ..want("bad", None) });
+    let mut delays = Vec::new();
+    let mut terms = Vec::new();
+    for _ in 0..200 {
+        world.outs.clear();
+        if !world.session.is_connected() {
+            world.connect();
+        }
+        if world.subscribed().contains(&good) {
+            world.ack(About::Keys(&[good]));
+            world.data(&[good]);
+        }
+        for _ in 0..100 {
+            if world.subscribed().contains(&bad) {
+                break;
+            }
+            world.pass(SECOND);
+            world.timeout();
+            world.data(&[good]);
+        }
+        if world.subscribed().contains(&bad) {
+            let before = world.state("bad");
+            world.pass(MS);
+            world.names();
+            world.end(EndReason::Eof);
+            if before != SubscriptionState::Quarantined && world.session.quarantine.is_quarantined(bad) {
+                delays.push(world.retry_in().unwrap());
+                terms.push(world.now.mono);
+            }
+        }
+    }
+    assert!(delays.len() >= 4, "{delays:?}");
+    assert!(delays.iter().all(|delay| (100 * MS..=500 * MS).contains(delay)), "{delays:?}");
+    let apart: Vec<_> = terms.windows(2).map(|two| two[1] - two[0]).collect();
+    assert!(apart.windows(2).all(|two| two[1] > two[0] * 3 / 2 || two[1] > 3000 * SECOND), "{apart:?}");
 }
