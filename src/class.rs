@@ -99,7 +99,7 @@ impl NoticeAction {
 /// this connection is encrypted, of at most 4 KiB, and its host must be known: that of `url` or of one of
 /// `endpoints`, or what a provider gave for this connection, with the same scheme and port. There the
 /// configured headers go along, and the userinfo of that endpoint if the URL has none. Further hosts may be named by
-/// `hosts`: to these go neither headers nor userinfo, but what login and subscriptions send. A URL that is missing or not
+/// `hosts`: to these go neither headers nor userinfo, but the subprotocols, and what login and subscriptions send. A URL that is missing or not
 /// allowed is said by an alert, and the new connection is made to the endpoints.
 ///
 /// In data `{"go_to": "/payload/reconnect_url"}`, or `{"go_to": "/d/url", "hosts": ["*.feed.example"]}`.

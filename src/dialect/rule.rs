@@ -50,7 +50,8 @@ pub struct Rule {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub class: Option<ErrorClass>,
     /// How long the server may say nothing at most, for `heartbeat`: so long without a message of any kind, data or not,
-    /// and the connection is given up ([`EndReason::HeartbeatOverdue`](crate::EndReason::HeartbeatOverdue)). WebSocket pings and pongs are no messages.
+    /// and the connection is given up ([`EndReason::HeartbeatOverdue`](crate::EndReason::HeartbeatOverdue)). WebSocket pings and pongs are no messages,
+    /// nor is a message whose end has not come: let it be more than the largest takes.
     /// From 1 ms to 365 days. May be a text with what the login captured, also the sum of two: `"${keepalive_timeout}s 5s"`. Of
     /// several rules the shortest holds. Default: any time.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -20,7 +20,8 @@ impl Feed {
     ///
     /// An answer that comes after the time is over is known for what it is, and is no data, where nothing else can meet
     /// `reply`: if it asks for the `${id}` of the question. That holds until the connection ends, for 30 s and for the
-    /// last 16 such questions; it is then a control message, delivered only with `deliver_control`. With any
+    /// last 16 such questions; it is then a control message, delivered only with `deliver_control`. So where data has
+    /// numbers of its own at the same place, let `reply` ask for something more that only answers have. With any
     /// other `reply` it is a message like all others: one that is not the answer might meet it, and would be lost.
     ///
     /// ```no_run
