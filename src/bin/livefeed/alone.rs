@@ -25,6 +25,16 @@ pub(crate) fn lock(file: &File) -> io::Result<()> {
     }
 }
 
+/// Gives the lock up at once. Closing the file alone does so only when no process that is being started has it any more.
+#[cfg(unix)]
+pub(crate) fn unlock(file: &File) {
+    let _ = rustix::fs::flock(file, rustix::fs::FlockOperation::Unlock); // where there are locks
+}
+
+/// Nothing is done there.
+#[cfg(not(unix))]
+pub(crate) fn unlock(_: &File) {}
+
 /// Nothing is done there.
 #[cfg(not(unix))]
 pub(crate) fn lock(_: &File) -> io::Result<()> {

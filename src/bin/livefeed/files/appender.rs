@@ -23,6 +23,12 @@ struct Open {
     torn: u64,
 }
 
+impl Drop for Open {
+    fn drop(&mut self) {
+        alone::unlock(&self.file);
+    }
+}
+
 /// What has become of the file that is open.
 #[derive(Debug, PartialEq, Eq)]
 enum Standing {
