@@ -7,7 +7,7 @@ use crate::error::EndReason;
 use crate::event::{Ended, Event, Refused};
 use crate::health::SubscriptionState;
 use crate::policy::freshness::Key;
-use crate::policy::subscriptions::AckPolicy;
+use crate::policy::subscriptions::{AckPolicy, Entry};
 use std::time::Duration;
 
 /// After which delay a refused subscription is tried again, if the server does not say.
@@ -80,7 +80,9 @@ impl Session {
         retry_after: Option<Duration>,
         detail: String,
     ) {
-        let Some(entry) = self.subscriptions.get_mut(key).filter(|entry| entry.in_force) else { return };
+        // One whose answer is still open counts as in force; that it ended is said once, however often the server does.
+        let ends = |entry: &&mut Entry| entry.in_force && entry.state != SubscriptionState::Ended;
+        let Some(entry) = self.subscriptions.get_mut(key).filter(ends) else { return };
         let before = entry.ended.filter(|(at, _)| now.mono.saturating_duration_since(*at) < LASTED);
         let times = before.map_or(0, |(_, times)| times.saturating_add(1));
         entry.ended = Some((now.mono, times));
